@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* One command from its bytes to its result, its event and its errno. */
+#include "inner.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+// clang-format off
+const struct command_table command_tables[OBJECT_MAX] = {
+	[OBJECT_ROOT] = { ".replication/control", root_commands },
+	[OBJECT_DISK] = { "disks/DISK/control", disk_commands },
+};
+// clang-format on
+
+/* Whoever opened the file may have passed it on: the caller himself must be allowed. */
+static int check_caller(const struct caller *caller, struct why *why)
+{
+	if (caller->uid == 0 || caller->uid == caller->owner)
+		return 0;
+	return refuse(why, -EACCES, "only root and the one who mounted, uid %u, give commands",
+		      (unsigned)caller->owner);
+}
+
+/* "CreateDisk, DeleteDisk, ..., Plan" */
+static const char *list_operations(const struct command *table, char *buf, size_t size)
+{
+	size_t len = 0;
+
+	for (; table->name && len < size; table++)
+		len += snprintf(buf + len, size - len, "%s, ", table->name);
+	if (len < size)
+		snprintf(buf + len, size - len, "Plan");
+	return buf;
+}
+
+static int refuse_operation(const struct command_table *table, const char *word, struct why *why)
+{
+	const char *later = command_of_later(word);
+	char list[256];
+
+	if (later)
+		return refuse(why, -EOPNOTSUPP, "tandemfs %s has no %s", TANDEMFS_VERSION, later);
+	list_operations(table->commands, list, sizeof(list));
+	for (int kind = OBJECT_NONE + 1; kind < OBJECT_MAX; kind++) {
+		const struct command_table *other = &command_tables[kind];
+		const struct command *command;
+
+		if (!other->commands || other == table)
+			continue;
+		command = command_find(other->commands, word);
+		if (command)
+			return refuse(why, -EINVAL, "%s is for %s; here there are %s",
+				      command->name, other->control, list);
+	}
+	return refuse_advise(why, -EINVAL, "cat .replication/help",
+			     "'%.64s' is no operation; here there are %s", word, list);
+}
+
+/* `counted` is set to a constant name as soon as there is one. */
+static int run_command(struct request *r, enum object_kind kind, const struct words *words,
+		       const char **counted)
+{
+	const struct command_table *table = &command_tables[kind];
+	const struct command *command = command_find(table->commands, words->operation);
+	struct argument args[PARAMETERS_MAX];
+	struct why *why = &r->result->why;
+	int err;
+
+	if (!command) {
+		const char *later = command_of_later(words->operation);
+
+		*counted = later ? later : *counted;
+		return refuse_operation(table, words->operation, why);
+	}
+	*counted = command->name;
+	snprintf(r->result->operation, OPERATION_MAX, "%s", command->name);
+	err = command_bind(command, words, args, why);
+	if (err)
+		return err;
+	if (kind == OBJECT_DISK && !r->disk)
+		return refuse(why, -ENOENT, "the disk is gone");
+	r->args = args;
+	return command->run(r);
+}
+
+/* Takes `object` as it is called now; afterwards it may be gone. */
+static void name_object(const struct request *r, char *buf, size_t size)
+{
+	struct disk_facts facts;
+
+	if (!r->disk) {
+		snprintf(buf, size, "daemon");
+		return;
+	}
+	disk_facts(r->disk, &facts);
+	snprintf(buf, size, "disks/%s", facts.label);
+}
+
+static void announce(struct ctl *c, const struct result *result, const struct caller *caller,
+		     const char *object)
+{
+	bool done = result->code->err == 0;
+	char word[4 * OPERATION_MAX];
+
+	events_emit(c->tandem->events, done ? EVENT_INFORMATION : EVENT_WARNING,
+		    done ? "CommandDone" : "CommandRefused", object,
+		    "Operation=%s%s Uid=%u Pid=%d ReturnValue=%u",
+		    *result->operation ? event_word(word, sizeof(word), result->operation) : "-",
+		    result->plan ? " Plan=true" : "", (unsigned)caller->uid, (int)caller->pid,
+		    result->code->value);
+}
+
+int node_command(struct ctl *c, struct node control, const char *bytes, size_t len,
+		 const struct caller *caller, struct text *out)
+{
+	enum object_kind kind = node_object_kind(control);
+	struct result result = { .uid = caller->uid };
+	struct request r = { .ctl = c, .caller = caller, .result = &result };
+	const char *counted = "unknown";
+	char object[sizeof("disks/") + DISK_LABEL_MAX];
+	struct text text = { 0 };
+	struct words words;
+	int split, err;
+
+	if (node_kind(control) != NODE_CONTROL)
+		return -EINVAL;
+	clock_gettime(CLOCK_REALTIME, &result.time);
+	if (kind == OBJECT_DISK)
+		r.disk = tandem_disk_numbered(c->tandem, control.object);
+	name_object(&r, object, sizeof(object));
+	split = words_split(bytes, len, &words, &result.why);
+	snprintf(result.operation, sizeof(result.operation), "%s", words.operation);
+	r.force = words.force;
+	r.plan = result.plan = words.plan;
+	err = check_caller(caller, &result.why);
+	if (!err)
+		err = split;
+	if (!err)
+		err = run_command(&r, kind, &words, &counted);
+	disk_unref(r.disk);
+
+	result.code = return_code(err);
+	result_render(&result, &text);
+	if (text_ok(&text)) {
+		ledger_put(c->ledger, kind, control.object, text.bytes, text.len);
+		text_add(out, text.bytes, text.len);
+	}
+	text_free(&text);
+	ledger_count(c->ledger, result.plan ? "Plan" : counted, result.code);
+	announce(c, &result, caller, object);
+	return -result.code->err;
+}

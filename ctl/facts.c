@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "facts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+/* A request that is older is a problem, whatever the disk's state is. */
+#define STUCK_NS (10 * 1000000000ULL)
+
+/* How bad a state is; Ready and ReadOnly are no problem. */
+// clang-format off
+static const enum event_severity state_severity[DISK_STATE_MAX] = {
+	[DISK_FAILED]   = EVENT_CRITICAL, /* data is in doubt */
+	[DISK_MISSING]  = EVENT_MAJOR,
+	[DISK_CHANGED]  = EVENT_MAJOR,
+	[DISK_CONFLICT] = EVENT_WARNING,
+	[DISK_INVALID]  = EVENT_WARNING,  /* perhaps it never was a disk */
+};
+// clang-format on
+
+const char *severity_name(enum event_severity s)
+{
+	static const char *const names[] = {
+		[EVENT_INFORMATION] = "Information",
+		[EVENT_WARNING] = "Warning",
+		[EVENT_MINOR] = "Minor",
+		[EVENT_MAJOR] = "Major",
+		[EVENT_CRITICAL] = "Critical",
+	};
+
+	return names[s];
+}
+
+const char *health_name(enum health h)
+{
+	static const char *const names[] = {
+		[HEALTH_OK] = "OK",
+		[HEALTH_WARN] = "WARN",
+		[HEALTH_FAIL] = "FAIL",
+	};
+
+	return names[h];
+}
+
+bool facts_served(const struct disk_facts *d)
+{
+	return d->state == DISK_READY || d->state == DISK_READ_ONLY;
+}
+
+const char *facts_mount_path(const struct disk_facts *d, char buf[MOUNT_PATH_MAX])
+{
+	buf[0] = '\0';
+	if (facts_served(d))
+		snprintf(buf, MOUNT_PATH_MAX, "%s%s%s", d->pool, *d->pool ? "/" : "",
+			 d->mount_name);
+	return buf;
+}
+
+static void fill_pool(struct tandem *t, struct pool *p, struct pool_facts *out)
+{
+	struct statvfs st;
+
+	memset(out, 0, sizeof(*out));
+	out->number = p->number;
+	snprintf(out->name, sizeof(out->name), "%s", p->name);
+	snprintf(out->dir, sizeof(out->dir), "%s", p->dir);
+	pthread_rwlock_rdlock(&t->table);
+	out->ready = p->dirfd >= 0;
+	if (!out->ready)
+		snprintf(out->problem, sizeof(out->problem), "%s", p->problem);
+	out->space_known = out->ready && fstatvfs(p->dirfd, &st) == 0;
+	pthread_rwlock_unlock(&t->table);
+	if (out->space_known) {
+		out->size = st.f_blocks * st.f_frsize;
+		out->free = st.f_bavail * st.f_frsize;
+	}
+}
+
+static int collect_disks(struct tandem *t, struct facts *f)
+{
+	size_t count;
+	struct disk **disks = tandem_disks(t, &count);
+
+	f->disks = calloc(count + 1, sizeof(*f->disks));
+	if (!disks || !f->disks) {
+		disks_free(disks, disks ? count : 0);
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < count; i++)
+		disk_facts(disks[i], &f->disks[i]);
+	f->disk_count = count;
+	disks_free(disks, count);
+	return 0;
+}
+
+static int collect_pools(struct tandem *t, struct facts *f)
+{
+	size_t count;
+	struct pool **pools = tandem_pools(t, &count);
+
+	f->pools = calloc(count + 1, sizeof(*f->pools));
+	if (!pools || !f->pools) {
+		pools_free(pools, pools ? count : 0);
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < count; i++) {
+		fill_pool(t, pools[i], &f->pools[i]);
+		for (size_t d = 0; d < f->disk_count; d++)
+			f->pools[i].disks += !strcmp(f->disks[d].pool, f->pools[i].name);
+	}
+	f->pool_count = count;
+	pools_free(pools, count);
+	return 0;
+}
+
+static void add_disk_problem(struct facts *f, const struct disk_facts *d)
+{
+	struct problem *p = &f->problems[f->problem_count];
+
+	*p = (struct problem){
+		.kind = "disks",
+		.name = d->label,
+		.severity = state_severity[d->state],
+		.state = disk_state_name(d->state),
+		.reason = d->reason,
+	};
+	if (!p->severity && d->busy_ns >= STUCK_NS) {
+		p->severity = EVENT_WARNING;
+		p->state = "Stalled";
+		p->reason = "a request waits for its image for more than ten seconds";
+	}
+	f->problem_count += p->severity != 0;
+}
+
+static void add_pool_problem(struct facts *f, const struct pool_facts *pool)
+{
+	if (pool->ready)
+		return;
+	f->problems[f->problem_count++] = (struct problem){
+		.kind = "pools",
+		.name = pool->name,
+		.severity = EVENT_MAJOR,
+		.state = "Missing",
+		.reason = pool->problem,
+	};
+}
+
+/* The worst first; what is equally bad stays in the order of names. */
+static int compare_problems(const void *a, const void *b)
+{
+	const struct problem *x = a, *y = b;
+	int order;
+
+	if (x->severity != y->severity)
+		return x->severity < y->severity ? 1 : -1;
+	order = strcmp(y->kind, x->kind); /* pools before disks */
+	return order ? order : strcmp(x->name, y->name);
+}
+
+static int collect_problems(struct facts *f)
+{
+	f->problems = calloc(f->disk_count + f->pool_count + 1, sizeof(*f->problems));
+	if (!f->problems)
+		return -ENOMEM;
+	for (size_t i = 0; i < f->pool_count; i++)
+		add_pool_problem(f, &f->pools[i]);
+	for (size_t i = 0; i < f->disk_count; i++)
+		add_disk_problem(f, &f->disks[i]);
+	qsort(f->problems, f->problem_count, sizeof(*f->problems), compare_problems);
+	return 0;
+}
+
+int facts_collect(struct tandem *t, struct facts *out)
+{
+	struct facts f = { 0 };
+	int err = collect_disks(t, &f);
+
+	if (!err)
+		err = collect_pools(t, &f);
+	if (!err)
+		err = collect_problems(&f);
+	if (err)
+		facts_free(&f);
+	else
+		*out = f;
+	return err;
+}
+
+void facts_free(struct facts *f)
+{
+	free(f->disks);
+	free(f->pools);
+	free(f->problems);
+	*f = (struct facts){ 0 };
+}
+
+enum health facts_health(const struct facts *f)
+{
+	if (f->problem_count == 0)
+		return HEALTH_OK;
+	return f->problems[0].severity >= EVENT_MAJOR ? HEALTH_FAIL : HEALTH_WARN;
+}
+
+int pool_facts_of(struct tandem *t, uint32_t number, struct pool_facts *out)
+{
+	struct pool *p = tandem_pool_numbered(t, number);
+	struct facts f = { 0 };
+	int err;
+
+	if (!p)
+		return -ENOENT;
+	fill_pool(t, p, out);
+	pool_unref(p);
+	err = collect_disks(t, &f);
+	for (size_t d = 0; d < f.disk_count; d++)
+		out->disks += !strcmp(f.disks[d].pool, out->name);
+	facts_free(&f);
+	return err;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Everything that the status of the whole says, collected once, so that its
+ * texts agree with themselves; and what of it is a problem.
+ */
+#ifndef TANDEMFS_FACTS_H
+#define TANDEMFS_FACTS_H
+
+#include "tandem.h"
+
+struct pool_facts {
+	uint32_t number;
+	char name[POOL_NAME_MAX + 1]; /* "" for DISKDIR */
+	char dir[PATH_MAX];
+	bool ready;
+	char problem[200]; /* "" unless it is missing */
+	size_t disks;
+	bool space_known;
+	uint64_t size, free; /* of its file system; free: for everybody */
+};
+
+struct problem {
+	const char *kind, *name; /* "disks", "x.img" */
+	enum event_severity severity;
+	const char *state, *reason; /* reason may be "" */
+};
+
+struct facts {
+	struct disk_facts *disks; /* sorted by label */
+	size_t disk_count;
+	struct pool_facts *pools; /* DISKDIR first */
+	size_t pool_count;
+	struct problem *problems; /* the worst first; points into the above */
+	size_t problem_count;
+};
+
+enum health { HEALTH_OK, HEALTH_WARN, HEALTH_FAIL };
+
+/* 0 or -ENOMEM. */
+int facts_collect(struct tandem *t, struct facts *out);
+void facts_free(struct facts *f);
+enum health facts_health(const struct facts *f);
+/* "OK", "WARN", "FAIL" */
+const char *health_name(enum health h);
+const char *severity_name(enum event_severity s);
+
+/* It is in the mount. */
+bool facts_served(const struct disk_facts *d);
+/* Its name in the mount, POOL/FILE in a pool; "" when it is not served. Returns buf. */
+#define MOUNT_PATH_MAX (POOL_NAME_MAX + 1 + NAME_MAX + 1 + 4)
+const char *facts_mount_path(const struct disk_facts *d, char buf[MOUNT_PATH_MAX]);
+
+/* -ENOENT when there is no such pool. */
+int pool_facts_of(struct tandem *t, uint32_t number, struct pool_facts *out);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of this folder share; nobody outside includes it. */
+#ifndef TANDEMFS_INNER_H
+#define TANDEMFS_INNER_H
+
+#include "commands.h"
+#include "ctl.h"
+#include "ledger.h"
+
+struct ctl {
+	struct tandem *tandem;
+	struct ledger *ledger;
+	pthread_mutex_t settings; /* one Set at a time: each starts from what is set */
+	/* Set before the first request. */
+	const struct capability *capabilities;
+	int (*set_log_level)(const char *level);
+};
+
+/* The kind of object a node belongs to. */
+enum object_kind node_object_kind(struct node n);
+
+/*
+ * What reading a file gives: appended to out. 0 or -errno; -ENOENT when the
+ * object is gone. `object` is the node's.
+ */
+int help_render(struct ctl *c, uint32_t object, struct text *out);
+int capabilities_render(struct ctl *c, uint32_t object, struct text *out);
+int events_render(struct ctl *c, uint32_t object, struct text *out);
+int metrics_render(struct ctl *c, uint32_t object, struct text *out);
+int status_render(struct ctl *c, uint32_t object, struct text *out);
+int status_json_render(struct ctl *c, uint32_t object, struct text *out);
+int disk_status_render(struct ctl *c, uint32_t object, struct text *out);
+int disk_status_json_render(struct ctl *c, uint32_t object, struct text *out);
+int pool_status_render(struct ctl *c, uint32_t object, struct text *out);
+
+#endif

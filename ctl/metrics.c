@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Prometheus text format 0.0.4. All lines of a metric stand together, so each
+ * metric of disks is a walk over all of them. A disk that was never used costs
+ * no lines for the times of its requests: with a thousand disks those are most
+ * of the text.
+ */
+#include "inner.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+
+#include "facts.h"
+#include "utf8.h"
+
+/* What the operations of one disk were, beside its facts. */
+struct counters {
+	uint64_t count[DISK_OP_MAX], errors[DISK_OP_MAX], bytes[DISK_OP_MAX];
+	uint64_t nanoseconds[DISK_OP_MAX];
+	uint64_t times[DISK_OP_MAX][DISK_TIME_BOUNDS + 1];
+};
+
+struct disk_metrics {
+	char *label; /* escaped */
+	enum disk_state state;
+	struct counters n;
+};
+
+struct metrics {
+	struct text *out;
+	struct disk_metrics *disks;
+	size_t disk_count;
+};
+
+static void add_head(struct text *out, const char *name, const char *type, const char *help)
+{
+	text_addf(out, "# HELP tandemfs_%s %s\n# TYPE tandemfs_%s %s\n", name, help, name, type);
+}
+
+/*
+ * A label's value is UTF-8, names are bytes: one that belongs to no character
+ * becomes U+FFFD and its two hexadecimal digits, so that labels stay different.
+ */
+static void add_label_value(struct text *out, const char *s)
+{
+	while (*s) {
+		uint32_t code;
+		size_t len = utf8_char(s, &code);
+
+		if (len == 0) {
+			text_addf(out, "\xef\xbf\xbd%02x", (unsigned char)*s);
+			len = 1;
+		} else if (code == '\n') {
+			text_add(out, "\\n", 2);
+		} else {
+			if (code == '"' || code == '\\')
+				text_add(out, "\\", 1);
+			text_add(out, s, len);
+		}
+		s += len;
+	}
+}
+
+static void read_counters(const struct disk *d, struct counters *n)
+{
+	for (int op = 0; op < DISK_OP_MAX; op++) {
+		const struct disk_op_counters *from = &d->ops[op];
+
+		n->count[op] = from->count;
+		n->errors[op] = from->errors;
+		n->bytes[op] = from->bytes;
+		n->nanoseconds[op] = from->nanoseconds;
+		for (int i = 0; i <= DISK_TIME_BOUNDS; i++)
+			n->times[op][i] = from->times[i];
+	}
+}
+
+static bool collect_disk(struct disk *d, struct disk_metrics *out)
+{
+	struct text label = { 0 };
+	struct disk_facts facts;
+
+	disk_facts(d, &facts);
+	out->state = facts.state;
+	read_counters(d, &out->n);
+	add_label_value(&label, facts.label);
+	out->label = label.bytes;
+	return text_ok(&label) && label.bytes;
+}
+
+static bool collect(struct metrics *m, struct tandem *t)
+{
+	size_t count;
+	struct disk **disks = tandem_disks(t, &count);
+	bool ok;
+
+	if (!disks)
+		return count == 0;
+	m->disks = calloc(count + 1, sizeof(*m->disks));
+	ok = m->disks;
+	for (size_t i = 0; ok && i < count; i++) {
+		ok = collect_disk(disks[i], &m->disks[i]);
+		m->disk_count = i + 1;
+	}
+	disks_free(disks, count);
+	return ok;
+}
+
+static void discard(struct metrics *m)
+{
+	for (size_t i = 0; i < m->disk_count; i++)
+		free(m->disks[i].label);
+	free(m->disks);
+}
+
+static void add_states(const struct metrics *m)
+{
+	add_head(m->out, "disk_state", "gauge",
+		 "1 for the state the disk is in, 0 for the others.");
+	for (size_t i = 0; i < m->disk_count; i++) {
+		for (unsigned s = DISK_STATE_INVALID_VALUE + 1; s < DISK_STATE_MAX; s++)
+			text_addf(m->out, "tandemfs_disk_state{disk=\"%s\",state=\"%s\"} %d\n",
+				  m->disks[i].label, disk_state_name(s), m->disks[i].state == s);
+	}
+}
+
+static void add_bytes(const struct metrics *m, const char *name, enum disk_op op, const char *help)
+{
+	add_head(m->out, name, "counter", help);
+	for (size_t i = 0; i < m->disk_count; i++)
+		text_addf(m->out, "tandemfs_%s{disk=\"%s\"} %" PRIu64 "\n", name, m->disks[i].label,
+			  m->disks[i].n.bytes[op]);
+}
+
+/* `offset` of a uint64_t[DISK_OP_MAX] in struct counters. */
+static void add_per_op(const struct metrics *m, const char *name, size_t offset, const char *help)
+{
+	add_head(m->out, name, "counter", help);
+	for (size_t i = 0; i < m->disk_count; i++) {
+		const char *base = (const char *)&m->disks[i].n + offset;
+		const uint64_t *per_op = (const uint64_t *)base;
+
+		for (int op = 0; op < DISK_OP_MAX; op++)
+			text_addf(m->out, "tandemfs_%s{disk=\"%s\",op=\"%s\"} %" PRIu64 "\n", name,
+				  m->disks[i].label, disk_op_name(op), per_op[op]);
+	}
+}
+
+static void add_histogram(struct text *out, const char *label, const char *op,
+			  const uint64_t *times, uint64_t nanoseconds)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i <= DISK_TIME_BOUNDS; i++) {
+		sum += times[i];
+		text_addf(out, "tandemfs_disk_request_seconds_bucket{disk=\"%s\",op=\"%s\",le=\"",
+			  label, op);
+		if (i < DISK_TIME_BOUNDS)
+			text_addf(out, "%g", disk_time_bounds_us[i] / 1e6);
+		else
+			text_addf(out, "+Inf");
+		text_addf(out, "\"} %" PRIu64 "\n", sum);
+	}
+	text_addf(out,
+		  "tandemfs_disk_request_seconds_sum{disk=\"%s\",op=\"%s\"} %" PRIu64 ".%09" PRIu64
+		  "\n",
+		  label, op, nanoseconds / 1000000000, nanoseconds % 1000000000);
+	/* Of the buckets, not of `count`: read at another instant, the two could disagree. */
+	text_addf(out, "tandemfs_disk_request_seconds_count{disk=\"%s\",op=\"%s\"} %" PRIu64 "\n",
+		  label, op, sum);
+}
+
+static void add_times(const struct metrics *m)
+{
+	add_head(m->out, "disk_request_seconds", "histogram",
+		 "How long requests of clients took, from our first sight of them.");
+	for (size_t i = 0; i < m->disk_count; i++) {
+		const struct disk_metrics *d = &m->disks[i];
+
+		for (int op = 0; op < DISK_OP_MAX; op++) {
+			if (d->n.count[op] > 0)
+				add_histogram(m->out, d->label, disk_op_name(op), d->n.times[op],
+					      d->n.nanoseconds[op]);
+		}
+	}
+}
+
+static void add_disks(const struct metrics *m)
+{
+	add_states(m);
+	add_bytes(m, "disk_read_bytes_total", DISK_OP_READ, "Bytes that clients read.");
+	add_bytes(m, "disk_written_bytes_total", DISK_OP_WRITE, "Bytes that clients wrote.");
+	add_per_op(m, "disk_operations_total", offsetof(struct counters, count),
+		   "Requests of clients.");
+	add_per_op(m, "disk_errors_total", offsetof(struct counters, errors),
+		   "Requests of clients that failed.");
+	add_times(m);
+}
+
+static void add_whole(struct text *out, const struct facts *f)
+{
+	add_head(out, "build_info", "gauge", "Always 1; the labels tell what runs.");
+	text_addf(out, "tandemfs_build_info{version=\"%s\"} 1\n", TANDEMFS_VERSION);
+	add_head(out, "health", "gauge", "0 is OK, 1 WARN, 2 FAIL, as in status.");
+	text_addf(out, "tandemfs_health %d\n", (int)facts_health(f));
+}
+
+static void add_space(struct text *out, const struct tandem *t, const struct facts *f)
+{
+	struct statvfs st;
+	bool any = false;
+
+	if (!fstatvfs(t->state_dirfd, &st)) {
+		add_head(out, "store_free_bytes", "gauge",
+			 "Space left in the file system of the state directory.");
+		text_addf(out, "tandemfs_store_free_bytes %" PRIu64 "\n",
+			  (uint64_t)st.f_bavail * st.f_frsize);
+	}
+	for (size_t i = 0; i < f->pool_count; i++) {
+		const struct pool_facts *p = &f->pools[i];
+
+		if (!p->space_known)
+			continue;
+		if (!any)
+			add_head(out, "pool_free_bytes", "gauge",
+				 "Space left for images; the pool without a name is DISKDIR.");
+		any = true;
+		text_addf(out, "tandemfs_pool_free_bytes{pool=\"");
+		add_label_value(out, p->name);
+		text_addf(out, "\"} %" PRIu64 "\n", p->free);
+	}
+}
+
+static void add_command(void *arg, const char *operation, unsigned value, const char *name,
+			uint64_t count)
+{
+	text_addf(arg, "tandemfs_commands_total{operation=\"%s\",result=\"%s\"} %" PRIu64 "\n",
+		  operation, name, count);
+}
+
+int metrics_render(struct ctl *c, uint32_t object, struct text *out)
+{
+	struct metrics m = { .out = out };
+	struct facts f;
+	int err = facts_collect(c->tandem, &f);
+
+	if (err)
+		return err;
+	if (!collect(&m, c->tandem))
+		out->failed = true;
+	add_whole(out, &f);
+	add_disks(&m);
+	add_space(out, c->tandem, &f);
+	add_head(out, "commands_total", "counter", "Commands by how they ended.");
+	ledger_each_count(c->ledger, add_command, out);
+	discard(&m);
+	facts_free(&f);
+	return 0;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a command gave: the number, the errno and the words, from one table,
+ * after the manual's list of return values.
+ */
+#ifndef TANDEMFS_RESULT_H
+#define TANDEMFS_RESULT_H
+
+#include <sys/types.h>
+#include <time.h>
+
+#include "disk.h"
+#include "text.h"
+#include "why.h"
+
+struct return_code {
+	int err; /* what the write gives, positive; 0 for success */
+	unsigned value;
+	const char *name;
+	const char *id;    /* MessageID: stays when the message is worded better */
+	unsigned severity; /* PerceivedSeverity, 2 to 6 */
+	unsigned cim;      /* CIMStatusCode, 0: none */
+	const char *cause;
+};
+
+/* For 0 or any -errno: one that no operation should give is 4 Failed, EIO. */
+const struct return_code *return_code(int err);
+
+#define OPERATION_MAX 64
+
+struct result {
+	char operation[OPERATION_MAX]; /* as in the tables; as typed when it is in none */
+	bool plan;
+	const struct return_code *code;
+	struct why why; /* on success the message says what was done */
+	struct timespec time;
+	uid_t uid;
+	char element_name[DISK_LABEL_MAX + 1]; /* "": none */
+};
+
+__attribute__((format(printf, 2, 3))) void result_say(struct result *r, const char *fmt, ...);
+/* `Key: value` lines. */
+void result_render(const struct result *r, struct text *out);
+
+#endif

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Status for people: of the whole, of a disk, of a pool. */
+#include "inner.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "facts.h"
+#include "table.h"
+#include "values.h"
+
+static void add_health(const struct facts *f, struct text *out)
+{
+	const struct problem *p = f->problems;
+
+	text_addf(out, "Health: %s", health_name(facts_health(f)));
+	if (f->problem_count > 0) {
+		text_addf(out, " %s/", p->kind);
+		text_add_word(out, p->name);
+		text_addf(out, " %s", p->state);
+		if (*p->reason) {
+			text_addf(out, ": ");
+			text_add_prose(out, p->reason);
+		}
+		if (f->problem_count > 1)
+			text_addf(out, " (+%zu more)", f->problem_count - 1);
+	}
+	text_add(out, "\n", 1);
+}
+
+static void add_disks(const struct facts *f, struct text *out)
+{
+	char path[MOUNT_PATH_MAX], size[VALUE_TEXT_MAX], open[16];
+	struct table table;
+	bool known;
+
+	table_begin(&table, "DISK STATE SIZE USED OPEN SNAPSHOTS HISTORY NAME");
+	for (size_t i = 0; i < f->disk_count; i++) {
+		const struct disk_facts *d = &f->disks[i];
+
+		table_add(&table, d->label);
+		table_add(&table, disk_state_name(d->state));
+		known = d->sector_size != 0; /* the image could be opened */
+		table_add(&table, known ? value_human_size(size, d->size) : "");
+		table_add(&table, known ? value_human_size(size, d->allocated) : "");
+		snprintf(open, sizeof(open), "%u", d->openers);
+		table_add(&table, open);
+		table_add(&table, ""); /* SNAPSHOTS */
+		table_add(&table, ""); /* HISTORY */
+		table_add(&table, facts_mount_path(d, path));
+	}
+	table_end(&table, out);
+}
+
+static void add_heads(const char *heads, struct text *out)
+{
+	struct table table;
+
+	table_begin(&table, heads);
+	table_end(&table, out);
+}
+
+int status_render(struct ctl *c, uint32_t object, struct text *out)
+{
+	struct tandem *t = c->tandem;
+	uint64_t up = (monotonic_ns() - t->started_ns) / 1000000000u;
+	char age[VALUE_TEXT_MAX];
+	struct facts f;
+	int err = facts_collect(t, &f);
+
+	if (err)
+		return err;
+	text_addf(out, "Daemon: %d  Version: %s  Up: %s\n", (int)getpid(), TANDEMFS_VERSION,
+		  value_age(age, up));
+	add_health(&f, out);
+	text_add(out, "\n", 1);
+	add_disks(&f, out);
+	text_add(out, "\n", 1);
+	add_heads("REPLICA TYPE MODE SOURCE TARGET COPYSTATE PROGRESS PERCENT BEHIND RPO", out);
+	text_add(out, "\n", 1);
+	add_heads("JOB OBJECT OPERATION STATE PERCENT RATE LEFT WAITS-FOR", out);
+	facts_free(&f);
+	return 0;
+}
+
+/* Bytes, and what that is for people. */
+static void add_size(struct text *out, const char *key, bool known, uint64_t bytes)
+{
+	char human[VALUE_TEXT_MAX];
+
+	if (known)
+		text_add_fieldf(out, key, "%" PRIu64 " (%s)", bytes,
+				value_human_size(human, bytes));
+	else
+		text_add_field(out, key, "");
+}
+
+int disk_status_render(struct ctl *c, uint32_t object, struct text *out)
+{
+	struct disk *disk = tandem_disk_numbered(c->tandem, object);
+	char path[MOUNT_PATH_MAX], buf[VALUE_TEXT_MAX];
+	struct disk_facts d;
+
+	if (!disk)
+		return -ENOENT;
+	disk_facts(disk, &d);
+	disk_unref(disk);
+	text_add_field(out, "State", disk_state_name(d.state));
+	text_add_field(out, "Reason", d.reason);
+	text_add_field(out, "Name", facts_mount_path(&d, path));
+	text_add_field(out, "Image", d.file_name);
+	text_add_field(out, "Pool", d.pool);
+	text_add_field(out, "Format", d.format ? d.format : "");
+	add_size(out, "Size", d.sector_size != 0, d.size);
+	add_size(out, "Allocated", d.sector_size != 0, d.allocated);
+	text_add_fieldf(out, "Openers", "%u", d.openers);
+	text_add_field(out, "ReadOnly", d.read_only ? "true" : "false");
+	if (d.sector_size)
+		text_add_fieldf(out, "LogicalSectorSize", "%u", d.sector_size);
+	else
+		text_add_field(out, "LogicalSectorSize", "");
+	text_add_field(out, "Identity", value_uuid(buf, d.id));
+	text_add_field(out, "Busy", d.busy_ns ? value_seconds(buf, d.busy_ns) : "");
+	return 0;
+}
+
+int pool_status_render(struct ctl *c, uint32_t object, struct text *out)
+{
+	struct pool_facts p;
+	int err = pool_facts_of(c->tandem, object, &p);
+
+	if (err)
+		return err;
+	text_add_field(out, "Name", p.name);
+	text_add_field(out, "Dir", p.dir);
+	text_add_field(out, "State", p.ready ? "Ready" : "Missing");
+	text_add_field(out, "Problem", p.problem);
+	text_add_fieldf(out, "Disks", "%zu", p.disks);
+	add_size(out, "Size", p.space_known, p.size);
+	add_size(out, "Free", p.space_known, p.free);
+	return 0;
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Status for programs. Within a Schema keys are only added; what is unknown is
+ * null and never missing.
+ */
+#include "inner.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "facts.h"
+#include "json.h"
+#include "rfc3339.h"
+#include "values.h"
+
+#define SCHEMA 1
+
+static void add_head(struct json *j, struct ctl *c)
+{
+	struct timespec now;
+	char time[RFC3339_MAX];
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	json_uint_at(j, "Schema", SCHEMA);
+	json_string_at(j, "Time", rfc3339_format(time, &now));
+	json_uint_at(j, "LastEvent", events_last(c->tandem->events));
+}
+
+static void add_daemon(struct json *j, const struct tandem *t)
+{
+	struct timespec started = { .tv_sec = t->started };
+	char time[RFC3339_MAX];
+
+	json_object_at(j, "Daemon");
+	json_uint_at(j, "Pid", getpid());
+	json_string_at(j, "Version", TANDEMFS_VERSION);
+	json_string_at(j, "StartTime", rfc3339_format(time, &started));
+	json_string_at(j, "DiskDir", t->disk_dir);
+	json_string_at(j, "StateDir", t->state_dir);
+	json_bool_at(j, "ReadOnly", t->read_only);
+	json_object_end(j);
+}
+
+static void add_health(struct json *j, const struct facts *f)
+{
+	char object[sizeof("disks/") + DISK_LABEL_MAX], message[300];
+
+	json_object_at(j, "Health");
+	json_string_at(j, "State", health_name(facts_health(f)));
+	json_key(j, "Problems");
+	json_array(j);
+	for (size_t i = 0; i < f->problem_count; i++) {
+		const struct problem *p = &f->problems[i];
+
+		snprintf(object, sizeof(object), "%s/%s", p->kind, p->name);
+		snprintf(message, sizeof(message), "%s%s%s", p->state, *p->reason ? ": " : "",
+			 p->reason);
+		json_object(j);
+		json_string_at(j, "Object", object);
+		json_string_at(j, "Severity", severity_name(p->severity));
+		json_string_at(j, "Message", message);
+		json_object_end(j);
+	}
+	json_array_end(j);
+	json_object_end(j);
+}
+
+static const char *or_null(const char *s)
+{
+	return *s ? s : NULL;
+}
+
+/* The inside of a disk's object. */
+static void add_disk(struct json *j, const struct disk_facts *d)
+{
+	char path[MOUNT_PATH_MAX], id[VALUE_TEXT_MAX];
+	bool known = d->sector_size != 0; /* the image could be opened */
+
+	json_string_at(j, "State", disk_state_name(d->state));
+	json_string_at(j, "Reason", or_null(d->reason));
+	json_string_at(j, "Name", or_null(facts_mount_path(d, path)));
+	json_string_at(j, "Image", d->file_name);
+	json_string_at(j, "Pool", or_null(d->pool));
+	json_string_at(j, "Format", d->format);
+	json_known_at(j, "Size", known, d->size);
+	json_known_at(j, "Allocated", known, d->allocated);
+	json_uint_at(j, "Openers", d->openers);
+	json_bool_at(j, "ReadOnly", d->read_only);
+	json_known_at(j, "LogicalSectorSize", known, d->sector_size);
+	json_string_at(j, "Identity", value_uuid(id, d->id));
+	json_key(j, "BusySeconds");
+	json_seconds(j, d->busy_ns / 1000000);
+	json_null_at(j, "Generation");
+	json_object_at(j, "History");
+	json_object_end(j);
+	json_object_at(j, "Snapshots");
+	json_object_end(j);
+}
+
+static void add_disks(struct json *j, const struct facts *f)
+{
+	json_object_at(j, "Disks");
+	for (size_t i = 0; i < f->disk_count; i++) {
+		json_object_at(j, f->disks[i].label);
+		add_disk(j, &f->disks[i]);
+		json_object_end(j);
+	}
+	json_object_end(j);
+}
+
+/* DISKDIR has no name and is not among them: see Daemon. */
+static void add_pools(struct json *j, const struct facts *f)
+{
+	json_object_at(j, "Pools");
+	for (size_t i = 0; i < f->pool_count; i++) {
+		const struct pool_facts *p = &f->pools[i];
+
+		if (!*p->name)
+			continue;
+		json_object_at(j, p->name);
+		json_string_at(j, "Dir", p->dir);
+		json_string_at(j, "State", p->ready ? "Ready" : "Missing");
+		json_string_at(j, "Problem", or_null(p->problem));
+		json_uint_at(j, "Disks", p->disks);
+		json_known_at(j, "Size", p->space_known, p->size);
+		json_known_at(j, "Free", p->space_known, p->free);
+		json_object_end(j);
+	}
+	json_object_end(j);
+}
+
+static void add_none(struct json *j, const char *key)
+{
+	json_object_at(j, key);
+	json_object_end(j);
+}
+
+int status_json_render(struct ctl *c, uint32_t object, struct text *out)
+{
+	struct json j = { .out = out };
+	struct facts f;
+	int err = facts_collect(c->tandem, &f);
+
+	if (err)
+		return err;
+	json_object(&j);
+	add_head(&j, c);
+	add_daemon(&j, c->tandem);
+	add_health(&j, &f);
+	add_disks(&j, &f);
+	add_none(&j, "Replicas");
+	add_none(&j, "Groups");
+	add_none(&j, "Jobs");
+	add_pools(&j, &f);
+	add_none(&j, "Peers");
+	json_object_end(&j);
+	text_add(out, "\n", 1);
+	facts_free(&f);
+	return 0;
+}
+
+int disk_status_json_render(struct ctl *c, uint32_t object, struct text *out)
+{
+	struct disk *disk = tandem_disk_numbered(c->tandem, object);
+	struct json j = { .out = out };
+	struct disk_facts d;
+
+	if (!disk)
+		return -ENOENT;
+	disk_facts(disk, &d);
+	disk_unref(disk);
+	json_object(&j);
+	add_head(&j, c);
+	add_disk(&j, &d);
+	json_object_end(&j);
+	text_add(out, "\n", 1);
+	return 0;
+}

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The real backing file. It has two descriptors of one inode: one through the
+ * page cache and one O_DIRECT, and every request takes the way its client
+ * asked for. A guest with cache=none gets no second cache and no memory of the
+ * host, one with cache=writeback gets the host's, as on a plain file. (Measured
+ * with the benchmark: see HACKING.md, "Direct or cached".)
+ *
+ * The kernel keeps the two coherent: a direct write drops the cached pages, a
+ * direct read writes them out first. Only a cached and a direct write of the
+ * same page at the same time could lose one of them; the caller's range locks
+ * are never finer than a page, so that does not happen.
+ */
+#include "file.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#ifndef STATX_DIOALIGN
+#define STATX_DIOALIGN 0x00002000U
+#endif
+
+struct posix_file {
+	struct file base;
+	int fd;	       /* through the page cache */
+	int direct_fd; /* O_DIRECT, or -1 */
+	/* What a direct request must be a multiple of. */
+	uint32_t direct_align, memory_align;
+};
+
+static struct posix_file *posix(const struct file *f)
+{
+	return (struct posix_file *)f;
+}
+
+static int fd_for(const struct posix_file *p, const void *buf, size_t len, uint64_t off,
+		  unsigned io)
+{
+	if (!(io & IO_DIRECT) || p->direct_fd < 0)
+		return p->fd;
+	if ((len | off) & (p->direct_align - 1) || (uintptr_t)buf & (p->memory_align - 1))
+		return p->fd;
+	return p->direct_fd;
+}
+
+static int posix_read(struct file *f, void *buf, size_t len, uint64_t off, unsigned io)
+{
+	struct posix_file *p = posix(f);
+	int fd = fd_for(p, buf, len, off, io);
+
+	while (len > 0) {
+		ssize_t n = pread(fd, buf, len, off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -EIO; /* the file is shorter than it was */
+		buf = (char *)buf + n;
+		off += n;
+		len -= n;
+		if (len > 0)
+			fd = fd_for(p, buf, len, off, io);
+	}
+	return 0;
+}
+
+static int posix_write(struct file *f, const void *buf, size_t len, uint64_t off, unsigned io)
+{
+	struct posix_file *p = posix(f);
+	int fd = fd_for(p, buf, len, off, io);
+
+	while (len > 0) {
+		struct iovec v = { .iov_base = (void *)buf, .iov_len = len };
+		ssize_t n = io & IO_DSYNC ? pwritev2(fd, &v, 1, off, RWF_DSYNC)
+					  : pwrite(fd, buf, len, off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -EIO;
+		buf = (const char *)buf + n;
+		off += n;
+		len -= n;
+		if (len > 0)
+			fd = fd_for(p, buf, len, off, io);
+	}
+	return 0;
+}
+
+static int posix_flush(struct file *f)
+{
+	return fdatasync(posix(f)->fd) ? -errno : 0;
+}
+
+static int write_zeros(struct file *f, uint64_t off, uint64_t len)
+{
+	static const char zeros[64 << 10];
+
+	while (len > 0) {
+		size_t n = len < sizeof(zeros) ? len : sizeof(zeros);
+		int err = posix_write(f, zeros, n, off, 0);
+
+		if (err)
+			return err;
+		off += n;
+		len -= n;
+	}
+	return 0;
+}
+
+static int posix_zero(struct file *f, uint64_t off, uint64_t len, enum zero_mode mode)
+{
+	int how = mode == ZERO_PUNCH ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
+
+	if (!fallocate(posix(f)->fd, how | FALLOC_FL_KEEP_SIZE, off, len))
+		return 0;
+	if (errno != EOPNOTSUPP)
+		return -errno;
+	/* Not every file system can (tmpfs has no ZERO_RANGE); zeros always can. */
+	return write_zeros(f, off, len);
+}
+
+static int posix_allocate(struct file *f, uint64_t off, uint64_t len, bool grow)
+{
+	return fallocate(posix(f)->fd, grow ? 0 : FALLOC_FL_KEEP_SIZE, off, len) ? -errno : 0;
+}
+
+static int posix_resize(struct file *f, uint64_t size)
+{
+	return ftruncate(posix(f)->fd, size) ? -errno : 0;
+}
+
+static int posix_seek(struct file *f, uint64_t off, int whence, uint64_t *found)
+{
+	off_t at = lseek(posix(f)->fd, off, whence);
+
+	if (at < 0)
+		return -errno;
+	*found = at;
+	return 0;
+}
+
+static int posix_stat(struct file *f, struct file_stat *out)
+{
+	struct stat st;
+
+	if (fstat(posix(f)->fd, &st))
+		return -errno;
+	*out = (struct file_stat){
+		.size = st.st_size,
+		.allocated = (uint64_t)st.st_blocks * 512,
+		.mtime = st.st_mtim,
+		.ctime = st.st_ctim,
+		.ino = st.st_ino,
+		.mode = st.st_mode,
+		.uid = st.st_uid,
+		.gid = st.st_gid,
+		.nlink = st.st_nlink,
+	};
+	return 0;
+}
+
+static void posix_close(struct file *f)
+{
+	struct posix_file *p = posix(f);
+
+	if (p->direct_fd >= 0)
+		close(p->direct_fd);
+	if (p->fd >= 0)
+		close(p->fd);
+	free(p);
+}
+
+static const struct file_ops posix_ops = {
+	.read = posix_read,
+	.write = posix_write,
+	.flush = posix_flush,
+	.zero = posix_zero,
+	.allocate = posix_allocate,
+	.resize = posix_resize,
+	.seek = posix_seek,
+	.stat = posix_stat,
+	.close = posix_close,
+};
+
+/* A file system that can't do direct I/O leaves direct_fd at -1. */
+static void open_direct(struct posix_file *p, bool read_only)
+{
+	char path[32];
+	struct statx sx;
+
+	p->direct_align = p->memory_align = 4096;
+	if (!statx(p->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) && sx.stx_mask & STATX_DIOALIGN) {
+		/* The kernel's struct has these two where glibc 2.36 has spare room. */
+		uint32_t dio[2];
+
+		memcpy(dio, (char *)&sx + 0x98, sizeof(dio));
+		if (!dio[0] || !dio[1])
+			return;
+		p->memory_align = dio[0];
+		p->direct_align = dio[1];
+	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", p->fd);
+	p->direct_fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_DIRECT | O_CLOEXEC);
+}
+
+int file_adopt(int fd, bool read_only, struct file **out)
+{
+	struct posix_file *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return -ENOMEM;
+	p->base.ops = &posix_ops;
+	p->fd = fd;
+	p->direct_fd = -1;
+	open_direct(p, read_only);
+	*out = &p->base;
+	return 0;
+}
+
+static int open_beneath(int dirfd, const char *name, int flags)
+{
+	struct open_how how = {
+		.flags = flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+	};
+
+	return syscall(SYS_openat2, dirfd, name, &how, sizeof(how));
+}
+
+static bool means_read_only(int err)
+{
+	return err == EROFS || err == EACCES || err == EPERM || err == ETXTBSY;
+}
+
+int file_open(int dirfd, const char *name, bool *read_only, struct file **out)
+{
+	bool ro = *read_only;
+	struct stat st;
+	int fd, err;
+
+	fd = open_beneath(dirfd, name, ro ? O_RDONLY : O_RDWR);
+	if (fd < 0 && !ro && means_read_only(errno)) {
+		ro = true;
+		fd = open_beneath(dirfd, name, O_RDONLY);
+	}
+	if (fd < 0)
+		return -errno;
+	err = fstat(fd, &st) ? -errno : 0;
+	if (!err && !S_ISREG(st.st_mode))
+		err = -EINVAL;
+	if (!err && st.st_nlink > 1)
+		err = -EMLINK;
+	if (!err)
+		err = file_adopt(fd, ro, out);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	*read_only = ro;
+	return 0;
+}
+
+int file_fd(const struct file *f)
+{
+	assert(f->ops == &posix_ops);
+	return posix(f)->fd;
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
+/* ---- what goes to the kernel ---- */
+
+static __thread enum { PATCH_NOTHING, PATCH_INIT, PATCH_OPEN } patch;
+
+void mount_patch_next_open(void)
+{
+	patch = PATCH_OPEN;
+}
+
+static void describe_kernel(struct mount *m)
+{
+	const struct {
+		bool has;
+		const char *name, *needs;
+	} list[] = {
+		{ m->kernel.parallel_direct_writes, "parallel-direct-writes", "6.2" },
+		{ m->kernel.shared_mmap, "shared-mmap", "6.6" },
+		{ m->kernel.resend, "resend", "6.9" },
+	};
+	size_t has = 0, lacks = 0;
+
+	m->kernel_has[0] = m->kernel_lacks[0] = '\0';
+	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
+		if (list[i].has)
+			has += snprintf(m->kernel_has + has, sizeof(m->kernel_has) - has, "%s%s",
+					has ? ", " : "", list[i].name);
+		else
+			lacks += snprintf(m->kernel_lacks + lacks, sizeof(m->kernel_lacks) - lacks,
+					  "%s%s (Linux %s)", lacks ? ", " : "", list[i].name,
+					  list[i].needs);
+	if (!has)
+		strcpy(m->kernel_has, "-");
+	if (!lacks)
+		strcpy(m->kernel_lacks, "-");
+	snprintf(m->protocol, sizeof(m->protocol), "%u.%u", m->kernel.major, m->kernel.minor);
+}
+
+void mount_patch_init(struct mount *m, const void *request, size_t len)
+{
+	m->kernel = kernel_offers(request, len);
+	describe_kernel(m);
+	patch = PATCH_INIT;
+}
+
+static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
+{
+	struct mount *m = userdata;
+
+	if (patch == PATCH_INIT)
+		kernel_patch_init_reply(&m->kernel, iov, count);
+	else if (patch == PATCH_OPEN)
+		kernel_patch_open_reply(&m->kernel, iov, count);
+	patch = PATCH_NOTHING;
+	return writev(fd, iov, count);
+}
+
+static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
+{
+	return read(fd, buf, len); /* libfuse wants one; the workers read for themselves */
+}
+
+/* ---- start ---- */
+
+/* Our own write-back must not wait for memory that only our own write-back can free. */
+static void become_io_flusher(struct mount *m)
+{
+	strcpy(m->io_flusher, prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) ? "no" : "yes");
+}
+
+static void list_capabilities(struct mount *m)
+{
+	const struct capability list[] = {
+		{ "fuse-protocol", m->protocol },  { "kernel", m->kernel_has },
+		{ "kernel-missing", m->kernel_lacks }, { "io-flusher", m->io_flusher },
+		{ "libfuse", fuse_pkgversion() },  { NULL, NULL },
+	};
+
+	memcpy(m->capabilities, list, sizeof(list));
+	ctl_set_capabilities(m->ctl, m->capabilities);
+}
+
+/* A FUSE file system is mounted just there already (but the mount point may be DISKDIR). */
+static bool is_busy(const char *path)
+{
+	char line[3 * PATH_MAX];
+	bool busy = false;
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+
+	while (f && fgets(line, sizeof(line), f)) {
+		char *point = line, *type = strstr(line, " - ");
+
+		for (int i = 0; i < 4 && point; i++)
+			point = (point = strchr(point, ' ')) ? point + 1 : NULL;
+		if (!point || !type || strncmp(point, path, strlen(path)) || point[strlen(path)] != ' ')
+			continue;
+		busy = !strncmp(type + 3, "fuse", 4); /* the last line is the topmost mount */
+	}
+	if (f)
+		fclose(f);
+	return busy;
+}
+
+static int check_mount_point(struct mount *m, const char *given, struct why *why)
+{
+	struct stat st;
+
+	if (!realpath(given, m->mount_point) || stat(m->mount_point, &st))
+		return refuse(why, -errno, "mount point %s: %s", given, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return refuse(why, -ENOTDIR, "mount point %s is not a directory", given);
+	if (is_busy(m->mount_point))
+		return refuse(why, -EBUSY, "mount point %s is busy: something is mounted there",
+			      given);
+	if (access("/dev/fuse", F_OK))
+		return refuse(why, -ENODEV, "there is no /dev/fuse: is the kernel's fuse module loaded?");
+	return 0;
+}
+
+static int open_session(struct mount *m, const struct options *o, struct why *why)
+{
+	static const struct fuse_custom_io io = { .writev = write_reply, .read = read_request };
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	char fsname[2 * PATH_MAX], *out = fsname;
+
+	/* A comma would end the option, and backslash quotes. */
+	out += sprintf(out, "fsname=");
+	for (const char *s = m->tandem->disk_dir; *s; s++) {
+		if (*s == ',' || *s == '\\')
+			*out++ = '\\';
+		*out++ = *s;
+	}
+	*out = '\0';
+	fuse_opt_add_arg(&args, "tandemfs");
+	fuse_opt_add_arg(&args, "-o");
+	fuse_opt_add_arg(&args, fsname);
+	fuse_opt_add_arg(&args, "-osubtype=tandemfs,default_permissions");
+	if (o->fuse_options[0]) {
+		fuse_opt_add_arg(&args, "-o");
+		fuse_opt_add_arg(&args, o->fuse_options);
+	}
+	m->session = fuse_session_new(&args, &mount_ops, sizeof(mount_ops), m);
+	fuse_opt_free_args(&args);
+	if (!m->session)
+		return refuse(why, -EINVAL, "libfuse refuses the options");
+	if (fuse_session_mount(m->session, m->mount_point))
+		return refuse(why, -EIO, "%s cannot be mounted", m->mount_point);
+	if (fuse_session_custom_io(m->session, &io, fuse_session_fd(m->session)))
+		return refuse(why, -ENOMEM, "out of memory");
+	return 0;
+}
+
+int mount_start(const struct options *o, struct tandem *t, struct ctl *c, struct mount **out,
+		struct why *why)
+{
+	struct mount *m = calloc(1, sizeof(*m));
+	int err;
+
+	if (!m)
+		return refuse(why, -ENOMEM, "out of memory");
+	m->tandem = t;
+	m->ctl = c;
+	m->owner = getuid();
+	m->group = getgid();
+	clock_gettime(CLOCK_REALTIME, &m->mounted);
+	handles_init(&m->handles);
+	m->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	become_io_flusher(m);
+	list_capabilities(m);
+	err = m->wake_fd < 0 ? -errno : check_mount_point(m, o->mount_point, why);
+	if (!err)
+		err = open_session(m, o, why);
+	if (!err) {
+		err = notify_start(&m->notify, m);
+		if (!err)
+			err = workers_start(&m->workers, m, o->threads);
+		if (err) {
+			refuse(why, err, "threads: %s", strerror(-err));
+			mount_detach(m);
+			mount_stop(m);
+		}
+	}
+	if (err) {
+		mount_free(m);
+		return err;
+	}
+	*out = m;
+	return 0;
+}
+
+/* ---- stop ---- */
+
+static void unmount_by_helper(const char *mount_point)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		execlp("fusermount3", "fusermount3", "-u", "-z", mount_point, (char *)NULL);
+		_exit(127);
+	}
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+}
+
+void mount_detach(struct mount *m)
+{
+	if (atomic_load(&m->ended))
+		return;
+	/* Lazily: a shell that stands in the directory must not keep us. */
+	if (umount2(m->mount_point, MNT_DETACH) && errno == EPERM)
+		unmount_by_helper(m->mount_point);
+}
+
+void mount_stop(struct mount *m)
+{
+	if (m->workers.threads)
+		workers_stop(&m->workers);
+	notify_stop(&m->notify);
+	handles_destroy(&m->handles);
+	memset(&m->handles, 0, sizeof(m->handles));
+}
+
+void mount_free(struct mount *m)
+{
+	if (!m)
+		return;
+	if (m->session)
+		fuse_session_destroy(m->session);
+	if (m->notify.wake_fd > 0)
+		close(m->notify.wake_fd);
+	if (m->wake_fd >= 0)
+		close(m->wake_fd);
+	free(m);
+}

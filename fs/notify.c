@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "notify.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "mount.h"
+
+struct waiting_read {
+	struct handle *handle;
+	fuse_req_t req;
+	size_t size;
+	bool interrupted;
+	struct waiting_read *next;
+};
+
+void notify_poke(void *arg)
+{
+	struct notify *n = arg;
+	uint64_t one = 1;
+
+	if (write(n->wake_fd, &one, sizeof(one)) < 0) {
+		/* The counter is full: it wakes as well. */
+	}
+}
+
+/* ---- poll ---- */
+
+static void drop_poll(struct notify *n, struct handle *h)
+{
+	struct handle **link = &n->polled;
+
+	while (*link && *link != h)
+		link = &(*link)->next_polled;
+	if (*link)
+		*link = h->next_polled;
+	h->poll = NULL;
+}
+
+void notify_poll(struct notify *n, struct handle *h, struct fuse_pollhandle *ph)
+{
+	struct fuse_pollhandle *old;
+
+	pthread_mutex_lock(&n->lock);
+	old = h->poll;
+	if (!old) {
+		h->next_polled = n->polled;
+		n->polled = h;
+	}
+	h->poll = ph;
+	pthread_mutex_unlock(&n->lock);
+	if (old)
+		fuse_pollhandle_destroy(old);
+	/* A change may have come between the caller's look and now. */
+	notify_poke(n);
+}
+
+static bool has_news(struct notify *n, struct handle *h)
+{
+	uint64_t seen;
+
+	pthread_mutex_lock(&h->lock);
+	seen = h->seen;
+	pthread_mutex_unlock(&h->lock);
+	return node_version(n->mount->ctl, h->node) != seen;
+}
+
+static void wake_polls(struct notify *n)
+{
+	struct fuse_pollhandle *due[64];
+	size_t count;
+
+	do {
+		count = 0;
+		pthread_mutex_lock(&n->lock);
+		for (struct handle *h = n->polled, *next; h && count < 64; h = next) {
+			next = h->next_polled;
+			if (has_news(n, h)) {
+				due[count++] = h->poll;
+				drop_poll(n, h);
+			}
+		}
+		pthread_mutex_unlock(&n->lock);
+		for (size_t i = 0; i < count; i++) {
+			fuse_lowlevel_notify_poll(due[i]);
+			fuse_pollhandle_destroy(due[i]);
+		}
+	} while (count == 64);
+}
+
+/* ---- reads ---- */
+
+/*
+ * Runs while libfuse holds locks of the request, and perhaps inside
+ * notify_read: it may not reply, only say that there is something to do.
+ */
+static void interrupted(fuse_req_t req, void *arg)
+{
+	struct notify *n = arg;
+
+	pthread_mutex_lock(&n->lock);
+	for (struct waiting_read *r = n->reads; r; r = r->next)
+		if (r->req == req)
+			r->interrupted = true;
+	pthread_mutex_unlock(&n->lock);
+	notify_poke(n);
+}
+
+void notify_read(struct notify *n, struct handle *h, fuse_req_t req, size_t size)
+{
+	struct waiting_read *r = calloc(1, sizeof(*r));
+
+	if (!r) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	*r = (struct waiting_read){ .handle = h, .req = req, .size = size };
+	fuse_req_interrupt_func(req, interrupted, n);
+	pthread_mutex_lock(&n->lock);
+	/* One that came before the function was set. */
+	r->interrupted = fuse_req_interrupted(req);
+	r->next = n->reads;
+	n->reads = r;
+	pthread_mutex_unlock(&n->lock);
+	notify_poke(n);
+}
+
+/* Answers if there is an answer. Under lock, so that nobody else does. */
+static bool answer(struct notify *n, struct waiting_read *r, int gone)
+{
+	uint64_t last;
+	char *lines = NULL;
+	size_t len;
+
+	if (gone || r->interrupted) {
+		fuse_reply_err(r->req, gone ? gone : EINTR);
+		return true;
+	}
+	pthread_mutex_lock(&r->handle->lock);
+	lines = events_after(n->mount->tandem->events, r->handle->seen, r->size, &len, &last);
+	if (lines && len <= r->size)
+		r->handle->seen = last;
+	pthread_mutex_unlock(&r->handle->lock);
+	if (!lines)
+		return false;
+	if (len > r->size)
+		fuse_reply_err(r->req, EINVAL); /* not even one line fits */
+	else
+		fuse_reply_buf(r->req, lines, len);
+	free(lines);
+	return true;
+}
+
+static void answer_reads(struct notify *n, struct handle *only, int gone)
+{
+	struct waiting_read **link = &n->reads;
+
+	pthread_mutex_lock(&n->lock);
+	while (*link) {
+		struct waiting_read *r = *link;
+
+		if ((only && r->handle != only) || !answer(n, r, gone)) {
+			link = &r->next;
+			continue;
+		}
+		*link = r->next;
+		free(r);
+	}
+	pthread_mutex_unlock(&n->lock);
+}
+
+void notify_forget(struct notify *n, struct handle *h)
+{
+	struct fuse_pollhandle *ph;
+
+	pthread_mutex_lock(&n->lock);
+	ph = h->poll;
+	drop_poll(n, h);
+	pthread_mutex_unlock(&n->lock);
+	if (ph)
+		fuse_pollhandle_destroy(ph);
+	answer_reads(n, h, EINTR);
+}
+
+/* ---- the thread ---- */
+
+static void *run(void *arg)
+{
+	struct notify *n = arg;
+
+	while (!atomic_load(&n->stop)) {
+		struct pollfd fd = { n->wake_fd, POLLIN, 0 };
+		uint64_t ignored;
+
+		poll(&fd, 1, -1);
+		if (read(n->wake_fd, &ignored, sizeof(ignored)) < 0)
+			continue;
+		answer_reads(n, NULL, 0);
+		wake_polls(n);
+	}
+	return NULL;
+}
+
+int notify_start(struct notify *n, struct mount *m)
+{
+	int err;
+
+	n->mount = m;
+	pthread_mutex_init(&n->lock, NULL);
+	n->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (n->wake_fd < 0)
+		return -errno;
+	err = pthread_create(&n->thread, NULL, run, n);
+	n->running = err == 0;
+	if (err)
+		return -err;
+	events_set_listener(m->tandem->events, notify_poke, n);
+	tandem_set_listener(m->tandem, notify_poke, n);
+	return 0;
+}
+
+void notify_stop(struct notify *n)
+{
+	if (!n->running)
+		return;
+	events_set_listener(n->mount->tandem->events, NULL, NULL);
+	tandem_set_listener(n->mount->tandem, NULL, NULL);
+	atomic_store(&n->stop, true);
+	notify_poke(n);
+	pthread_join(n->thread, NULL);
+	n->running = false;
+	answer_reads(n, NULL, ENODEV);
+	while (n->polled) {
+		fuse_pollhandle_destroy(n->polled->poll);
+		drop_poll(n, n->polled);
+	}
+	/* wake_fd stays open: the watcher may still be announcing something. */
+}

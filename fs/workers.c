@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "workers.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "mount.h"
+
+#define PAGE 4096
+/* struct fuse_in_header and struct fuse_write_in: what stands before a write's payload. */
+#define WRITE_HEADER 80
+#define STACK_SIZE (256 << 10)
+/* More waiting threads than this end; and more spare buffers are given back. */
+#define MAX_WAITING 16
+
+/*
+ * One page for ourselves and the request's header, then room for its payload.
+ * Memory is touched only as far as requests are large.
+ */
+struct request_buffer {
+	struct request_buffer *next;
+	struct disk_job job;
+};
+#define BUFFER_SIZE (PAGE + MOUNT_MAX_WRITE + PAGE)
+_Static_assert(sizeof(struct request_buffer) <= PAGE - WRITE_HEADER, "both fit in the first page");
+
+static __thread struct request_buffer *current;
+
+static char *payload_of(struct request_buffer *b)
+{
+	return (char *)b + PAGE;
+}
+
+static struct request_buffer *buffer_get(struct workers *w)
+{
+	struct request_buffer *b;
+
+	pthread_mutex_lock(&w->lock);
+	b = w->spare;
+	if (b) {
+		w->spare = b->next;
+		w->spares--;
+	}
+	pthread_mutex_unlock(&w->lock);
+	if (b)
+		return b;
+	b = mmap(NULL, BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return b == MAP_FAILED ? NULL : b;
+}
+
+static void buffer_put(struct workers *w, struct request_buffer *b)
+{
+	bool keep;
+
+	if (!b)
+		return;
+	pthread_mutex_lock(&w->lock);
+	keep = w->spares < MAX_WAITING;
+	if (keep) {
+		b->next = w->spare;
+		w->spare = b;
+		w->spares++;
+	}
+	pthread_mutex_unlock(&w->lock);
+	if (!keep)
+		munmap(b, BUFFER_SIZE);
+}
+
+/* ---- jobs ---- */
+
+struct disk_job *workers_job(struct mount *m, fuse_req_t req, struct disk *d)
+{
+	struct disk_job *job = &current->job;
+
+	memset(job, 0, sizeof(*job));
+	job->buffer = current;
+	job->mount = m;
+	job->req = req;
+	job->disk = d;
+	return job;
+}
+
+void workers_submit(struct disk_job *job)
+{
+	struct disk *d = disk_ref(job->disk);
+	struct workers *w = &job->mount->workers;
+
+	if (!gate_enter(&d->gate, &job->gate)) {
+		current = NULL; /* parked with it */
+		disk_unref(d);
+		return;
+	}
+	while (job) {
+		struct request_buffer *b = job->buffer;
+
+		job->run(job, payload_of(b));
+		job = (struct disk_job *)gate_leave(&d->gate, &job->gate);
+		if (b != current)
+			buffer_put(w, b);
+	}
+	disk_unref(d);
+}
+
+/* ---- threads ---- */
+
+static void *worker(void *arg);
+
+/* Under lock. */
+static int start_one(struct workers *w)
+{
+	pthread_attr_t attr;
+	int err;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	err = pthread_create(&w->threads[w->count], &attr, worker, w);
+	pthread_attr_destroy(&attr);
+	if (!err) {
+		w->count++;
+		w->waiting++; /* it will; until then nobody needs to start another */
+	}
+	return -err;
+}
+
+static void took_a_request(struct workers *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->waiting--;
+	if (!w->waiting && w->count < w->limit && !w->stop && start_one(w))
+		log_line(LOG_LEVEL_WARNING, "no more threads than %u can be had", w->count);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* False: there are enough without this one. */
+static bool wait_again(struct workers *w)
+{
+	bool again;
+
+	pthread_mutex_lock(&w->lock);
+	again = w->waiting < MAX_WAITING && !w->stop;
+	if (again)
+		w->waiting++;
+	pthread_mutex_unlock(&w->lock);
+	return again;
+}
+
+static void leave(struct workers *w)
+{
+	pthread_mutex_lock(&w->lock);
+	for (unsigned i = 0; i < w->count; i++)
+		if (pthread_equal(w->threads[i], pthread_self())) {
+			w->threads[i] = w->threads[w->count - 1];
+			break;
+		}
+	w->count--;
+	pthread_cond_broadcast(&w->gone);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void session_ended(struct workers *w)
+{
+	uint64_t one = 1;
+
+	atomic_store(&w->stop, true);
+	atomic_store(&w->mount->ended, true);
+	if (write(w->mount->wake_fd, &one, sizeof(one)) < 0)
+		log_line(LOG_LEVEL_ERROR, "the main thread cannot be told that the session ended");
+}
+
+static void serve_one(struct workers *w, struct request_buffer *b, ssize_t len)
+{
+	struct fuse_buf buf = { .mem = payload_of(b) - WRITE_HEADER, .size = len };
+
+	if (kernel_is_init(buf.mem, len))
+		mount_patch_init(w->mount, buf.mem, len);
+	fuse_session_process_buf(w->mount->session, &buf);
+}
+
+static void *worker(void *arg)
+{
+	struct workers *w = arg;
+	int fd = fuse_session_fd(w->mount->session);
+	bool waiting = true;
+
+	while (!w->stop) {
+		ssize_t n;
+
+		if (!current && !(current = buffer_get(w))) {
+			/* Others may serve on; the kernel keeps the request meanwhile. */
+			log_line(LOG_LEVEL_ERROR, "out of memory for a request");
+			nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
+			continue;
+		}
+		n = read(fd, payload_of(current) - WRITE_HEADER, MOUNT_MAX_WRITE + PAGE);
+		if (n < 0) {
+			if (errno == ENODEV)
+				session_ended(w);
+			else if (errno != EINTR && errno != EAGAIN && errno != ENOENT)
+				log_line(LOG_LEVEL_ERROR, "/dev/fuse: %s", strerror(errno));
+			continue;
+		}
+		took_a_request(w);
+		serve_one(w, current, n);
+		waiting = wait_again(w);
+		if (!waiting)
+			break;
+	}
+	if (waiting) {
+		pthread_mutex_lock(&w->lock);
+		w->waiting--;
+		pthread_mutex_unlock(&w->lock);
+	}
+	buffer_put(w, current);
+	current = NULL;
+	leave(w);
+	return NULL;
+}
+
+static void interrupt_read(int sig)
+{
+}
+
+int workers_start(struct workers *w, struct mount *m, unsigned limit)
+{
+	struct sigaction act = { .sa_handler = interrupt_read }; /* no SA_RESTART: read returns */
+	int err;
+
+	w->mount = m;
+	w->limit = limit;
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->gone, NULL);
+	sigaction(SIGUSR1, &act, NULL);
+	w->threads = calloc(limit, sizeof(*w->threads));
+	if (!w->threads)
+		return -ENOMEM;
+	pthread_mutex_lock(&w->lock);
+	err = start_one(w);
+	pthread_mutex_unlock(&w->lock);
+	return err;
+}
+
+void workers_stop(struct workers *w)
+{
+	atomic_store(&w->stop, true);
+	pthread_mutex_lock(&w->lock);
+	/* Again and again: the signal may come just before the read that it should end. */
+	while (w->count) {
+		struct timespec until;
+
+		for (unsigned i = 0; i < w->count; i++)
+			pthread_kill(w->threads[i], SIGUSR1);
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += 20000000;
+		if (until.tv_nsec >= 1000000000) {
+			until.tv_sec++;
+			until.tv_nsec -= 1000000000;
+		}
+		pthread_cond_timedwait(&w->gone, &w->lock, &until);
+	}
+	pthread_mutex_unlock(&w->lock);
+	while (w->spare) {
+		struct request_buffer *b = w->spare;
+
+		w->spare = b->next;
+		munmap(b, BUFFER_SIZE);
+	}
+	free(w->threads);
+	w->threads = NULL;
+}

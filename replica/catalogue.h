@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What tandemfs remembers, in LMDB: every disk's identity and number, the
+ * pools, the settings. Each change is one transaction, durable when it returns.
+ * All functions return 0 or -errno. Any thread; writers wait for each other.
+ */
+#ifndef TANDEMFS_CATALOGUE_H
+#define TANDEMFS_CATALOGUE_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "file.h"
+#include "identity.h"
+#include "why.h"
+
+#define CATALOGUE_SCHEMA 1
+
+struct catalogue;
+struct catalogue_txn;
+
+struct disk_record {
+	uint32_t number;
+	uint8_t id[16];
+	uint32_t pool;
+	bool read_only;
+	bool gone; /* the image was not there when last looked */
+	struct identity identity;
+	struct file_stat stopped; /* the image at the last clean stop; mtime 0 when unknown */
+	char file_name[NAME_MAX + 1];
+};
+
+struct pool_record {
+	uint32_t number;
+	char name[201];
+	char dir[PATH_MAX];
+};
+
+/*
+ * Opens STATE/catalogue. A schema that is newer than ours is -EPROTO, with the
+ * reason in why. *clean tells whether the last stop was one; from now on it is not.
+ */
+int catalogue_open(const char *state_dir, struct catalogue **out, bool *clean, struct why *why);
+void catalogue_close(struct catalogue *c);
+
+/* One transaction: begin, any puts, then commit (on failure nothing was done) or abort. */
+int catalogue_begin(struct catalogue *c, struct catalogue_txn **out);
+int catalogue_commit(struct catalogue_txn *txn);
+void catalogue_abort(struct catalogue_txn *txn);
+
+/* A number never given before, for disks and pools alike. */
+int catalogue_new_number(struct catalogue_txn *txn, uint32_t *number);
+int catalogue_put_disk(struct catalogue_txn *txn, const struct disk_record *r);
+int catalogue_del_disk(struct catalogue_txn *txn, uint32_t number);
+int catalogue_put_pool(struct catalogue_txn *txn, const struct pool_record *r);
+int catalogue_del_pool(struct catalogue_txn *txn, uint32_t number);
+/* Small values by name. */
+int catalogue_put_setting(struct catalogue_txn *txn, const char *name, uint64_t value);
+int catalogue_mark_clean(struct catalogue_txn *txn);
+
+/* -ENOENT when there is none. */
+int catalogue_disk_by_number(struct catalogue *c, uint32_t number, struct disk_record *out);
+int catalogue_disk_by_identity(struct catalogue *c, const struct identity *id,
+			       struct disk_record *out);
+int catalogue_get_setting(struct catalogue *c, const char *name, uint64_t *value);
+/* Calls fn for each; a non-zero return stops and is returned. fn must not write. */
+int catalogue_each_disk(struct catalogue *c, int (*fn)(void *arg, const struct disk_record *r),
+			void *arg);
+int catalogue_each_pool(struct catalogue *c, int (*fn)(void *arg, const struct pool_record *r),
+			void *arg);
+
+#endif

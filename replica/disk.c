@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* A disk's names, state and openers. Its verbs are in disk_io.c. */
+#include "disk.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tandem.h"
+#include "watch.h"
+
+static const char *const state_names[DISK_STATE_MAX] = {
+	[DISK_READY] = "Ready",	      [DISK_READ_ONLY] = "ReadOnly", [DISK_INVALID] = "Invalid",
+	[DISK_CONFLICT] = "Conflict", [DISK_MISSING] = "Missing",    [DISK_FAILED] = "Failed",
+	[DISK_CHANGED] = "Changed",
+};
+
+static const char *const op_names[DISK_OP_MAX] = {
+	[DISK_OP_READ] = "read", [DISK_OP_WRITE] = "write",   [DISK_OP_FLUSH] = "flush",
+	[DISK_OP_ZERO] = "zero", [DISK_OP_RESIZE] = "resize",
+};
+
+const char *disk_state_name(enum disk_state s)
+{
+	assert(s < DISK_STATE_MAX && state_names[s]);
+	return state_names[s];
+}
+
+const char *disk_op_name(enum disk_op op)
+{
+	assert(op < DISK_OP_MAX && op_names[op]);
+	return op_names[op];
+}
+
+int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t number,
+	     const uint8_t id[16], struct image *image, struct disk **out)
+{
+	struct disk *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	d->number = number;
+	memcpy(d->id, id, sizeof(d->id));
+	d->tandem = t;
+	d->pool = pool_ref(p);
+	d->image = image;
+	d->format = image ? image->format : image_name_classify(file_name).format;
+	atomic_store(&d->refs, 1);
+	range_lock_init(&d->ranges);
+	gate_init(&d->gate, t->requests_per_disk);
+	pthread_mutex_init(&d->lock, NULL);
+	/* What was written before we came may not be durable: the first flush is a real one. */
+	atomic_store(&d->unflushed, 1);
+	disk_set_names(d, file_name);
+	*out = d;
+	return 0;
+}
+
+struct disk *disk_ref(struct disk *d)
+{
+	atomic_fetch_add(&d->refs, 1);
+	return d;
+}
+
+void disk_unref(struct disk *d)
+{
+	if (!d || atomic_fetch_sub(&d->refs, 1) != 1)
+		return;
+	image_close(d->image);
+	pool_unref(d->pool);
+	gate_destroy(&d->gate);
+	range_lock_destroy(&d->ranges);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+}
+
+void disk_set_names(struct disk *d, const char *file_name)
+{
+	pthread_mutex_lock(&d->lock);
+	snprintf(d->file_name, sizeof(d->file_name), "%s", file_name);
+	if (d->pool->name[0])
+		snprintf(d->label, sizeof(d->label), "%s:%s", d->pool->name, file_name);
+	else
+		snprintf(d->label, sizeof(d->label), "%s", file_name);
+	snprintf(d->mount_name, sizeof(d->mount_name), "%s%s", file_name,
+		 d->format && d->format->flat ? "" : ".raw");
+	pthread_mutex_unlock(&d->lock);
+}
+
+const char *disk_object(struct disk *d, char *buf, size_t size)
+{
+	pthread_mutex_lock(&d->lock);
+	snprintf(buf, size, "disks/%s", d->label);
+	pthread_mutex_unlock(&d->lock);
+	return buf;
+}
+
+static enum event_severity severity_of(enum disk_state s)
+{
+	switch (s) {
+	case DISK_READY:
+	case DISK_READ_ONLY:
+		return EVENT_INFORMATION;
+	case DISK_FAILED:
+	case DISK_MISSING:
+		return EVENT_MAJOR;
+	default:
+		return EVENT_WARNING;
+	}
+}
+
+void disk_set_state(struct disk *d, enum disk_state state, const char *reason)
+{
+	char object[DISK_LABEL_MAX + 8], word[800];
+	enum disk_state from;
+
+	pthread_mutex_lock(&d->lock);
+	from = d->state;
+	d->state = state;
+	snprintf(d->reason, sizeof(d->reason), "%s", reason);
+	pthread_mutex_unlock(&d->lock);
+	/* A new disk is announced by DiskAdded, with its state. */
+	if (from != DISK_STATE_INVALID_VALUE && from != state)
+		events_emit(d->tandem->events, severity_of(state), "StateChanged",
+			    disk_object(d, object, sizeof(object)), "From=%s To=%s%s%s",
+			    disk_state_name(from), disk_state_name(state),
+			    reason[0] ? " Reason=" : "", event_word(word, sizeof(word), reason));
+	tandem_changed(d->tandem, d);
+}
+
+enum disk_state disk_state(struct disk *d)
+{
+	enum disk_state s;
+
+	pthread_mutex_lock(&d->lock);
+	s = d->state;
+	pthread_mutex_unlock(&d->lock);
+	return s;
+}
+
+bool disk_is_open(struct disk *d)
+{
+	bool open;
+
+	pthread_mutex_lock(&d->lock);
+	open = d->openers > 0;
+	pthread_mutex_unlock(&d->lock);
+	return open;
+}
+
+static bool served(const struct disk *d)
+{
+	return d->listed && (d->state == DISK_READY || d->state == DISK_READ_ONLY);
+}
+
+bool disk_is_served(struct disk *d)
+{
+	bool yes;
+
+	pthread_mutex_lock(&d->lock);
+	yes = served(d);
+	pthread_mutex_unlock(&d->lock);
+	return yes;
+}
+
+int disk_open(struct disk *d, bool write)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&d->lock);
+	if (!served(d))
+		err = -ENOENT;
+	else if (write && d->state == DISK_READ_ONLY)
+		err = -EROFS;
+	else if (d->openers++ == 0)
+		atomic_fetch_add(&d->tandem->openers, 1);
+	pthread_mutex_unlock(&d->lock);
+	if (!err)
+		tandem_changed(d->tandem, d);
+	return err;
+}
+
+void disk_close(struct disk *d)
+{
+	struct tandem *t = d->tandem;
+	bool last, unsettled;
+
+	pthread_mutex_lock(&d->lock);
+	assert(d->openers > 0);
+	last = d->openers == 1;
+	pthread_mutex_unlock(&d->lock);
+	/* Before the count goes down: from then on a difference is somebody else's. */
+	if (last)
+		disk_know(d);
+	pthread_mutex_lock(&d->lock);
+	last = --d->openers == 0;
+	unsettled = last && d->state != DISK_READY && d->state != DISK_READ_ONLY;
+	pthread_mutex_unlock(&d->lock);
+	tandem_changed(t, d);
+	if (unsettled)
+		watch_poke(t->watch);
+	if (last && atomic_fetch_sub(&t->openers, 1) == 1) {
+		pthread_mutex_lock(&t->idle_lock);
+		pthread_cond_broadcast(&t->idle);
+		pthread_mutex_unlock(&t->idle_lock);
+	}
+}
+
+void disk_know(struct disk *d)
+{
+	uint64_t writes = atomic_load(&d->unflushed);
+	struct file_stat st;
+
+	if (!d->image || d->image->file->ops->stat(d->image->file, &st))
+		return;
+	pthread_mutex_lock(&d->lock);
+	d->known = d->last_stat = st;
+	d->known_unflushed = writes;
+	pthread_mutex_unlock(&d->lock);
+}
+
+uint64_t disk_size(struct disk *d)
+{
+	return d->image ? d->image->size : 0;
+}
+
+void disk_facts(struct disk *d, struct disk_facts *out)
+{
+	uint64_t busy = gate_oldest(&d->gate, monotonic_ns());
+	struct file_stat st;
+
+	memset(out, 0, sizeof(*out));
+	out->number = d->number;
+	memcpy(out->id, d->id, sizeof(out->id));
+	snprintf(out->pool, sizeof(out->pool), "%s", d->pool->name);
+	out->format = d->format ? d->format->name : NULL;
+	out->size = disk_size(d);
+	if (!disk_stat(d, &st))
+		out->allocated = st.allocated;
+	out->sector_size = d->image ? d->image->sector_size : 0;
+	out->busy_ns = busy;
+	pthread_mutex_lock(&d->lock);
+	memcpy(out->label, d->label, sizeof(out->label));
+	memcpy(out->mount_name, d->mount_name, sizeof(out->mount_name));
+	memcpy(out->file_name, d->file_name, sizeof(out->file_name));
+	memcpy(out->reason, d->reason, sizeof(out->reason));
+	out->state = d->state;
+	out->openers = d->openers;
+	out->read_only = d->state == DISK_READ_ONLY || !d->image || d->image->read_only ||
+			 d->want_read_only;
+	pthread_mutex_unlock(&d->lock);
+}
+
+int disk_stat(struct disk *d, struct file_stat *out)
+{
+	bool stuck = gate_oldest(&d->gate, monotonic_ns()) > 500000000u;
+	struct file_stat st;
+	int err;
+
+	if (!d->image)
+		return -ENOENT;
+	err = stuck ? 0 : d->image->file->ops->stat(d->image->file, &st);
+	if (err)
+		return err;
+	pthread_mutex_lock(&d->lock);
+	if (stuck)
+		st = d->last_stat;
+	else
+		d->last_stat = st;
+	pthread_mutex_unlock(&d->lock);
+	st.size = d->image->size;
+	if (d->image->read_only)
+		st.mode &= ~0222u;
+	*out = st;
+	return 0;
+}
+
+int disk_set_attributes(struct disk *d, const struct disk_attributes *a)
+{
+	struct timespec times[2] = { a->atime, a->mtime };
+	bool ours;
+	int fd;
+
+	if (!d->image)
+		return -ENOENT;
+	fd = file_fd(d->image->file);
+	if (a->mode != UINT32_MAX && fchmod(fd, a->mode & 07777))
+		return -errno;
+	if ((a->uid != UINT32_MAX || a->gid != UINT32_MAX) && fchown(fd, a->uid, a->gid))
+		return -errno;
+	if (a->atime.tv_nsec == UTIME_OMIT && a->mtime.tv_nsec == UTIME_OMIT)
+		return 0;
+	if (futimens(fd, times))
+		return -errno;
+	pthread_mutex_lock(&d->lock);
+	ours = d->known_unflushed == atomic_load(&d->unflushed);
+	pthread_mutex_unlock(&d->lock);
+	/* Nothing else could have moved it: the new time is no foreign change. */
+	if (ours)
+		disk_know(d);
+	return 0;
+}

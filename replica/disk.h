@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A disk: one image of a pool, its identity, its state, and the verbs that
+ * guests and copiers use on it.
+ *
+ * Locks, in this order: tandem.discovery, tandem.table, disk.lock. Range locks
+ * are taken with none of them held. Nothing waits for I/O under table or lock.
+ */
+#ifndef TANDEMFS_DISK_H
+#define TANDEMFS_DISK_H
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gate.h"
+#include "identity.h"
+#include "image.h"
+#include "range_lock.h"
+#include "why.h"
+
+enum disk_state {
+	DISK_STATE_INVALID_VALUE, /* 0 is never right */
+	DISK_READY,
+	DISK_READ_ONLY,
+	DISK_INVALID,  /* does not verify; reason says why */
+	DISK_CONFLICT, /* another image has its mount name */
+	DISK_MISSING,  /* somebody needs it and the image is gone */
+	DISK_FAILED,   /* a flush failed: what was written before it is in doubt */
+	DISK_CHANGED,  /* somebody else changed the image while it was in use */
+	DISK_STATE_MAX
+};
+
+/* "Ready", "ReadOnly", ...; the words of status and metrics. */
+const char *disk_state_name(enum disk_state s);
+
+enum disk_op { DISK_OP_READ, DISK_OP_WRITE, DISK_OP_FLUSH, DISK_OP_ZERO, DISK_OP_RESIZE, DISK_OP_MAX };
+/* "read", "write", "flush", "zero", "resize". */
+const char *disk_op_name(enum disk_op op);
+
+/* Request times: bucket i counts those of at most disk_time_bounds_us[i]; the last all others. */
+#define DISK_TIME_BOUNDS 9
+extern const uint32_t disk_time_bounds_us[DISK_TIME_BOUNDS];
+
+struct disk_op_counters {
+	_Atomic uint64_t count, errors, bytes, nanoseconds;
+	_Atomic uint64_t times[DISK_TIME_BOUNDS + 1];
+};
+
+/* "POOL:FILE" */
+#define DISK_LABEL_MAX (200 + 1 + NAME_MAX)
+
+struct tandem;
+struct pool;
+
+struct disk {
+	/*
+	 * Fixed for life. An image that gets another inode, or that could not be
+	 * opened and now can, is another struct disk, so that nothing here needs
+	 * a lock.
+	 */
+	uint32_t number; /* never given to another disk: node ids are made of it */
+	uint8_t id[16];	 /* its identity, for people and peers */
+	struct tandem *tandem;
+	struct pool *pool;		   /* holds a reference */
+	const struct image_format *format; /* NULL: this build has none for it */
+	struct image *image;		   /* NULL when it could not be opened */
+	struct identity identity;	   /* unknown when it could not be opened */
+
+	atomic_uint refs;
+	struct range_lock ranges;
+	struct gate gate;
+	struct disk_op_counters ops[DISK_OP_MAX];
+	_Atomic uint64_t changes;   /* goes up whenever its status changes in words */
+	_Atomic uint64_t unflushed; /* goes up with every write; see disk_flush */
+	_Atomic uint64_t flushed;   /* what unflushed was when the last good flush began */
+	_Atomic bool broken_flush;   /* a flush failed: writes and flushes are refused */
+	_Atomic bool lost;	     /* the image is gone from its directory: I/O is refused */
+	_Atomic uint64_t error_event_ns; /* when an I/O error was last announced */
+
+	pthread_mutex_t lock;
+	/* Under lock. */
+	char file_name[NAME_MAX + 1];
+	char label[DISK_LABEL_MAX + 1];	    /* FILE or POOL:FILE: its name under .replication/ */
+	char mount_name[NAME_MAX + 1 + 4]; /* FILE or FILE.raw: its name in its mount directory */
+	enum disk_state state;
+	char reason[200];
+	unsigned openers;
+	bool want_read_only; /* Set ReadOnly=true, recorded */
+	bool stalled;	     /* Stalled was announced */
+	bool listed;	     /* in the tables of the tandem: can be opened */
+	bool written_elsewhere; /* not opened: another program is writing it */
+	struct file_stat last_stat; /* stands in while the backing store is stuck */
+	/* The image as it was last known to hold only what we wrote or looked at. */
+	struct file_stat known;
+	uint64_t known_unflushed;
+};
+
+/* What a status shows, at one moment. */
+struct disk_facts {
+	uint32_t number;
+	uint8_t id[16];
+	char label[DISK_LABEL_MAX + 1];
+	char mount_name[NAME_MAX + 1 + 4];
+	char file_name[NAME_MAX + 1];
+	char pool[201]; /* "" for DISKDIR */
+	enum disk_state state;
+	char reason[200];
+	const char *format; /* NULL: unknown to this build */
+	uint64_t size, allocated;
+	uint32_t sector_size;
+	unsigned openers;
+	bool read_only;	  /* cannot be written now, for whatever reason */
+	uint64_t busy_ns; /* age of the oldest request in progress */
+};
+void disk_facts(struct disk *d, struct disk_facts *out);
+
+struct disk *disk_ref(struct disk *d);
+void disk_unref(struct disk *d);
+
+enum disk_state disk_state(struct disk *d);
+bool disk_is_open(struct disk *d);
+/* It is in the mount: Ready or ReadOnly. */
+bool disk_is_served(struct disk *d);
+
+/*
+ * A client opens it: -ENOENT when it is not served, -EROFS for writing to a
+ * read-only one. An open disk keeps its image, whatever happens in the
+ * directory; disk_close may make a state final (a vanished image's disk goes).
+ */
+int disk_open(struct disk *d, bool write);
+void disk_close(struct disk *d);
+
+/*
+ * The verbs. Only between disk_open and disk_close. Any thread; they take the
+ * range locks and may block for as long as the backing store does. 0 or -errno.
+ */
+
+/* Reads at most len bytes, up to the disk's end: *done may be smaller. */
+int disk_read(struct disk *d, void *buf, size_t len, uint64_t off, unsigned io, size_t *done);
+/* All or nothing; may pass the end where the format can grow by it. */
+int disk_write(struct disk *d, const void *buf, size_t len, uint64_t off, unsigned io);
+int disk_flush(struct disk *d);
+/* Clipped to the disk's end. */
+int disk_zero(struct disk *d, uint64_t off, uint64_t len, enum zero_mode mode);
+int disk_allocate(struct disk *d, uint64_t off, uint64_t len, bool grow);
+int disk_seek(struct disk *d, uint64_t off, int whence, uint64_t *found);
+/* shrink: the caller knows that what is cut off is lost. Without it -EINVAL. */
+int disk_resize(struct disk *d, uint64_t size, bool shrink);
+
+uint64_t disk_size(struct disk *d);
+/*
+ * Attributes of the image for the mount: size is the disk's. Does not need an
+ * open disk, and does not wait for a backing store that is stuck.
+ */
+int disk_stat(struct disk *d, struct file_stat *out);
+/* chown, chmod, utimens on the image; what is not asked for is -1, or UTIME_OMIT. */
+struct disk_attributes {
+	uint32_t mode, uid, gid;
+	struct timespec atime, mtime;
+};
+int disk_set_attributes(struct disk *d, const struct disk_attributes *a);
+
+/* ---- for the rest of replica/ ---- */
+
+/* A disk that is not listed yet; takes over image. Sets its names from file_name. */
+int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t number,
+	     const uint8_t id[16], struct image *image, struct disk **out);
+/* Of a disk that is not listed, or with table held for writing: a label is read under table. */
+void disk_set_names(struct disk *d, const char *file_name);
+/* The one setter of the state: sets, announces. */
+void disk_set_state(struct disk *d, enum disk_state state, const char *reason);
+/* "disks/LABEL", for events. */
+const char *disk_object(struct disk *d, char *buf, size_t size);
+/* The image as it is now is what we know of it. */
+void disk_know(struct disk *d);
+
+#endif

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The verbs of a disk. Each takes its range, asks whether the disk may still
+ * be used, calls the image, and counts.
+ *
+ * unflushed is raised after a write has reached the backing file and before it
+ * is acknowledged; a flush reads it before it begins. So a flush that is passed
+ * over, because nothing was written since the last good one began, misses
+ * nothing that was acknowledged.
+ */
+#include "disk.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tandem.h"
+
+const uint32_t disk_time_bounds_us[DISK_TIME_BOUNDS] = { 50,	200,	500,	 1000,	 5000,
+							  20000, 100000, 1000000, 10000000 };
+
+static void count(struct disk *d, enum disk_op op, int err, uint64_t bytes, uint64_t began)
+{
+	struct disk_op_counters *c = &d->ops[op];
+	uint64_t ns = monotonic_ns() - began;
+	size_t i = 0;
+
+	atomic_fetch_add_explicit(&c->count, 1, memory_order_relaxed);
+	if (err)
+		atomic_fetch_add_explicit(&c->errors, 1, memory_order_relaxed);
+	else
+		atomic_fetch_add_explicit(&c->bytes, bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&c->nanoseconds, ns, memory_order_relaxed);
+	while (i < DISK_TIME_BOUNDS && ns > disk_time_bounds_us[i] * 1000ull)
+		i++;
+	atomic_fetch_add_explicit(&c->times[i], 1, memory_order_relaxed);
+}
+
+/* At most one event in ten seconds: a dead disk makes thousands of errors. */
+static void announce_error(struct disk *d, enum disk_op op, int err)
+{
+	uint64_t now = monotonic_ns(), last = atomic_load(&d->error_event_ns);
+	char object[DISK_LABEL_MAX + 8], word[200];
+
+	if ((last && now - last < 10000000000u) ||
+	    !atomic_compare_exchange_strong(&d->error_event_ns, &last, now))
+		return;
+	events_emit(d->tandem->events, EVENT_MAJOR,
+		    err == -ENOSPC || err == -EDQUOT ? "SpaceLow" : "DiskFailed",
+		    disk_object(d, object, sizeof(object)), "Operation=%s Error=%s",
+		    disk_op_name(op), event_word(word, sizeof(word), strerror(-err)));
+}
+
+static int finish(struct disk *d, enum disk_op op, int err, uint64_t bytes, uint64_t began)
+{
+	count(d, op, err, bytes, began);
+	if (err == -EIO || err == -ENOSPC || err == -EDQUOT)
+		announce_error(d, op, err);
+	return err;
+}
+
+/* What is written to an image that is gone, or after a flush failed, would be lost silently. */
+static int may_change(struct disk *d)
+{
+	if (atomic_load(&d->lost) || atomic_load(&d->broken_flush))
+		return -EIO;
+	return d->image->read_only || d->want_read_only ? -EROFS : 0;
+}
+
+static void changed(struct disk *d)
+{
+	atomic_fetch_add(&d->unflushed, 1);
+}
+
+int disk_read(struct disk *d, void *buf, size_t len, uint64_t off, unsigned io, size_t *done)
+{
+	uint64_t began = monotonic_ns(), size;
+	struct range r;
+	int err = 0;
+
+	range_lock_read(&d->ranges, &r, off, len);
+	size = d->image->size;
+	if (off >= size)
+		len = 0;
+	else if (len > size - off)
+		len = size - off;
+	if (atomic_load(&d->lost))
+		err = -EIO;
+	else if (len)
+		err = d->image->format->read(d->image, buf, len, off, io);
+	range_unlock(&d->ranges, &r);
+	if (!err)
+		*done = len;
+	return finish(d, DISK_OP_READ, err, len, began);
+}
+
+/* A request that passes the end also keeps out all others that do. */
+static void lock_for_write(struct disk *d, struct range *r, uint64_t off, uint64_t len)
+{
+	uint64_t size = d->image->size, start = off < size ? off : size;
+
+	if (off + len <= size)
+		range_lock_write(&d->ranges, r, off, len);
+	else
+		range_lock_write(&d->ranges, r, start, UINT64_MAX - start);
+}
+
+int disk_write(struct disk *d, const void *buf, size_t len, uint64_t off, unsigned io)
+{
+	uint64_t began = monotonic_ns();
+	struct range r;
+	int err;
+
+	if (off + len < off || off + len > INT64_MAX)
+		return -EFBIG;
+	lock_for_write(d, &r, off, len);
+	err = may_change(d);
+	if (!err && !d->image->format->grows_by_write && off + len > d->image->size)
+		err = -ENOSPC;
+	if (!err)
+		err = d->image->format->write(d->image, buf, len, off, io);
+	changed(d); /* also after a failure: some of it may have been written */
+	range_unlock(&d->ranges, &r);
+	return finish(d, DISK_OP_WRITE, err, len, began);
+}
+
+static void raise_to(_Atomic uint64_t *v, uint64_t to)
+{
+	uint64_t old = atomic_load(v);
+
+	while (old < to && !atomic_compare_exchange_weak(v, &old, to))
+		;
+}
+
+/* An error of a flush is final: what was written since the last good one is in doubt. */
+static void flush_failed(struct disk *d, int err)
+{
+	char reason[120];
+
+	if (atomic_exchange(&d->broken_flush, true))
+		return;
+	snprintf(reason, sizeof(reason), "a flush failed (%s): writes since the one before are in doubt",
+		 strerror(-err));
+	disk_set_state(d, DISK_FAILED, reason);
+}
+
+int disk_flush(struct disk *d)
+{
+	uint64_t began = monotonic_ns(), upto = atomic_load(&d->unflushed);
+	int err = 0;
+
+	if (atomic_load(&d->broken_flush) || atomic_load(&d->lost))
+		err = -EIO;
+	else if (upto != atomic_load(&d->flushed)) {
+		err = d->image->format->flush(d->image);
+		if (err)
+			flush_failed(d, err);
+		else
+			raise_to(&d->flushed, upto);
+	}
+	return finish(d, DISK_OP_FLUSH, err, 0, began);
+}
+
+int disk_zero(struct disk *d, uint64_t off, uint64_t len, enum zero_mode mode)
+{
+	uint64_t began = monotonic_ns(), size;
+	struct range r;
+	int err;
+
+	range_lock_write(&d->ranges, &r, off, len);
+	size = d->image->size;
+	if (off >= size)
+		len = 0;
+	else if (len > size - off)
+		len = size - off;
+	err = may_change(d);
+	if (!err && len)
+		err = d->image->format->zero(d->image, off, len, mode);
+	changed(d);
+	range_unlock(&d->ranges, &r);
+	return finish(d, DISK_OP_ZERO, err, len, began);
+}
+
+int disk_allocate(struct disk *d, uint64_t off, uint64_t len, bool grow)
+{
+	uint64_t began = monotonic_ns();
+	struct range r;
+	int err;
+
+	if (!d->image->format->allocate)
+		return -EOPNOTSUPP;
+	if (off + len < off || off + len > INT64_MAX)
+		return -EFBIG;
+	lock_for_write(d, &r, off, len);
+	err = may_change(d);
+	if (!err)
+		err = d->image->format->allocate(d->image, off, len, grow);
+	changed(d);
+	range_unlock(&d->ranges, &r);
+	return finish(d, DISK_OP_RESIZE, err, 0, began);
+}
+
+int disk_seek(struct disk *d, uint64_t off, int whence, uint64_t *found)
+{
+	struct range r;
+	int err;
+
+	range_lock_read(&d->ranges, &r, off, UINT64_MAX - off);
+	if (atomic_load(&d->lost))
+		err = -EIO;
+	else if (off >= d->image->size)
+		err = -ENXIO;
+	else
+		err = d->image->format->seek(d->image, off, whence, found);
+	range_unlock(&d->ranges, &r);
+	return err;
+}
+
+int disk_resize(struct disk *d, uint64_t size, bool shrink)
+{
+	uint64_t began = monotonic_ns();
+	struct range r;
+	int err;
+
+	if (size > INT64_MAX)
+		return -EFBIG;
+	range_lock_write(&d->ranges, &r, 0, UINT64_MAX);
+	err = may_change(d);
+	if (!err && size < d->image->size && !shrink)
+		err = -EINVAL;
+	if (!err && size != d->image->size)
+		err = d->image->format->resize ? d->image->format->resize(d->image, size)
+					       : -EOPNOTSUPP;
+	changed(d);
+	range_unlock(&d->ranges, &r);
+	return finish(d, DISK_OP_RESIZE, err, 0, began);
+}

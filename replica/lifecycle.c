@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Starting and stopping. The order of starting: locks, state, catalogue,
+ * pools with their watches, then the scan, so that nothing that happens in a
+ * directory falls between. One destructor, tandem_close, takes what there is.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lock.h"
+#include "scan.h"
+#include "tandem.h"
+#include "watch.h"
+
+#define DEFAULT_BLOCK_SIZE (16 << 10)
+#define DEFAULT_RESCAN_INTERVAL_S 60
+#define DEFAULT_STOP_TIMEOUT_S 90
+
+static const struct {
+	const char *name;
+	size_t offset;
+	uint32_t by_default;
+} settings[] = {
+	{ "BlockSize", offsetof(struct tandem_settings, block_size), DEFAULT_BLOCK_SIZE },
+	{ "RescanInterval", offsetof(struct tandem_settings, rescan_interval_s),
+	  DEFAULT_RESCAN_INTERVAL_S },
+	{ "StopTimeout", offsetof(struct tandem_settings, stop_timeout_s), DEFAULT_STOP_TIMEOUT_S },
+};
+#define SETTINGS (sizeof(settings) / sizeof(settings[0]))
+
+static uint32_t *setting_of(struct tandem_settings *s, size_t i)
+{
+	return (uint32_t *)((char *)s + settings[i].offset);
+}
+
+static int load_settings(struct tandem *t, const struct tandem_options *o)
+{
+	for (size_t i = 0; i < SETTINGS; i++) {
+		uint64_t v = settings[i].by_default;
+		int err = catalogue_get_setting(t->catalogue, settings[i].name, &v);
+
+		if (err && err != -ENOENT)
+			return err;
+		*setting_of(&t->settings, i) = v;
+	}
+	if (o->block_size)
+		t->settings.block_size = o->block_size;
+	if (o->stop_timeout_s)
+		t->settings.stop_timeout_s = o->stop_timeout_s;
+	return 0;
+}
+
+int tandem_set(struct tandem *t, const struct tandem_settings *s, bool plan, struct why *why)
+{
+	struct tandem_settings now = *s;
+	struct catalogue_txn *txn;
+	int err;
+
+	if (s->block_size < 4096 || s->block_size > (1 << 20) ||
+	    (s->block_size & (s->block_size - 1)))
+		return refuse(why, -EINVAL, "BlockSize is a power of two from 4K to 1M");
+	if (s->rescan_interval_s < 1)
+		return refuse(why, -EINVAL, "RescanInterval is at least 1s");
+	if (plan)
+		return 0;
+	err = catalogue_begin(t->catalogue, &txn);
+	if (!err) {
+		for (size_t i = 0; i < SETTINGS; i++)
+			catalogue_put_setting(txn, settings[i].name, *setting_of(&now, i));
+		err = catalogue_commit(txn);
+	}
+	if (err)
+		return refuse(why, err, "the setting cannot be recorded: %s", strerror(-err));
+	t->settings = now;
+	tandem_changed(t, NULL);
+	return 0;
+}
+
+/* ---- the state directory ---- */
+
+static int open_state(struct tandem *t, const struct tandem_options *o, struct why *why)
+{
+	char path[PATH_MAX];
+
+	if (o->state_dir)
+		snprintf(path, sizeof(path), "%s", o->state_dir);
+	else if (snprintf(path, sizeof(path), "%s/.tandem", t->disk_dir) >= (int)sizeof(path))
+		return refuse(why, -ENAMETOOLONG, "%s: the path is too long", t->disk_dir);
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return refuse(why, -errno, "the state directory %s cannot be made: %s%s", path,
+			      strerror(errno), errno == EROFS ? " (use --state DIR)" : "");
+	if (!realpath(path, t->state_dir))
+		return refuse(why, -errno, "%s: %s", path, strerror(errno));
+	t->state_dirfd = open(t->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (t->state_dirfd < 0)
+		return refuse(why, -errno, "%s: %s", t->state_dir, strerror(errno));
+	t->lock_fd = openat(t->state_dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (t->lock_fd < 0)
+		return refuse(why, -errno, "%s/lock: %s", t->state_dir, strerror(errno));
+	return lock_exclusive(t->lock_fd, t->state_dir, why);
+}
+
+/* ---- pools ---- */
+
+static int open_pool(struct tandem *t, struct pool *p, struct why *why)
+{
+	int err = pool_open(p, why);
+
+	return err ? err : watch_pool(t->watch, p);
+}
+
+/* One that is not there now is shown, and looked for again at each rescan. */
+static int add_known_pool(struct tandem *t, uint32_t number, const char *name, const char *dir,
+			  bool recorded)
+{
+	struct why why = { 0 };
+	struct pool *p;
+	int err = pool_new(number, name, dir, &p);
+
+	if (err)
+		return err;
+	p->recorded = recorded;
+	if (open_pool(t, p, &why))
+		snprintf(p->problem, sizeof(p->problem), "%.199s", why.message);
+	err = tandem_list_pool(t, p);
+	pool_unref(p);
+	return err;
+}
+
+static int add_recorded_pool(void *arg, const struct pool_record *r)
+{
+	return add_known_pool(arg, r->number, r->name, r->dir, true);
+}
+
+static int add_option_pool(struct tandem *t, const char *name, const char *dir, struct why *why)
+{
+	struct pool *known = tandem_pool_named(t, name), *p;
+	char path[PATH_MAX];
+	int err;
+
+	if (!realpath(dir, path))
+		err = refuse(why, -errno, "--pool %s: %s: %s", name, dir, strerror(errno));
+	else if (known && strcmp(known->dir, path))
+		err = refuse(why, -EEXIST, "the pool %s is %s, not %s", name, known->dir, path);
+	else if (known)
+		err = 0;
+	else
+		err = tandem_add_pool(t, name, path, false, why);
+	pool_unref(known);
+	if (err)
+		return err;
+	/* What the command refuses later, it must refuse at the start: it is there or we don't start. */
+	p = tandem_pool_named(t, name);
+	if (p->dirfd < 0)
+		err = refuse(why, -EBUSY, "%s", p->problem);
+	pool_unref(p);
+	return err;
+}
+
+static int open_pools(struct tandem *t, const struct tandem_options *o, struct why *why)
+{
+	int err = catalogue_each_pool(t->catalogue, add_recorded_pool, t);
+
+	if (err)
+		return refuse(why, err, "the catalogue's pools: %s", strerror(-err));
+	for (size_t i = 0; !err && i < o->pool_count; i++)
+		err = add_option_pool(t, o->pool_names[i], o->pool_dirs[i], why);
+	return err;
+}
+
+static int scan_all(struct tandem *t, bool clean, struct why *why)
+{
+	size_t count;
+	struct pool **pools = tandem_pools(t, &count);
+	int err = 0;
+
+	for (size_t i = 0; !err && i < count; i++) {
+		err = scan_pool(t, pools[i], clean ? SCAN_STARTUP : SCAN_LOOK);
+		if (err)
+			refuse(why, err, "%s cannot be read: %s", pools[i]->dir, strerror(-err));
+	}
+	pools_free(pools, count);
+	return err;
+}
+
+/* ---- start ---- */
+
+static int open_disk_dir(struct tandem *t, const char *dir, struct why *why)
+{
+	struct pool *p;
+	int err;
+
+	if (!realpath(dir, t->disk_dir))
+		return refuse(why, -errno, "%s: %s", dir,
+			      errno == ENOENT ? "no such directory" : strerror(errno));
+	err = pool_new(0, "", t->disk_dir, &p);
+	if (err)
+		return err;
+	err = open_pool(t, p, why);
+	if (!err)
+		err = tandem_list_pool(t, p);
+	pool_unref(p);
+	return err;
+}
+
+static struct tandem *allocate(void)
+{
+	struct tandem *t = calloc(1, sizeof(*t));
+	struct timespec now;
+
+	if (!t)
+		return NULL;
+	clock_gettime(CLOCK_REALTIME, &now);
+	t->started = now.tv_sec;
+	t->started_ns = monotonic_ns();
+	t->state_dirfd = t->lock_fd = -1;
+	pthread_mutex_init(&t->discovery, NULL);
+	pthread_mutex_init(&t->idle_lock, NULL);
+	pthread_cond_init(&t->idle, NULL);
+	pthread_rwlock_init(&t->table, NULL);
+	return t;
+}
+
+static int open_all(struct tandem *t, const struct tandem_options *o, struct why *why)
+{
+	bool clean = false;
+	int err;
+
+	err = watch_new(t, &t->watch);
+	if (err)
+		return refuse(why, err, "inotify: %s", strerror(-err));
+	err = open_disk_dir(t, o->disk_dir, why);
+	if (!err)
+		err = open_state(t, o, why);
+	if (!err)
+		err = catalogue_open(t->state_dir, &t->catalogue, &clean, why);
+	if (err)
+		return err;
+	err = events_open(t->state_dirfd, &t->events);
+	if (err)
+		return refuse(why, err, "%s/events: %s", t->state_dir, strerror(-err));
+	err = load_settings(t, o);
+	if (err)
+		return refuse(why, err, "the catalogue's settings: %s", strerror(-err));
+	events_emit(t->events, EVENT_INFORMATION, "Started", "daemon", "Pid=%d Version=%s After=%s",
+		    getpid(), TANDEMFS_VERSION, clean ? "stop" : "crash-or-first-start");
+	err = open_pools(t, o, why);
+	return err ? err : scan_all(t, clean, why);
+}
+
+int tandem_open(const struct tandem_options *o, struct tandem **out, struct why *why)
+{
+	struct tandem *t = allocate();
+	int err;
+
+	if (!t)
+		return refuse(why, -ENOMEM, "out of memory");
+	/* A lease that we hold for an instant, to see who writes a file, may be asked back. */
+	signal(SIGIO, SIG_IGN);
+	t->read_only = o->read_only;
+	t->requests_per_disk = o->requests_per_disk;
+	why->message[0] = '\0';
+	err = open_all(t, o, why);
+	if (err) {
+		if (!why->message[0])
+			refuse(why, err, "%s", strerror(-err));
+		tandem_close(t);
+		return err;
+	}
+	*out = t;
+	return 0;
+}
+
+int tandem_start(struct tandem *t, struct why *why)
+{
+	int err = watch_start(t->watch);
+
+	return err ? refuse(why, err, "the watcher cannot start: %s", strerror(-err)) : 0;
+}
+
+/* ---- stop ---- */
+
+/* How the image is left, to know at the next start whether somebody changed it. */
+static bool settle_disk(struct tandem *t, struct disk *d, struct catalogue_txn *txn)
+{
+	struct disk_record r;
+	bool good = true;
+
+	if (d->image && !d->image->read_only && atomic_load(&d->unflushed) > 1)
+		good = disk_flush(d) == 0;
+	if (!txn || !d->identity.len || !d->image)
+		return good;
+	scan_record(d, &r);
+	if (good)
+		d->image->file->ops->stat(d->image->file, &r.stopped);
+	catalogue_put_disk(txn, &r);
+	return good;
+}
+
+static void settle_all(struct tandem *t)
+{
+	struct catalogue_txn *txn = NULL;
+	size_t count;
+	struct disk **disks = tandem_disks(t, &count);
+	bool good = true;
+
+	if (t->catalogue && catalogue_begin(t->catalogue, &txn))
+		txn = NULL;
+	for (size_t i = 0; i < count; i++)
+		good &= settle_disk(t, disks[i], txn);
+	for (size_t i = 0; i < count; i++)
+		tandem_unlist_disk(t, disks[i]);
+	disks_free(disks, count);
+	if (!txn)
+		return;
+	if (good)
+		catalogue_mark_clean(txn);
+	catalogue_commit(txn);
+}
+
+void tandem_close(struct tandem *t)
+{
+	if (!t)
+		return;
+	watch_free(t->watch);
+	t->watch = NULL;
+	if (t->events)
+		settle_all(t);
+	while (t->pool_count)
+		tandem_unlist_pool(t, t->pools[t->pool_count - 1]);
+	events_close(t->events);
+	catalogue_close(t->catalogue);
+	if (t->lock_fd >= 0)
+		close(t->lock_fd); /* whoever waits for it may now have the images */
+	if (t->state_dirfd >= 0)
+		close(t->state_dirfd);
+	free(t->by_label);
+	free(t->by_number);
+	free(t->pools);
+	pthread_rwlock_destroy(&t->table);
+	pthread_cond_destroy(&t->idle);
+	pthread_mutex_destroy(&t->idle_lock);
+	pthread_mutex_destroy(&t->discovery);
+	free(t);
+}

@@ -1,0 +1,520 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Finding images. A file becomes a disk when it is called like one, is a
+ * regular file with one link that nobody else is writing, and verifies. Then
+ * its identity says whether it is known: a listed disk with it was renamed, a
+ * recorded one came back, else it is new.
+ *
+ * Every look first opens the file for reading only: closing a descriptor that
+ * could write would be heard as a change, and lead to the next look.
+ */
+#include "scan.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "watch.h"
+
+/* What a look at one file found. */
+struct found {
+	enum disk_state state;
+	char reason[200];
+	bool written_elsewhere;
+	struct image *image;
+	struct identity identity;
+	struct stat st;
+};
+
+/* The disks that one pass found; they are listed once the catalogue has them. */
+struct batch {
+	struct tandem *t;
+	enum scan_hint hint;
+	struct catalogue_txn *txn; /* begun when first needed */
+	struct disk **added;
+	size_t count, room;
+};
+
+/* ---- looking at a file ---- */
+
+/* Somebody has it open for writing: a read lease is only given when nobody has. */
+static bool open_for_writing(int fd)
+{
+	if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
+		fcntl(fd, F_SETLEASE, F_UNLCK);
+		return false;
+	}
+	return errno == EAGAIN;
+}
+
+static void invalid(struct found *f, const char *reason)
+{
+	f->state = DISK_INVALID;
+	snprintf(f->reason, sizeof(f->reason), "%s", reason);
+}
+
+static void open_image(struct pool *p, const char *name, const struct image_name *kind, bool read_only,
+		       struct found *f)
+{
+	const char *reason = "";
+	struct file *file;
+	int err;
+
+	err = file_open(p->dirfd, name, &read_only, &file);
+	if (err) {
+		invalid(f, err == -EMLINK ? "the file has more than one link" : strerror(-err));
+		return;
+	}
+	err = image_open(file, kind->format, read_only, &f->image, &reason);
+	if (err) {
+		file->ops->close(file);
+		invalid(f, reason[0] ? reason : strerror(-err));
+		return;
+	}
+	f->state = read_only ? DISK_READ_ONLY : DISK_READY;
+}
+
+/* fd is open for reading. */
+static void examine(struct tandem *t, struct pool *p, const char *name,
+		    const struct image_name *kind, int fd, struct found *f)
+{
+	identity_of(fd, &f->identity);
+	if (strchr(name, ':')) {
+		invalid(f, "a name with ':' reads as POOL:FILE");
+	} else if (f->st.st_nlink > 1) {
+		invalid(f, "the file has more than one link");
+	} else if (open_for_writing(fd)) {
+		invalid(f, "another program has it open for writing");
+		f->written_elsewhere = true;
+	} else if (!kind->format) {
+		snprintf(f->reason, sizeof(f->reason), "this tandemfs does not serve %s images",
+			 kind->ending);
+		f->state = DISK_INVALID;
+	} else {
+		open_image(p, name, kind, t->read_only, f);
+	}
+}
+
+/* ---- the batch ---- */
+
+static int need_txn(struct batch *b)
+{
+	return b->txn ? 0 : catalogue_begin(b->t->catalogue, &b->txn);
+}
+
+void scan_record(const struct disk *d, struct disk_record *r)
+{
+	memset(r, 0, sizeof(*r));
+	r->number = d->number;
+	memcpy(r->id, d->id, sizeof(r->id));
+	r->pool = d->pool->number;
+	r->read_only = d->want_read_only;
+	r->identity = d->identity;
+	memcpy(r->file_name, d->file_name, sizeof(r->file_name));
+}
+
+static void make_uuid(uint8_t id[16])
+{
+	if (getrandom(id, 16, 0) != 16)
+		abort(); /* cannot fail for 16 bytes once the kernel is up */
+	id[6] = (id[6] & 0x0f) | 0x40;
+	id[8] = (id[8] & 0x3f) | 0x80;
+}
+
+static int batch_keep(struct batch *b, struct disk *d)
+{
+	if (b->count == b->room) {
+		size_t room = b->room ? 2 * b->room : 16;
+		struct disk **more = realloc(b->added, room * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		b->added = more;
+		b->room = room;
+	}
+	b->added[b->count++] = d;
+	return 0;
+}
+
+/* Announces one disk that is listed now. */
+static void announce(struct tandem *t, struct disk *d)
+{
+	char object[DISK_LABEL_MAX + 8], word[800];
+
+	events_emit(t->events, EVENT_INFORMATION, "DiskAdded", disk_object(d, object, sizeof(object)),
+		    "State=%s Size=%llu%s%s", disk_state_name(d->state),
+		    (unsigned long long)disk_size(d), d->reason[0] ? " Reason=" : "",
+		    event_word(word, sizeof(word), d->reason));
+}
+
+static int batch_finish(struct batch *b)
+{
+	int err = b->txn ? catalogue_commit(b->txn) : 0;
+
+	for (size_t i = 0; i < b->count; i++) {
+		struct disk *d = b->added[i];
+
+		if (!err)
+			err = tandem_list_disk(b->t, d);
+		if (!err)
+			announce(b->t, d);
+		disk_unref(d);
+	}
+	free(b->added);
+	if (err)
+		events_emit(b->t->events, EVENT_MAJOR, "CatalogueFailed", "daemon", "Error=%d", -err);
+	return err;
+}
+
+/* ---- what a name means now ---- */
+
+/* Was it changed while we were not running? Only a clean stop left something to compare with. */
+static void compare_with_stop(struct batch *b, const struct disk_record *r, const struct found *f)
+{
+	char object[DISK_LABEL_MAX + 8];
+
+	if (b->hint != SCAN_STARTUP || r->gone || !r->stopped.mtime.tv_sec)
+		return;
+	if ((uint64_t)f->st.st_size == r->stopped.size &&
+	    f->st.st_mtim.tv_sec == r->stopped.mtime.tv_sec &&
+	    f->st.st_mtim.tv_nsec == r->stopped.mtime.tv_nsec)
+		return;
+	snprintf(object, sizeof(object), "disks/%s", r->file_name);
+	events_emit(b->t->events, EVENT_WARNING, "DiskChanged", object, "While=stopped");
+}
+
+static int add_disk(struct batch *b, struct pool *p, const char *name, struct found *f)
+{
+	struct disk_record r, now;
+	struct disk *d;
+	int err, known;
+
+	known = catalogue_disk_by_identity(b->t->catalogue, &f->identity, &r);
+	if (known && known != -ENOENT)
+		return known;
+	if (known == -ENOENT) {
+		memset(&r, 0, sizeof(r));
+		make_uuid(r.id);
+		err = need_txn(b);
+		if (!err)
+			err = catalogue_new_number(b->txn, &r.number);
+		if (err)
+			return err;
+	}
+	err = disk_new(b->t, p, name, r.number, r.id, f->image, &d);
+	if (err)
+		return err;
+	f->image = NULL;
+	d->identity = f->identity;
+	d->want_read_only = r.read_only;
+	d->written_elsewhere = f->written_elsewhere;
+	d->state = f->state == DISK_READY && r.read_only ? DISK_READ_ONLY : f->state;
+	snprintf(d->reason, sizeof(d->reason), "%s", f->reason);
+	disk_know(d);
+	if (!d->image) {
+		d->known.ino = f->st.st_ino;
+		d->known.size = f->st.st_size;
+		d->known.mtime = f->st.st_mtim;
+		d->known.ctime = f->st.st_ctim;
+	}
+	if (known == 0)
+		compare_with_stop(b, &r, f);
+	scan_record(d, &now);
+	if (known == -ENOENT || r.gone || r.pool != now.pool || strcmp(r.file_name, now.file_name) ||
+	    r.stopped.mtime.tv_sec) {
+		err = need_txn(b);
+		if (!err)
+			err = catalogue_put_disk(b->txn, &now);
+	}
+	if (!err)
+		err = batch_keep(b, d);
+	if (err)
+		disk_unref(d);
+	return err;
+}
+
+static void renamed(struct batch *b, struct disk *d, const char *name)
+{
+	char object[DISK_LABEL_MAX + 8], from[4 * NAME_MAX + 1];
+	struct disk_record r;
+	bool back = disk_state(d) == DISK_MISSING;
+
+	event_word(from, sizeof(from), d->file_name);
+	tandem_rename_listed(b->t, d, name);
+	atomic_store(&d->lost, false);
+	if (back)
+		disk_set_state(d, d->want_read_only || d->image->read_only ? DISK_READ_ONLY : DISK_READY,
+			       "");
+	events_emit(b->t->events, EVENT_INFORMATION, "DiskRenamed",
+		    disk_object(d, object, sizeof(object)), "From=%s", from);
+	scan_record(d, &r);
+	if (!need_txn(b))
+		catalogue_put_disk(b->txn, &r);
+	tandem_changed(b->t, d);
+}
+
+/* A listed disk has this identity under another name. Returns whether that settles it. */
+static bool settle_moved(struct batch *b, struct pool *p, const char *name, struct found *f)
+{
+	struct disk_record r;
+	struct disk *d;
+	bool settled = true;
+
+	if (catalogue_disk_by_identity(b->t->catalogue, &f->identity, &r))
+		return false;
+	d = tandem_disk_numbered(b->t, r.number);
+	if (!d)
+		return false;
+	if (d->pool == p && d->image && f->image) {
+		renamed(b, d, name);
+	} else if (!disk_is_open(d)) {
+		tandem_unlist_disk(b->t, d);
+		settled = false;
+	} /* else: to another pool while open; looked at again when it is closed */
+	disk_unref(d);
+	return settled;
+}
+
+static int find_new(struct batch *b, struct pool *p, const char *name,
+		    const struct image_name *kind, const struct stat *st)
+{
+	struct found f = { .st = *st };
+	int err = 0, fd;
+
+	fd = openat(p->dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd >= 0 && fstat(fd, &f.st)) {
+		close(fd);
+		fd = -1;
+	}
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd < 0)
+		invalid(&f, strerror(errno));
+	else if (!S_ISREG(f.st.st_mode))
+		goto out;
+	else
+		examine(b->t, p, name, kind, fd, &f);
+	if (!settle_moved(b, p, name, &f))
+		err = add_disk(b, p, name, &f);
+out:
+	image_close(f.image);
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
+static bool same_file(const struct disk *d, const struct stat *st)
+{
+	/* An inode that we hold open is not given to another file. */
+	return d->known.ino == (uint64_t)st->st_ino;
+}
+
+static bool same_times(const struct disk *d, const struct stat *st)
+{
+	return d->known.size == (uint64_t)st->st_size &&
+	       d->known.mtime.tv_sec == st->st_mtim.tv_sec &&
+	       d->known.mtime.tv_nsec == st->st_mtim.tv_nsec;
+}
+
+/* Did somebody else change an image that we have open? */
+static bool changed_by_others(struct disk *d, const struct stat *st, enum scan_hint hint)
+{
+	bool ours;
+
+	if ((uint64_t)st->st_size < d->image->size)
+		return true;
+	pthread_mutex_lock(&d->lock);
+	ours = d->known_unflushed != atomic_load(&d->unflushed);
+	pthread_mutex_unlock(&d->lock);
+	if (!ours)
+		return !same_times(d, st);
+	/* We write it too, so its time tells nothing; that somebody closed it does. */
+	return hint == SCAN_CLOSED;
+}
+
+/* Listed under this name already. Returns whether the file is to be looked at as a new one. */
+static bool look_again(struct batch *b, struct disk *d, const struct stat *st)
+{
+	char object[DISK_LABEL_MAX + 8];
+	bool open;
+
+	if (!same_file(d, st)) {
+		scan_vanished(b->t, d);
+		return true;
+	}
+	if (!d->image) {
+		/* It could not be used; is there a reason to think that it can be now? */
+		if (same_times(d, st) && !d->written_elsewhere && b->hint == SCAN_CLOSED)
+			return false;
+		tandem_unlist_disk(b->t, d);
+		return true;
+	}
+	if (disk_state(d) == DISK_MISSING) {
+		renamed(b, d, d->file_name);
+		return false;
+	}
+	if (disk_state(d) == DISK_CHANGED && disk_is_open(d))
+		return false;
+	if (disk_state(d) == DISK_FAILED || !changed_by_others(d, st, b->hint))
+		return false;
+	open = disk_is_open(d);
+	events_emit(b->t->events, EVENT_WARNING, "DiskChanged", disk_object(d, object, sizeof(object)),
+		    "While=%s Size=%llu", open ? "open" : "closed",
+		    (unsigned long long)st->st_size);
+	if (open) {
+		disk_set_state(d, DISK_CHANGED, "another program changed the image while it was open");
+		return false;
+	}
+	/* Nothing depends on the old content: the image is taken as it is now. */
+	tandem_unlist_disk(b->t, d);
+	return true;
+}
+
+static int look(struct batch *b, struct pool *p, const char *name)
+{
+	struct image_name kind = image_name_classify(name);
+	struct disk *d = tandem_disk_of_file(b->t, p, name);
+	bool fresh = true;
+	struct stat st;
+	int err = 0;
+
+	if (!kind.known)
+		goto out;
+	if (fstatat(p->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode) ||
+	    (kind.needs_sectors && !d && (st.st_size == 0 || st.st_size % 512))) {
+		if (d)
+			scan_vanished(b->t, d);
+		goto out;
+	}
+	if (d)
+		fresh = look_again(b, d, &st);
+	if (fresh)
+		err = find_new(b, p, name, &kind, &st);
+out:
+	disk_unref(d);
+	return err;
+}
+
+int scan_name(struct tandem *t, struct pool *p, const char *name, enum scan_hint hint)
+{
+	struct batch b = { .t = t, .hint = hint };
+	int err, last;
+
+	if (p->dirfd < 0)
+		return 0;
+	err = look(&b, p, name);
+	last = batch_finish(&b);
+	return err ? err : last;
+}
+
+/* Those whose files were not met. Each costs one stat. */
+static void drop_missing(struct tandem *t, struct pool *p)
+{
+	size_t count;
+	struct disk **disks = tandem_disks(t, &count);
+	struct stat st;
+
+	for (size_t i = 0; i < count; i++) {
+		struct disk *d = disks[i];
+
+		if (d->pool == p && disk_state(d) != DISK_MISSING &&
+		    fstatat(p->dirfd, d->file_name, &st, AT_SYMLINK_NOFOLLOW))
+			scan_vanished(t, d);
+	}
+	disks_free(disks, count);
+}
+
+int scan_pool(struct tandem *t, struct pool *p, enum scan_hint hint)
+{
+	struct batch b = { .t = t, .hint = hint };
+	int err = 0, last, fd;
+	struct dirent *e;
+	DIR *dir;
+
+	if (p->dirfd < 0)
+		return 0;
+	fd = openat(p->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = fd >= 0 ? fdopendir(fd) : NULL;
+	if (!dir) {
+		err = -errno;
+		if (fd >= 0)
+			close(fd);
+		return err;
+	}
+	while ((e = readdir(dir)))
+		if ((err = look(&b, p, e->d_name)))
+			break;
+	closedir(dir);
+	last = batch_finish(&b);
+	/* After the names, so that a renamed one was found under its new name. */
+	if (!err && !last)
+		drop_missing(t, p);
+	return err ? err : last;
+}
+
+/* ---- disks that go ---- */
+
+static void record_gone(struct tandem *t, struct disk *d)
+{
+	struct catalogue_txn *txn;
+	struct disk_record r;
+
+	if (!d->identity.len || catalogue_begin(t->catalogue, &txn))
+		return;
+	scan_record(d, &r);
+	r.gone = true;
+	catalogue_put_disk(txn, &r);
+	catalogue_commit(txn);
+}
+
+static void remove_disk(struct tandem *t, struct disk *d)
+{
+	char object[DISK_LABEL_MAX + 8];
+
+	tandem_unlist_disk(t, d);
+	record_gone(t, d);
+	events_emit(t->events, EVENT_INFORMATION, "DiskRemoved", disk_object(d, object, sizeof(object)),
+		    "%s", "");
+}
+
+void scan_vanished(struct tandem *t, struct disk *d)
+{
+	bool open;
+
+	/* Not opened again from here on, or kept by who has it open. */
+	pthread_mutex_lock(&d->lock);
+	open = d->openers > 0;
+	if (!open)
+		d->listed = false;
+	pthread_mutex_unlock(&d->lock);
+	if (!open) {
+		remove_disk(t, d);
+		return;
+	}
+	if (disk_state(d) == DISK_MISSING)
+		return;
+	/* What is written to a file without a name is lost with its last descriptor. */
+	atomic_store(&d->lost, true);
+	disk_set_state(d, DISK_MISSING, "the image is gone from its directory while it is open");
+}
+
+void scan_closed(struct tandem *t, struct disk *d)
+{
+	enum disk_state state = disk_state(d);
+	char name[NAME_MAX + 1];
+
+	if (disk_is_open(d) || (state != DISK_MISSING && state != DISK_CHANGED))
+		return;
+	memcpy(name, d->file_name, sizeof(name));
+	if (state == DISK_MISSING)
+		remove_disk(t, d);
+	else
+		tandem_unlist_disk(t, d);
+	scan_name(t, d->pool, name, SCAN_LOOK);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Looking at the directories and making the set of disks agree with what is
+ * there. Whatever hint led here, the decision is made from what is found.
+ * Everything with discovery held.
+ */
+#ifndef TANDEMFS_SCAN_H
+#define TANDEMFS_SCAN_H
+
+#include "tandem.h"
+
+enum scan_hint {
+	SCAN_LOOK,    /* nothing special is known */
+	SCAN_CLOSED,  /* somebody closed it who could have written */
+	SCAN_STARTUP, /* the first look of this daemon, after a clean stop */
+};
+
+/* One name in a pool's directory. */
+int scan_name(struct tandem *t, struct pool *p, const char *name, enum scan_hint hint);
+/* All names, and the disks whose files are gone. One transaction. */
+int scan_pool(struct tandem *t, struct pool *p, enum scan_hint hint);
+/* Its image is no longer in the directory. */
+void scan_vanished(struct tandem *t, struct disk *d);
+/* The last client closed it: what had to wait for that. */
+void scan_closed(struct tandem *t, struct disk *d);
+/* The record as it should be now. */
+void scan_record(const struct disk *d, struct disk_record *out);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The whole of one running tandemfs: its pools, disks, catalogue and events.
+ *
+ * discovery   held while the set of disks or pools is changed, or a name in a
+ *             directory: by the watcher, commands, create, rename, unlink. May
+ *             be held across directory I/O, so no reader ever takes it.
+ * table       short; the lists below. Readers take only this one.
+ */
+#ifndef TANDEMFS_TANDEM_H
+#define TANDEMFS_TANDEM_H
+
+#include <sys/types.h>
+
+#include "catalogue.h"
+#include "disk.h"
+#include "events.h"
+#include "pool.h"
+
+struct watch;
+
+/* What an administrator can set while it runs; recorded. See settings in tandem.c. */
+struct tandem_settings {
+	uint32_t block_size;	   /* of disks that get tracked from now on */
+	uint32_t rescan_interval_s; /* look through the directories again, unasked */
+	uint32_t stop_timeout_s;
+};
+
+struct tandem {
+	char disk_dir[PATH_MAX], state_dir[PATH_MAX]; /* absolute, for people */
+	int state_dirfd, lock_fd;
+	bool read_only;
+	time_t started;		 /* CLOCK_REALTIME */
+	uint64_t started_ns;	 /* CLOCK_MONOTONIC */
+	unsigned requests_per_disk; /* limit of each disk's gate */
+	struct tandem_settings settings;
+	struct catalogue *catalogue;
+	struct events *events;
+	struct watch *watch;
+
+	pthread_mutex_t discovery;
+
+	pthread_rwlock_t table;
+	/* Under table. */
+	struct disk **by_label, **by_number; /* the same disks, sorted */
+	size_t disk_count, disk_room;
+	struct pool **pools; /* pools[0] is DISKDIR */
+	size_t pool_count, pool_room;
+
+	atomic_uint openers; /* of all disks */
+	pthread_mutex_t idle_lock;
+	pthread_cond_t idle; /* openers became 0 */
+	_Atomic uint64_t changes;
+	_Atomic(void (*)(void *)) on_change;
+	void *on_change_arg;
+};
+
+struct tandem_options {
+	const char *disk_dir;
+	const char *state_dir; /* NULL: DISKDIR/.tandem */
+	bool read_only;
+	unsigned requests_per_disk;
+	uint32_t block_size; /* 0: as recorded, else the default */
+	uint32_t stop_timeout_s; /* 0: as recorded, else the default */
+	const char **pool_names, **pool_dirs; /* pool_count of each */
+	size_t pool_count;
+};
+
+/* Locks, opens and scans everything. Starts no thread. why says what stands in the way. */
+int tandem_open(const struct tandem_options *o, struct tandem **out, struct why *why);
+/* Starts the watcher. After daemonising. */
+int tandem_start(struct tandem *t, struct why *why);
+/* Flushes and closes every image, records a clean stop, releases the locks. */
+void tandem_close(struct tandem *t);
+
+/* The disks now, sorted by label, a reference on each; free with disks_free. */
+struct disk **tandem_disks(struct tandem *t, size_t *count);
+void disks_free(struct disk **disks, size_t count);
+/* The pools now, DISKDIR first; likewise. */
+struct pool **tandem_pools(struct tandem *t, size_t *count);
+void pools_free(struct pool **pools, size_t count);
+
+/* A reference, or NULL. Labels are FILE or POOL:FILE. */
+struct disk *tandem_disk_numbered(struct tandem *t, uint32_t number);
+struct disk *tandem_disk_labelled(struct tandem *t, const char *label);
+/* By its name in the mount directory of a pool; only one that is served. */
+struct disk *tandem_disk_mounted(struct tandem *t, const struct pool *pool, const char *name);
+/* Either of the two names: what a command says (POOL:FILE, or POOL:FILE.raw). */
+struct disk *tandem_disk_called(struct tandem *t, const char *name);
+struct pool *tandem_pool_numbered(struct tandem *t, uint32_t number);
+struct pool *tandem_pool_named(struct tandem *t, const char *name); /* "" is DISKDIR */
+
+/* Something that a status shows is different now. d may be NULL. */
+void tandem_changed(struct tandem *t, struct disk *d);
+/* Called after each such change, from any thread; must not block. */
+void tandem_set_listener(struct tandem *t, void (*fn)(void *), void *arg);
+
+/*
+ * The operations. Each checks everything first; `plan` stops there, with 0
+ * meaning that it would be done. All: -errno with why set, and nothing changed.
+ */
+
+struct create_disk {
+	const char *name;   /* [POOL:]FILE */
+	const char *format; /* NULL: by ending */
+	uint64_t size;
+	uint32_t mode, uid, gid; /* of the file */
+	/* By open(O_CREAT) in the mount: may be empty; a name that is not a raw disk's is -EPERM. */
+	bool as_file;
+	bool plan;
+};
+/* The disk is durable, in its state Ready, and in the mount. *out is a reference, NULL for a plan. */
+int tandem_create_disk(struct tandem *t, const struct create_disk *c, struct disk **out,
+		       struct why *why);
+/* -EBUSY while open. */
+int tandem_delete_disk(struct tandem *t, struct disk *d, bool plan, struct why *why);
+/* Renames the image too. Within one pool; flags as renameat2's RENAME_NOREPLACE. */
+int tandem_rename_disk(struct tandem *t, struct disk *d, const char *new_name, unsigned flags,
+		       struct why *why);
+int tandem_resize_disk(struct tandem *t, struct disk *d, uint64_t size, bool force, bool plan,
+		       struct why *why);
+int tandem_set_disk_read_only(struct tandem *t, struct disk *d, bool read_only, bool plan,
+			      struct why *why);
+/* The image as it is now is the truth. Only from Changed or Failed. */
+int tandem_accept_disk(struct tandem *t, struct disk *d, bool force, bool plan, struct why *why);
+int tandem_add_pool(struct tandem *t, const char *name, const char *dir, bool plan,
+		    struct why *why);
+/* -EBUSY while one of its disks is open. */
+int tandem_remove_pool(struct tandem *t, const char *name, bool plan, struct why *why);
+/* Looks through every directory now, and returns when done. */
+int tandem_rescan(struct tandem *t, bool plan, struct why *why);
+/* Checks and records; takes effect at once. */
+int tandem_set(struct tandem *t, const struct tandem_settings *s, bool plan, struct why *why);
+
+/* ---- for the rest of replica/ ---- */
+
+/* Under discovery. The table takes its own reference; conflicts of names are resolved. */
+int tandem_list_disk(struct tandem *t, struct disk *d);
+void tandem_unlist_disk(struct tandem *t, struct disk *d);
+void tandem_rename_listed(struct tandem *t, struct disk *d, const char *file_name);
+int tandem_list_pool(struct tandem *t, struct pool *p);
+void tandem_unlist_pool(struct tandem *t, struct pool *p);
+/* The disk of this pool whose image has this name, listed or not served; a reference. */
+struct disk *tandem_disk_of_file(struct tandem *t, const struct pool *p, const char *file_name);
+
+#endif

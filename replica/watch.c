@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * An event is a hint: the name is looked at again, and what is found decides.
+ * A name that was moved away is looked at a little later, so that the same
+ * image is first found under its new name and counts as renamed. When events
+ * were lost, and now and then anyway, everything is looked at.
+ */
+#include "watch.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "scan.h"
+
+#define SECOND 1000000000ull
+#define MOVED_AWAY_NS (200 * 1000000ull)
+#define STALLED_NS SECOND
+
+struct later {
+	uint64_t due;
+	uint32_t pool;
+	char name[NAME_MAX + 1];
+	struct later *next;
+};
+
+struct watch {
+	struct tandem *t;
+	int inotify, wake;
+	pthread_t thread;
+	bool running;
+	_Atomic bool stop;
+	struct later *later; /* of the thread alone */
+	uint64_t next_scan;
+};
+
+int watch_new(struct tandem *t, struct watch **out)
+{
+	struct watch *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return -ENOMEM;
+	w->t = t;
+	w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	w->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (w->wake < 0 || w->inotify < 0) {
+		int err = -errno;
+
+		watch_free(w);
+		return err;
+	}
+	*out = w;
+	return 0;
+}
+
+int watch_pool(struct watch *w, struct pool *p)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", p->dirfd);
+	p->watch = inotify_add_watch(w->inotify, path,
+				     IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE |
+					     IN_DELETE_SELF | IN_ONLYDIR);
+	return p->watch < 0 ? -errno : 0;
+}
+
+void watch_forget(struct watch *w, struct pool *p)
+{
+	if (p->watch >= 0)
+		inotify_rm_watch(w->inotify, p->watch);
+	p->watch = -1;
+}
+
+void watch_poke(struct watch *w)
+{
+	uint64_t one = 1;
+
+	if (write(w->wake, &one, sizeof(one)) < 0) {
+		/* Full is as good as one more. */
+	}
+}
+
+/* ---- hints ---- */
+
+static struct pool *pool_watched(struct tandem *t, int wd)
+{
+	struct pool *p = NULL;
+
+	pthread_rwlock_rdlock(&t->table);
+	for (size_t i = 0; i < t->pool_count && !p; i++)
+		if (t->pools[i]->watch == wd)
+			p = pool_ref(t->pools[i]);
+	pthread_rwlock_unlock(&t->table);
+	return p;
+}
+
+static void look_later(struct watch *w, struct pool *p, const char *name)
+{
+	struct later *l = malloc(sizeof(*l));
+
+	if (!l) {
+		w->next_scan = 0; /* everything, then */
+		return;
+	}
+	l->due = monotonic_ns() + MOVED_AWAY_NS;
+	l->pool = p->number;
+	snprintf(l->name, sizeof(l->name), "%s", name);
+	l->next = w->later;
+	w->later = l;
+}
+
+static void handle(struct watch *w, const struct inotify_event *e)
+{
+	struct pool *p;
+
+	if (e->mask & (IN_Q_OVERFLOW | IN_UNMOUNT | IN_DELETE_SELF)) {
+		if (e->mask & IN_Q_OVERFLOW)
+			events_emit(w->t->events, EVENT_WARNING, "WatchOverflow", "daemon",
+				    "Action=Rescan");
+		w->next_scan = 0;
+		return;
+	}
+	if (!e->len)
+		return;
+	pthread_mutex_lock(&w->t->discovery);
+	p = pool_watched(w->t, e->wd);
+	if (p && e->mask & IN_MOVED_FROM)
+		look_later(w, p, e->name);
+	else if (p)
+		scan_name(w->t, p, e->name, e->mask & IN_CLOSE_WRITE ? SCAN_CLOSED : SCAN_LOOK);
+	pthread_mutex_unlock(&w->t->discovery);
+	pool_unref(p);
+}
+
+static void read_events(struct watch *w)
+{
+	char buf[64 << 10] __attribute__((aligned(__alignof__(struct inotify_event))));
+	ssize_t n;
+
+	while ((n = read(w->inotify, buf, sizeof(buf))) > 0)
+		for (char *at = buf; at < buf + n;) {
+			struct inotify_event *e = (struct inotify_event *)at;
+
+			handle(w, e);
+			at += sizeof(*e) + e->len;
+		}
+}
+
+static void look_at_due(struct watch *w, uint64_t now)
+{
+	struct later **link = &w->later;
+
+	while (*link) {
+		struct later *l = *link;
+		struct pool *p;
+
+		if (l->due > now) {
+			link = &l->next;
+			continue;
+		}
+		*link = l->next;
+		pthread_mutex_lock(&w->t->discovery);
+		p = tandem_pool_numbered(w->t, l->pool);
+		if (p)
+			scan_name(w->t, p, l->name, SCAN_LOOK);
+		pthread_mutex_unlock(&w->t->discovery);
+		pool_unref(p);
+		free(l);
+	}
+}
+
+/* ---- now and then ---- */
+
+static void settle_closed(struct watch *w)
+{
+	size_t count;
+	struct disk **disks;
+
+	pthread_mutex_lock(&w->t->discovery);
+	disks = tandem_disks(w->t, &count);
+	for (size_t i = 0; i < count; i++)
+		scan_closed(w->t, disks[i]);
+	disks_free(disks, count);
+	pthread_mutex_unlock(&w->t->discovery);
+}
+
+static void announce_stalled(struct tandem *t, struct disk *d, uint64_t busy)
+{
+	char object[DISK_LABEL_MAX + 8];
+	bool stalled = busy >= STALLED_NS, was;
+
+	pthread_mutex_lock(&d->lock);
+	was = d->stalled;
+	d->stalled = stalled;
+	pthread_mutex_unlock(&d->lock);
+	if (stalled && !was)
+		events_emit(t->events, EVENT_WARNING, "Stalled",
+			    disk_object(d, object, sizeof(object)), "Seconds=%.1f WaitsFor=backing-file",
+			    busy / 1e9);
+	if (stalled != was)
+		tandem_changed(t, d);
+}
+
+static void look_for_stalls(struct watch *w, uint64_t now)
+{
+	size_t count;
+	struct disk **disks;
+
+	if (!atomic_load(&w->t->openers))
+		return;
+	disks = tandem_disks(w->t, &count);
+	for (size_t i = 0; i < count; i++)
+		announce_stalled(w->t, disks[i], gate_oldest(&disks[i]->gate, now));
+	disks_free(disks, count);
+}
+
+static void *run(void *arg)
+{
+	struct watch *w = arg;
+	struct why why;
+
+	while (!atomic_load(&w->stop)) {
+		struct pollfd fds[] = { { w->inotify, POLLIN, 0 }, { w->wake, POLLIN, 0 } };
+		uint64_t now, ignored;
+
+		poll(fds, 2, w->later ? 50 : 500);
+		now = monotonic_ns();
+		read_events(w);
+		if (read(w->wake, &ignored, sizeof(ignored)) > 0)
+			settle_closed(w);
+		look_at_due(w, now);
+		look_for_stalls(w, now);
+		if (now >= w->next_scan) {
+			/* First the due time, so that a hint during the scan asks for another. */
+			w->next_scan = now + w->t->settings.rescan_interval_s * SECOND;
+			tandem_rescan(w->t, false, &why);
+		}
+	}
+	return NULL;
+}
+
+int watch_start(struct watch *w)
+{
+	int err;
+
+	w->next_scan = monotonic_ns() + w->t->settings.rescan_interval_s * SECOND;
+	err = pthread_create(&w->thread, NULL, run, w);
+	w->running = err == 0;
+	return -err;
+}
+
+void watch_free(struct watch *w)
+{
+	if (!w)
+		return;
+	if (w->running) {
+		atomic_store(&w->stop, true);
+		watch_poke(w);
+		pthread_join(w->thread, NULL);
+	}
+	while (w->later) {
+		struct later *l = w->later;
+
+		w->later = l->next;
+		free(l);
+	}
+	if (w->inotify >= 0)
+		close(w->inotify);
+	if (w->wake >= 0)
+		close(w->wake);
+	free(w);
+}

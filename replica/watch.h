@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One thread that hears what happens in the directories (inotify), looks at
+ * them again now and then, and notices what takes too long.
+ */
+#ifndef TANDEMFS_WATCH_H
+#define TANDEMFS_WATCH_H
+
+#include "tandem.h"
+
+int watch_new(struct tandem *t, struct watch **out);
+/* Ends the thread, if it was started. */
+void watch_free(struct watch *w);
+int watch_start(struct watch *w);
+/* Before the first scan of the pool, so that nothing falls between. */
+int watch_pool(struct watch *w, struct pool *p);
+void watch_forget(struct watch *w, struct pool *p);
+/* From any thread, never blocks: a disk was closed for the last time. */
+void watch_poke(struct watch *w);
+
+#endif
