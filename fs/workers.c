@@ -18,8 +18,15 @@
 /* struct fuse_in_header and struct fuse_write_in: what stands before a write's payload. */
 #define WRITE_HEADER 80
 #define STACK_SIZE (256 << 10)
-/* More waiting threads than this end; and more spare buffers are given back. */
-#define MAX_WAITING 16
+/*
+ * So many threads wait in the kernel; the others that are idle wait here, the
+ * last one busy on top. The kernel wakes waiting threads in turn: with many, each
+ * request of a fast disk would wake another one, with cold caches.
+ */
+#define MAX_WAITING 4
+/* How long an idle thread stays, and how many unused buffers are kept. */
+#define IDLE_SECONDS 10
+#define MAX_SPARE 4
 
 /*
  * One page for ourselves and the request's header, then room for its payload.
@@ -31,6 +38,13 @@ struct request_buffer {
 };
 #define BUFFER_SIZE (PAGE + MOUNT_MAX_WRITE + PAGE)
 _Static_assert(sizeof(struct request_buffer) <= PAGE - WRITE_HEADER, "both fit in the first page");
+
+/* A thread that neither works nor waits in the kernel. */
+struct idle_worker {
+	pthread_cond_t wake;
+	bool awake;
+	struct idle_worker *next;
+};
 
 static __thread struct request_buffer *current;
 
@@ -63,7 +77,7 @@ static void buffer_put(struct workers *w, struct request_buffer *b)
 	if (!b)
 		return;
 	pthread_mutex_lock(&w->lock);
-	keep = w->spares < MAX_WAITING;
+	keep = w->spares < MAX_SPARE;
 	if (keep) {
 		b->next = w->spare;
 		w->spare = b;
@@ -131,24 +145,64 @@ static int start_one(struct workers *w)
 	return -err;
 }
 
+/* Under lock. */
+static void wake_one(struct workers *w)
+{
+	struct idle_worker *i = w->idle;
+
+	w->idle = i->next;
+	i->awake = true;
+	w->waiting++;
+	pthread_cond_signal(&i->wake);
+}
+
 static void took_a_request(struct workers *w)
 {
 	pthread_mutex_lock(&w->lock);
 	w->waiting--;
-	if (!w->waiting && w->count < w->limit && !w->stop && start_one(w))
-		log_line(LOG_LEVEL_WARNING, "no more threads than %u can be had", w->count);
+	if (!w->waiting && !w->stop) {
+		if (w->idle)
+			wake_one(w);
+		else if (w->count < w->limit && start_one(w))
+			log_line(LOG_LEVEL_WARNING, "no more threads than %u can be had", w->count);
+	}
 	pthread_mutex_unlock(&w->lock);
+}
+
+/* Under lock. False: nobody needed this thread for a while. */
+static bool stay_idle(struct workers *w)
+{
+	struct idle_worker self = { .next = w->idle }, **link = &w->idle;
+	struct timespec until;
+
+	pthread_cond_init(&self.wake, NULL);
+	w->idle = &self;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += IDLE_SECONDS;
+	while (!self.awake && !w->stop &&
+	       pthread_cond_timedwait(&self.wake, &w->lock, &until) != ETIMEDOUT)
+		;
+	if (!self.awake) {
+		while (*link != &self)
+			link = &(*link)->next;
+		*link = self.next;
+	}
+	pthread_cond_destroy(&self.wake);
+	return self.awake;
 }
 
 /* False: there are enough without this one. */
 static bool wait_again(struct workers *w)
 {
-	bool again;
+	bool again = true;
 
 	pthread_mutex_lock(&w->lock);
-	again = w->waiting < MAX_WAITING && !w->stop;
-	if (again)
+	if (w->stop)
+		again = false;
+	else if (w->waiting < MAX_WAITING)
 		w->waiting++;
+	else
+		again = stay_idle(w);
 	pthread_mutex_unlock(&w->lock);
 	return again;
 }
@@ -256,6 +310,8 @@ void workers_stop(struct workers *w)
 	while (w->count) {
 		struct timespec until;
 
+		while (w->idle)
+			wake_one(w);
 		for (unsigned i = 0; i < w->count; i++)
 			pthread_kill(w->threads[i], SIGUSR1);
 		clock_gettime(CLOCK_REALTIME, &until);

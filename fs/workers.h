@@ -2,9 +2,8 @@
 /*
  * The threads that read requests from /dev/fuse and serve them.
  *
- * All of them read one descriptor and wait in the kernel; when none is left
- * waiting, another is started, up to a limit, and one that finds too many
- * waiting ends. Requests for a disk go through its gate (see gate.h): those
+ * They read one descriptor and wait in the kernel, a few at a time; when none is
+ * left waiting, an idle one joins, or another is started, up to a limit. Requests for a disk go through its gate (see gate.h): those
  * over its limit are parked with their buffer and without a thread.
  *
  * A request is read so that the payload of a write lies on a page boundary:
@@ -36,7 +35,8 @@ struct workers {
 	pthread_t *threads; /* of those alive */
 	unsigned count, waiting;
 	_Atomic bool stop;
-	struct request_buffer *spare; /* under lock */
+	struct idle_worker *idle;     /* under lock, as what follows */
+	struct request_buffer *spare;
 	unsigned spares;
 };
 
