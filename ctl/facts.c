@@ -5,10 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
-
-/* A request that is older is a problem, whatever the disk's state is. */
-#define STUCK_NS (10 * 1000000000ULL)
 
 /* How bad a state is; Ready and ReadOnly are no problem. */
 // clang-format off
@@ -59,24 +55,13 @@ const char *facts_mount_path(const struct disk_facts *d, char buf[MOUNT_PATH_MAX
 	return buf;
 }
 
-static void fill_pool(struct tandem *t, struct pool *p, struct pool_facts *out)
+static void fill_pool(struct pool *p, struct pool_facts *out)
 {
-	struct statvfs st;
-
 	memset(out, 0, sizeof(*out));
 	out->number = p->number;
 	snprintf(out->name, sizeof(out->name), "%s", p->name);
 	snprintf(out->dir, sizeof(out->dir), "%s", p->dir);
-	pthread_rwlock_rdlock(&t->table);
-	out->ready = p->dirfd >= 0;
-	if (!out->ready)
-		snprintf(out->problem, sizeof(out->problem), "%s", p->problem);
-	out->space_known = out->ready && fstatvfs(p->dirfd, &st) == 0;
-	pthread_rwlock_unlock(&t->table);
-	if (out->space_known) {
-		out->size = st.f_blocks * st.f_frsize;
-		out->free = st.f_bavail * st.f_frsize;
-	}
+	pool_status(p, &out->status);
 }
 
 static int collect_disks(struct tandem *t, struct facts *f)
@@ -107,7 +92,7 @@ static int collect_pools(struct tandem *t, struct facts *f)
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i < count; i++) {
-		fill_pool(t, pools[i], &f->pools[i]);
+		fill_pool(pools[i], &f->pools[i]);
 		for (size_t d = 0; d < f->disk_count; d++)
 			f->pools[i].disks += !strcmp(f->disks[d].pool, f->pools[i].name);
 	}
@@ -127,24 +112,24 @@ static void add_disk_problem(struct facts *f, const struct disk_facts *d)
 		.state = disk_state_name(d->state),
 		.reason = d->reason,
 	};
-	if (!p->severity && d->busy_ns >= STUCK_NS) {
+	if (!p->severity && d->stalled) {
 		p->severity = EVENT_WARNING;
 		p->state = "Stalled";
-		p->reason = "a request waits for its image for more than ten seconds";
+		p->reason = "a request waits for its image";
 	}
 	f->problem_count += p->severity != 0;
 }
 
 static void add_pool_problem(struct facts *f, const struct pool_facts *pool)
 {
-	if (pool->ready)
+	if (pool->status.ready)
 		return;
 	f->problems[f->problem_count++] = (struct problem){
 		.kind = "pools",
 		.name = pool->name,
 		.severity = EVENT_MAJOR,
 		.state = "Missing",
-		.reason = pool->problem,
+		.reason = pool->status.problem,
 	};
 }
 
@@ -212,7 +197,7 @@ int pool_facts_of(struct tandem *t, uint32_t number, struct pool_facts *out)
 
 	if (!p)
 		return -ENOENT;
-	fill_pool(t, p, out);
+	fill_pool(p, out);
 	pool_unref(p);
 	err = collect_disks(t, &f);
 	for (size_t d = 0; d < f.disk_count; d++)

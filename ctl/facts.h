@@ -12,11 +12,8 @@ struct pool_facts {
 	uint32_t number;
 	char name[POOL_NAME_MAX + 1]; /* "" for DISKDIR */
 	char dir[PATH_MAX];
-	bool ready;
-	char problem[200]; /* "" unless it is missing */
 	size_t disks;
-	bool space_known;
-	uint64_t size, free; /* of its file system; free: for everybody */
+	struct pool_status status;
 };
 
 struct problem {

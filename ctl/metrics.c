@@ -221,7 +221,7 @@ static void add_space(struct text *out, const struct tandem *t, const struct fac
 	for (size_t i = 0; i < f->pool_count; i++) {
 		const struct pool_facts *p = &f->pools[i];
 
-		if (!p->space_known)
+		if (!p->status.space_known)
 			continue;
 		if (!any)
 			add_head(out, "pool_free_bytes", "gauge",
@@ -229,7 +229,7 @@ static void add_space(struct text *out, const struct tandem *t, const struct fac
 		any = true;
 		text_addf(out, "tandemfs_pool_free_bytes{pool=\"");
 		add_label_value(out, p->name);
-		text_addf(out, "\"} %" PRIu64 "\n", p->free);
+		text_addf(out, "\"} %" PRIu64 "\n", p->status.free);
 	}
 }
 

@@ -204,7 +204,7 @@ static int set_settings(const struct request *r)
 	int err;
 
 	pthread_mutex_lock(&r->ctl->settings);
-	s = r->ctl->tandem->settings;
+	s = tandem_get_settings(r->ctl->tandem);
 	err = change_settings(r, &s);
 	pthread_mutex_unlock(&r->ctl->settings);
 	if (err)

@@ -135,10 +135,10 @@ int pool_status_render(struct ctl *c, uint32_t object, struct text *out)
 		return err;
 	text_add_field(out, "Name", p.name);
 	text_add_field(out, "Dir", p.dir);
-	text_add_field(out, "State", p.ready ? "Ready" : "Missing");
-	text_add_field(out, "Problem", p.problem);
+	text_add_field(out, "State", p.status.ready ? "Ready" : "Missing");
+	text_add_field(out, "Problem", p.status.problem);
 	text_add_fieldf(out, "Disks", "%zu", p.disks);
-	add_size(out, "Size", p.space_known, p.size);
-	add_size(out, "Free", p.space_known, p.free);
+	add_size(out, "Size", p.status.space_known, p.status.size);
+	add_size(out, "Free", p.status.space_known, p.status.free);
 	return 0;
 }

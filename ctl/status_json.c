@@ -121,11 +121,11 @@ static void add_pools(struct json *j, const struct facts *f)
 			continue;
 		json_object_at(j, p->name);
 		json_string_at(j, "Dir", p->dir);
-		json_string_at(j, "State", p->ready ? "Ready" : "Missing");
-		json_string_at(j, "Problem", or_null(p->problem));
+		json_string_at(j, "State", p->status.ready ? "Ready" : "Missing");
+		json_string_at(j, "Problem", or_null(p->status.problem));
 		json_uint_at(j, "Disks", p->disks);
-		json_known_at(j, "Size", p->space_known, p->size);
-		json_known_at(j, "Free", p->space_known, p->free);
+		json_known_at(j, "Size", p->status.space_known, p->status.size);
+		json_known_at(j, "Free", p->status.space_known, p->status.free);
 		json_object_end(j);
 	}
 	json_object_end(j);

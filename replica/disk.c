@@ -251,6 +251,7 @@ void disk_facts(struct disk *d, struct disk_facts *out)
 	memcpy(out->reason, d->reason, sizeof(out->reason));
 	out->state = d->state;
 	out->openers = d->openers;
+	out->stalled = d->stalled;
 	out->read_only = d->state == DISK_READ_ONLY || !d->image || d->image->read_only ||
 			 d->want_read_only;
 	pthread_mutex_unlock(&d->lock);

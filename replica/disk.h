@@ -114,6 +114,7 @@ struct disk_facts {
 	unsigned openers;
 	bool read_only;	  /* cannot be written now, for whatever reason */
 	uint64_t busy_ns; /* age of the oldest request in progress */
+	bool stalled;	  /* it is longer than anybody should wait, and was announced */
 };
 void disk_facts(struct disk *d, struct disk_facts *out);
 

@@ -56,6 +56,16 @@ static int load_settings(struct tandem *t, const struct tandem_options *o)
 	return 0;
 }
 
+struct tandem_settings tandem_get_settings(struct tandem *t)
+{
+	struct tandem_settings s;
+
+	pthread_mutex_lock(&t->settings_lock);
+	s = t->settings;
+	pthread_mutex_unlock(&t->settings_lock);
+	return s;
+}
+
 int tandem_set(struct tandem *t, const struct tandem_settings *s, bool plan, struct why *why)
 {
 	struct tandem_settings now = *s;
@@ -77,7 +87,9 @@ int tandem_set(struct tandem *t, const struct tandem_settings *s, bool plan, str
 	}
 	if (err)
 		return refuse(why, err, "the setting cannot be recorded: %s", strerror(-err));
+	pthread_mutex_lock(&t->settings_lock);
 	t->settings = now;
+	pthread_mutex_unlock(&t->settings_lock);
 	tandem_changed(t, NULL);
 	return 0;
 }
@@ -126,8 +138,7 @@ static int add_known_pool(struct tandem *t, uint32_t number, const char *name, c
 	if (err)
 		return err;
 	p->recorded = recorded;
-	if (open_pool(t, p, &why))
-		snprintf(p->problem, sizeof(p->problem), "%.199s", why.message);
+	open_pool(t, p, &why);
 	err = tandem_list_pool(t, p);
 	pool_unref(p);
 	return err;
@@ -158,7 +169,7 @@ static int add_option_pool(struct tandem *t, const char *name, const char *dir, 
 	/* What the command refuses later, it must refuse at the start: it is there or we don't start. */
 	p = tandem_pool_named(t, name);
 	if (p->dirfd < 0)
-		err = refuse(why, -EBUSY, "%s", p->problem);
+		err = open_pool(t, p, why); /* says why not */
 	pool_unref(p);
 	return err;
 }
@@ -222,6 +233,7 @@ static struct tandem *allocate(void)
 	t->state_dirfd = t->lock_fd = -1;
 	pthread_mutex_init(&t->discovery, NULL);
 	pthread_mutex_init(&t->idle_lock, NULL);
+	pthread_mutex_init(&t->settings_lock, NULL);
 	pthread_cond_init(&t->idle, NULL);
 	pthread_rwlock_init(&t->table, NULL);
 	return t;
@@ -346,6 +358,7 @@ void tandem_close(struct tandem *t)
 	pthread_rwlock_destroy(&t->table);
 	pthread_cond_destroy(&t->idle);
 	pthread_mutex_destroy(&t->idle_lock);
+	pthread_mutex_destroy(&t->settings_lock);
 	pthread_mutex_destroy(&t->discovery);
 	free(t);
 }

@@ -54,10 +54,9 @@ static int split_name(struct tandem *t, const char *name, struct pool **pool, co
 		return refuse(why, -ENOENT, "there is no pool '%s'", pool_name);
 	}
 	if ((*pool)->dirfd < 0) {
-		int err = refuse(why, -EBUSY, "the pool is not there: %s", (*pool)->problem);
-
 		pool_unref(*pool);
-		return err;
+		return refuse_advise(why, -EBUSY, "see the pool's status, then Rescan",
+				     "the directory of pool '%s' is not there", pool_name);
 	}
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "lock.h"
@@ -19,6 +20,7 @@ int pool_new(uint32_t number, const char *name, const char *dir, struct pool **o
 	p->number = number;
 	p->dirfd = p->watch = -1;
 	atomic_store(&p->refs, 1);
+	pthread_mutex_init(&p->lock, NULL);
 	snprintf(p->name, sizeof(p->name), "%s", name);
 	snprintf(p->dir, sizeof(p->dir), "%s", dir);
 	*out = p;
@@ -37,10 +39,38 @@ void pool_unref(struct pool *p)
 		return;
 	if (p->dirfd >= 0)
 		close(p->dirfd);
+	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
 
-int pool_open(struct pool *p, struct why *why)
+void pool_sample(struct pool *p)
+{
+	struct statvfs st;
+	bool known = p->dirfd >= 0 && !fstatvfs(p->dirfd, &st);
+
+	pthread_mutex_lock(&p->lock);
+	p->status.space_known = known;
+	p->status.size = known ? st.f_blocks * st.f_frsize : 0;
+	p->status.free = known ? st.f_bavail * st.f_frsize : 0;
+	pthread_mutex_unlock(&p->lock);
+}
+
+void pool_status(struct pool *p, struct pool_status *out)
+{
+	pthread_mutex_lock(&p->lock);
+	*out = p->status;
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void set_problem(struct pool *p, const char *problem)
+{
+	pthread_mutex_lock(&p->lock);
+	p->status.ready = !problem[0];
+	snprintf(p->status.problem, sizeof(p->status.problem), "%.199s", problem);
+	pthread_mutex_unlock(&p->lock);
+}
+
+static int open_locked(struct pool *p, struct why *why)
 {
 	int fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
 
@@ -55,6 +85,15 @@ int pool_open(struct pool *p, struct why *why)
 		return err;
 	}
 	p->dirfd = fd;
-	p->problem[0] = '\0';
 	return 0;
+}
+
+int pool_open(struct pool *p, struct why *why)
+{
+	int err = open_locked(p, why);
+
+	set_problem(p, err ? why->message : "");
+	if (!err)
+		pool_sample(p);
+	return err;
 }

@@ -8,6 +8,7 @@
 #define TANDEMFS_POOL_H
 
 #include <limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,23 +17,35 @@
 
 #define POOL_NAME_MAX 200
 
+/* What a status shows. The space is as it was sampled last, so that a stuck store holds up nobody. */
+struct pool_status {
+	bool ready;
+	char problem[200]; /* why it is not there, "" when it is */
+	bool space_known;
+	uint64_t size, free; /* of its file system, in bytes; free for everybody */
+};
+
 struct pool {
 	uint32_t number; /* never given to another pool */
 	char name[POOL_NAME_MAX + 1];
 	char dir[PATH_MAX];
 	atomic_uint refs;
-	int dirfd; /* -1: not there; locked against other daemons when it is */
+	_Atomic int dirfd; /* -1: not there; locked against other daemons when it is */
 	int watch; /* inotify's, -1 when none */
 	bool recorded; /* by AddPool: comes back after a restart */
 	bool listed;
-	char problem[200]; /* why it is not there, for status */
 	_Atomic uint64_t changes;
+	pthread_mutex_t lock;
+	struct pool_status status; /* under lock */
 };
 
 int pool_new(uint32_t number, const char *name, const char *dir, struct pool **out);
 struct pool *pool_ref(struct pool *p);
 void pool_unref(struct pool *p);
-/* Opens and locks the directory. */
+/* Opens and locks the directory. When it can't, the pool's problem says why, too. */
 int pool_open(struct pool *p, struct why *why);
+/* Asks for the space now; may wait for the store. */
+void pool_sample(struct pool *p);
+void pool_status(struct pool *p, struct pool_status *out);
 
 #endif

@@ -33,7 +33,8 @@ struct tandem {
 	time_t started;		 /* CLOCK_REALTIME */
 	uint64_t started_ns;	 /* CLOCK_MONOTONIC */
 	unsigned requests_per_disk; /* limit of each disk's gate */
-	struct tandem_settings settings;
+	pthread_mutex_t settings_lock;
+	struct tandem_settings settings; /* under settings_lock */
 	struct catalogue *catalogue;
 	struct events *events;
 	struct watch *watch;
@@ -129,6 +130,7 @@ int tandem_add_pool(struct tandem *t, const char *name, const char *dir, bool pl
 int tandem_remove_pool(struct tandem *t, const char *name, bool plan, struct why *why);
 /* Looks through every directory now, and returns when done. */
 int tandem_rescan(struct tandem *t, bool plan, struct why *why);
+struct tandem_settings tandem_get_settings(struct tandem *t);
 /* Checks and records; takes effect at once. */
 int tandem_set(struct tandem *t, const struct tandem_settings *s, bool plan, struct why *why);
 

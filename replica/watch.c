@@ -22,6 +22,7 @@
 #define SECOND 1000000000ull
 #define MOVED_AWAY_NS (200 * 1000000ull)
 #define STALLED_NS SECOND
+#define SAMPLE_NS (5 * SECOND)
 
 struct later {
 	uint64_t due;
@@ -37,7 +38,7 @@ struct watch {
 	bool running;
 	_Atomic bool stop;
 	struct later *later; /* of the thread alone */
-	uint64_t next_scan;
+	uint64_t next_scan, next_sample;
 };
 
 int watch_new(struct tandem *t, struct watch **out)
@@ -220,6 +221,16 @@ static void look_for_stalls(struct watch *w, uint64_t now)
 	disks_free(disks, count);
 }
 
+static void sample_pools(struct tandem *t)
+{
+	size_t count;
+	struct pool **pools = tandem_pools(t, &count);
+
+	for (size_t i = 0; i < count; i++)
+		pool_sample(pools[i]);
+	pools_free(pools, count);
+}
+
 static void *run(void *arg)
 {
 	struct watch *w = arg;
@@ -236,9 +247,13 @@ static void *run(void *arg)
 			settle_closed(w);
 		look_at_due(w, now);
 		look_for_stalls(w, now);
+		if (now >= w->next_sample) {
+			w->next_sample = now + SAMPLE_NS;
+			sample_pools(w->t);
+		}
 		if (now >= w->next_scan) {
 			/* First the due time, so that a hint during the scan asks for another. */
-			w->next_scan = now + w->t->settings.rescan_interval_s * SECOND;
+			w->next_scan = now + tandem_get_settings(w->t).rescan_interval_s * SECOND;
 			tandem_rescan(w->t, false, &why);
 		}
 	}
@@ -249,7 +264,7 @@ int watch_start(struct watch *w)
 {
 	int err;
 
-	w->next_scan = monotonic_ns() + w->t->settings.rescan_interval_s * SECOND;
+	w->next_scan = monotonic_ns() + tandem_get_settings(w->t).rescan_interval_s * SECOND;
 	err = pthread_create(&w->thread, NULL, run, w);
 	w->running = err == 0;
 	return -err;
