@@ -18,19 +18,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#define MAP_START (1ull << 30) /* sparse */
+/* Address space, not memory or disk: far more than the records of any number of disks. */
+#define MAP_SIZE (16ull << 30)
 
 struct catalogue {
 	MDB_env *env;
 	MDB_dbi meta, disks, identities, pools;
-	/* LMDB forbids growing the map while any transaction of ours is open. */
-	pthread_rwlock_t map;
 };
 
 struct catalogue_txn {
@@ -272,7 +270,7 @@ static int open_env(struct catalogue *c, const char *dir)
 	if (!err)
 		err = from_mdb(mdb_env_set_maxdbs(c->env, 32));
 	if (!err)
-		err = from_mdb(mdb_env_set_mapsize(c->env, MAP_START));
+		err = from_mdb(mdb_env_set_mapsize(c->env, MAP_SIZE));
 	if (!err)
 		err = from_mdb(mdb_env_open(c->env, dir, MDB_NOTLS, 0600));
 	if (!err)
@@ -288,7 +286,6 @@ int catalogue_open(const char *state_dir, struct catalogue **out, bool *clean, s
 
 	if (!c)
 		return -ENOMEM;
-	pthread_rwlock_init(&c->map, NULL);
 	why->message[0] = '\0';
 	snprintf(dir, sizeof(dir), "%s/catalogue", state_dir);
 	err = mkdir(dir, 0700) && errno != EEXIST ? -errno : 0;
@@ -313,28 +310,10 @@ void catalogue_close(struct catalogue *c)
 		return;
 	if (c->env)
 		mdb_env_close(c->env);
-	pthread_rwlock_destroy(&c->map);
 	free(c);
 }
 
 /* ---- transactions ---- */
-
-/* A map that is nearly full grows before the transaction that could fill it begins. */
-static int make_room(struct catalogue *c)
-{
-	MDB_envinfo info;
-	MDB_stat st;
-	int err = 0;
-
-	mdb_env_info(c->env, &info);
-	mdb_env_stat(c->env, &st);
-	if ((info.me_last_pgno + 1) * st.ms_psize < info.me_mapsize / 2)
-		return 0;
-	pthread_rwlock_wrlock(&c->map);
-	err = from_mdb(mdb_env_set_mapsize(c->env, info.me_mapsize * 2));
-	pthread_rwlock_unlock(&c->map);
-	return err;
-}
 
 int catalogue_begin(struct catalogue *c, struct catalogue_txn **out)
 {
@@ -344,13 +323,7 @@ int catalogue_begin(struct catalogue *c, struct catalogue_txn **out)
 	if (!t)
 		return -ENOMEM;
 	t->c = c;
-	err = make_room(c);
-	if (!err) {
-		pthread_rwlock_rdlock(&c->map);
-		err = from_mdb(mdb_txn_begin(c->env, NULL, 0, &t->txn));
-		if (err)
-			pthread_rwlock_unlock(&c->map);
-	}
+	err = from_mdb(mdb_txn_begin(c->env, NULL, 0, &t->txn));
 	if (err) {
 		free(t);
 		return err;
@@ -367,7 +340,6 @@ int catalogue_commit(struct catalogue_txn *t)
 		mdb_txn_abort(t->txn);
 	else
 		err = from_mdb(mdb_txn_commit(t->txn));
-	pthread_rwlock_unlock(&t->c->map);
 	free(t);
 	return err;
 }
@@ -375,7 +347,6 @@ int catalogue_commit(struct catalogue_txn *t)
 void catalogue_abort(struct catalogue_txn *t)
 {
 	mdb_txn_abort(t->txn);
-	pthread_rwlock_unlock(&t->c->map);
 	free(t);
 }
 
@@ -491,19 +462,7 @@ int catalogue_mark_clean(struct catalogue_txn *t)
 
 static int begin_read(struct catalogue *c, MDB_txn **txn)
 {
-	int err;
-
-	pthread_rwlock_rdlock(&c->map);
-	err = from_mdb(mdb_txn_begin(c->env, NULL, MDB_RDONLY, txn));
-	if (err)
-		pthread_rwlock_unlock(&c->map);
-	return err;
-}
-
-static void end_read(struct catalogue *c, MDB_txn *txn)
-{
-	mdb_txn_abort(txn);
-	pthread_rwlock_unlock(&c->map);
+	return from_mdb(mdb_txn_begin(c->env, NULL, MDB_RDONLY, txn));
 }
 
 int catalogue_disk_by_number(struct catalogue *c, uint32_t number, struct disk_record *out)
@@ -514,7 +473,7 @@ int catalogue_disk_by_number(struct catalogue *c, uint32_t number, struct disk_r
 	if (err)
 		return err;
 	err = get_disk(c, txn, number, out);
-	end_read(c, txn);
+	mdb_txn_abort(txn);
 	return err;
 }
 
@@ -538,7 +497,7 @@ int catalogue_disk_by_identity(struct catalogue *c, const struct identity *id,
 		memcpy(&be, v.mv_data, sizeof(be));
 		err = get_disk(c, txn, be32toh(be), out);
 	}
-	end_read(c, txn);
+	mdb_txn_abort(txn);
 	return err;
 }
 
@@ -552,7 +511,7 @@ int catalogue_get_setting(struct catalogue *c, const char *name, uint64_t *value
 		return err;
 	snprintf(key, sizeof(key), "set.%s", name);
 	err = get_meta(c, txn, key, value);
-	end_read(c, txn);
+	mdb_txn_abort(txn);
 	return err;
 }
 
@@ -572,7 +531,7 @@ static int each(struct catalogue *c, MDB_dbi dbi, int (*fn)(void *, MDB_val), vo
 				break;
 		mdb_cursor_close(cursor);
 	}
-	end_read(c, txn);
+	mdb_txn_abort(txn);
 	return err == -ENOENT ? 0 : err;
 }
 
