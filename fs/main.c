@@ -96,9 +96,14 @@ static int start(struct daemon *d, struct why *why)
 		.pool_dirs = o->pool_dirs,
 		.pool_count = o->pool_count,
 	};
+	char resolved[PATH_MAX];
 	int err;
 
 	why->message[0] = '\0';
+	/* Before anything is made in DISKDIR. */
+	err = mount_check(o->mount_point, resolved, why);
+	if (err)
+		return err;
 	raise_descriptor_limit();
 	err = take_signals(d);
 	if (err)

@@ -120,15 +120,15 @@ static bool is_busy(const char *path)
 	return busy;
 }
 
-static int check_mount_point(struct mount *m, const char *given, struct why *why)
+int mount_check(const char *given, char *resolved, struct why *why)
 {
 	struct stat st;
 
-	if (!realpath(given, m->mount_point) || stat(m->mount_point, &st))
+	if (!realpath(given, resolved) || stat(resolved, &st))
 		return refuse(why, -errno, "mount point %s: %s", given, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
 		return refuse(why, -ENOTDIR, "mount point %s is not a directory", given);
-	if (is_busy(m->mount_point))
+	if (is_busy(resolved))
 		return refuse(why, -EBUSY, "mount point %s is busy: something is mounted there",
 			      given);
 	if (access("/dev/fuse", F_OK))
@@ -186,7 +186,7 @@ int mount_start(const struct options *o, struct tandem *t, struct ctl *c, struct
 	m->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	become_io_flusher(m);
 	list_capabilities(m);
-	err = m->wake_fd < 0 ? -errno : check_mount_point(m, o->mount_point, why);
+	err = m->wake_fd < 0 ? -errno : mount_check(o->mount_point, m->mount_point, why);
 	if (!err)
 		err = open_session(m, o, why);
 	if (!err) {

@@ -44,6 +44,8 @@ struct mount {
 	int wake_fd;
 };
 
+/* Could it be mounted there? Changes nothing. resolved: PATH_MAX bytes. */
+int mount_check(const char *given, char *resolved, struct why *why);
 /* Mounts and serves. On failure nothing is left mounted and why says what is wrong. */
 int mount_start(const struct options *o, struct tandem *t, struct ctl *c, struct mount **out,
 		struct why *why);

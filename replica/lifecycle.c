@@ -304,7 +304,7 @@ static bool settle_disk(struct tandem *t, struct disk *d, struct catalogue_txn *
 	struct disk_record r;
 	bool good = true;
 
-	if (d->image && !d->image->read_only && atomic_load(&d->unflushed) > 1)
+	if (d->image && !atomic_load(&d->lost) && atomic_load(&d->unflushed) > 1)
 		good = disk_flush(d) == 0;
 	if (!txn || !d->identity.len || !d->image)
 		return good;

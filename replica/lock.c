@@ -2,13 +2,17 @@
 #include "lock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
 
 /* Who holds the flock of this inode, by /proc/locks; 0 when nobody can be named. */
 static int holder_of(int fd)
@@ -36,11 +40,24 @@ static int holder_of(int fd)
 	return pid;
 }
 
+/* umount returns before the daemon has ended: one that is about to end is waited for. */
+static int try_for_a_while(int fd)
+{
+	struct timespec pause = { .tv_nsec = 20 * 1000000 };
+
+	for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB); tries++) {
+		if (errno != EWOULDBLOCK || tries == 50)
+			return -1;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
 int lock_exclusive(int fd, const char *what, struct why *why)
 {
 	int pid;
 
-	if (!flock(fd, LOCK_EX | LOCK_NB))
+	if (!try_for_a_while(fd))
 		return 0;
 	if (errno != EWOULDBLOCK)
 		return refuse(why, -errno, "%s cannot be locked: %s", what, strerror(errno));
@@ -49,4 +66,45 @@ int lock_exclusive(int fd, const char *what, struct why *why)
 		return refuse(why, -EBUSY, "%s is already served by another tandemfs, pid %d", what,
 			      pid);
 	return refuse(why, -EBUSY, "%s is already served by another tandemfs", what);
+}
+
+static bool is_tandemfs(dev_t dev)
+{
+	char line[4096];
+	bool yes = false;
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+
+	while (f && !yes && fgets(line, sizeof(line), f)) {
+		const char *type = strstr(line, " - ");
+		unsigned maj, min;
+
+		yes = type && !strncmp(type + 3, "fuse.tandemfs ", 14) &&
+		      sscanf(line, "%*d %*d %u:%u", &maj, &min) == 2 && maj == major(dev) &&
+		      min == minor(dev);
+	}
+	if (f)
+		fclose(f);
+	return yes;
+}
+
+int lock_refuse_own_kind(int dirfd, const char *what, struct why *why)
+{
+	char text[64] = "";
+	struct stat st;
+	int fd, pid = 0;
+
+	if (fstat(dirfd, &st))
+		return refuse(why, -errno, "%s: %s", what, strerror(errno));
+	if (!is_tandemfs(st.st_dev))
+		return 0;
+	fd = openat(dirfd, ".replication/status", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0) {
+		if (read(fd, text, sizeof(text) - 1) > 0)
+			sscanf(text, "Daemon: %d", &pid);
+		close(fd);
+	}
+	if (pid > 0)
+		return refuse(why, -EBUSY, "%s is already served by another tandemfs, pid %d", what,
+			      pid);
+	return refuse(why, -EBUSY, "%s is inside a mount of tandemfs", what);
 }

@@ -11,4 +11,7 @@
  */
 int lock_exclusive(int fd, const char *what, struct why *why);
 
+/* -EBUSY when the directory is inside a mount of tandemfs: what is served is not served again. */
+int lock_refuse_own_kind(int dirfd, const char *what, struct why *why);
+
 #endif

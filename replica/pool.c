@@ -79,7 +79,9 @@ static int open_locked(struct pool *p, struct why *why)
 	if (fd < 0)
 		return refuse(why, -errno, "%s: %s", p->dir,
 			      errno == ENOENT ? "no such directory" : strerror(errno));
-	err = lock_exclusive(fd, p->dir, why);
+	err = lock_refuse_own_kind(fd, p->dir, why);
+	if (!err)
+		err = lock_exclusive(fd, p->dir, why);
 	if (err) {
 		close(fd);
 		return err;
