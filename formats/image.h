@@ -28,6 +28,11 @@ struct image_format {
 	 * private. *reason, when it fails, is a constant sentence for people.
 	 */
 	int (*open)(struct image *img, const char **reason);
+	/*
+	 * Somebody else changed the file while nobody used the disk: reads again what
+	 * open read. On failure the image is as it was and must not be used.
+	 */
+	int (*reload)(struct image *img, const char **reason);
 	/* Frees private. Takes half-open ones. The caller closes the file. */
 	void (*close)(struct image *img);
 	/* The range lies inside the disk. */

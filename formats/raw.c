@@ -90,6 +90,7 @@ const struct image_format raw_format = {
 	.endings = raw_endings,
 	.flat = true,
 	.open = raw_open,
+	.reload = raw_open, /* nothing but the size is kept */
 	.close = raw_close,
 	.read = raw_read,
 	.write = raw_write,

@@ -17,7 +17,7 @@ static struct pool *pool_of(struct mount *m, uint32_t number)
 /* Owner, mode and times of the backing directory. One that is not there is empty. */
 static void dir_attributes(struct mount *m, struct pool *p, struct stat *st)
 {
-	struct stat back;
+	struct pool_status status;
 
 	*st = (struct stat){
 		.st_ino = ino_of((struct place){ .kind = PLACE_DIR, .number = p->number }),
@@ -29,13 +29,14 @@ static void dir_attributes(struct mount *m, struct pool *p, struct stat *st)
 		.st_mtim = m->mounted,
 		.st_ctim = m->mounted,
 	};
-	if (p->dirfd < 0 || fstat(p->dirfd, &back))
+	pool_status(p, &status);
+	if (!status.ready || !status.attributes.st_mode)
 		return;
-	st->st_mode = S_IFDIR | (back.st_mode & 07777);
-	st->st_uid = back.st_uid;
-	st->st_gid = back.st_gid;
-	st->st_mtim = back.st_mtim;
-	st->st_ctim = back.st_ctim;
+	st->st_mode = S_IFDIR | (status.attributes.st_mode & 07777);
+	st->st_uid = status.attributes.st_uid;
+	st->st_gid = status.attributes.st_gid;
+	st->st_mtim = status.attributes.st_mtim;
+	st->st_ctim = status.attributes.st_ctim;
 }
 
 void dir_getattr(fuse_req_t req, uint32_t pool)

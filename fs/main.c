@@ -81,7 +81,7 @@ static void wait_a_little(struct daemon *d, int ms)
 
 /* ---- start ---- */
 
-static int start(struct daemon *d, struct why *why)
+static int open_tandem(struct daemon *d, struct why *why)
 {
 	struct options *o = &d->options;
 	struct tandem_options t = {
@@ -96,6 +96,14 @@ static int start(struct daemon *d, struct why *why)
 		.pool_dirs = o->pool_dirs,
 		.pool_count = o->pool_count,
 	};
+
+	raise_descriptor_limit();
+	return tandem_open(&t, &d->tandem, why);
+}
+
+static int start(struct daemon *d, struct why *why)
+{
+	struct options *o = &d->options;
 	char resolved[PATH_MAX];
 	int err;
 
@@ -104,11 +112,10 @@ static int start(struct daemon *d, struct why *why)
 	err = mount_check(o->mount_point, resolved, why);
 	if (err)
 		return err;
-	raise_descriptor_limit();
 	err = take_signals(d);
 	if (err)
 		return refuse(why, err, "signals: %s", strerror(-err));
-	err = tandem_open(&t, &d->tandem, why);
+	err = open_tandem(d, why);
 	if (err)
 		return err;
 	err = ctl_new(d->tandem, &d->ctl);
@@ -174,6 +181,20 @@ static void stop(struct daemon *d)
 		close(d->signal_fd);
 }
 
+/* Offline: everything that the images lack gets into them, and to the disk. */
+static int settle(struct daemon *d)
+{
+	struct why why = { 0 };
+	int err = open_tandem(d, &why);
+
+	if (!err)
+		err = tandem_settle(d->tandem, &why);
+	tandem_close(d->tandem);
+	if (err)
+		fprintf(stderr, "tandemfs: %s\n", why.message);
+	return err ? 1 : 0;
+}
+
 static int serve(struct daemon *d)
 {
 	struct why why;
@@ -224,6 +245,8 @@ int main(int argc, char **argv)
 	}
 	if (d.options.log_level)
 		log_set_level(d.options.log_level);
+	if (d.options.settle)
+		return settle(&d);
 	if (!d.options.foreground && (err = background_begin())) {
 		fprintf(stderr, "tandemfs: cannot go to the background: %s\n", strerror(-err));
 		return 1;

@@ -285,7 +285,8 @@ bool options_parse(int argc, char **argv, struct options *o, char *error, size_t
 
 	memset(o, 0, sizeof(*o));
 	o->threads = WORKERS_DEFAULT;
-	for (int i = 1; i < argc; i++) {
+	o->settle = argc > 1 && !strcmp(argv[1], "settle");
+	for (int i = 1 + o->settle; i < argc; i++) {
 		char *s = argv[i], *next = i + 1 < argc ? argv[i + 1] : NULL;
 		bool took_next = false, good;
 
@@ -303,16 +304,17 @@ bool options_parse(int argc, char **argv, struct options *o, char *error, size_t
 	}
 	if (o->help || o->version)
 		return true;
-	if (!o->mount_point) {
-		snprintf(error, size, "usage: tandemfs [OPTIONS] DISKDIR MOUNTPOINT (see --help)");
-		return false;
-	}
-	return true;
+	if (o->settle ? o->disk_dir && !o->mount_point : o->mount_point != NULL)
+		return true;
+	snprintf(error, size, o->settle ? "usage: tandemfs settle [--state DIR] DISKDIR"
+					: "usage: tandemfs [OPTIONS] DISKDIR MOUNTPOINT (see --help)");
+	return false;
 }
 
 void options_print_help(void)
 {
-	printf("usage: tandemfs [OPTIONS] DISKDIR MOUNTPOINT\n\n"
+	printf("usage: tandemfs [OPTIONS] DISKDIR MOUNTPOINT\n"
+	       "       tandemfs settle [--state DIR] DISKDIR\n\n"
 	       "Serves the virtual disk images of DISKDIR as files at MOUNTPOINT.\n\n");
 	for (size_t i = 0; i < ROWS; i++) {
 		char left[40];

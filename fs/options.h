@@ -17,6 +17,7 @@ struct options {
 	size_t pool_count;
 	uint32_t block_size, stop_timeout_s;
 	unsigned threads;
+	bool settle; /* tandemfs settle DISKDIR */
 	bool read_only, foreground;
 	bool help, version; /* asked for; nothing else matters then */
 	char fuse_options[1024]; /* for libfuse, separated by commas */

@@ -123,7 +123,7 @@ static void get_string(struct reader *r, char *dst, size_t size)
 	dst[get_bytes(r, dst, size - 1)] = '\0';
 }
 
-enum { DISK_FLAG_READ_ONLY = 1, DISK_FLAG_GONE = 2 };
+enum { DISK_FLAG_READ_ONLY = 1, DISK_FLAG_GONE = 2, DISK_FLAG_FAILED = 4 };
 
 static void encode_disk(struct writer *w, const struct disk_record *r)
 {
@@ -132,7 +132,8 @@ static void encode_disk(struct writer *w, const struct disk_record *r)
 	memcpy(w->bytes + w->len, r->id, sizeof(r->id));
 	w->len += sizeof(r->id);
 	put_u(w, r->pool, 4);
-	put_u(w, (r->read_only ? DISK_FLAG_READ_ONLY : 0) | (r->gone ? DISK_FLAG_GONE : 0), 4);
+	put_u(w, (r->read_only ? DISK_FLAG_READ_ONLY : 0) | (r->gone ? DISK_FLAG_GONE : 0) |
+			 (r->failed ? DISK_FLAG_FAILED : 0), 4);
 	put_u(w, r->stopped.size, 8);
 	put_u(w, r->stopped.mtime.tv_sec, 8);
 	put_u(w, r->stopped.mtime.tv_nsec, 4);
@@ -155,6 +156,7 @@ static int decode_disk(MDB_val v, struct disk_record *out)
 	flags = get_u(&r, 4);
 	d.read_only = flags & DISK_FLAG_READ_ONLY;
 	d.gone = flags & DISK_FLAG_GONE;
+	d.failed = flags & DISK_FLAG_FAILED;
 	d.stopped.size = get_u(&r, 8);
 	d.stopped.mtime.tv_sec = get_u(&r, 8);
 	d.stopped.mtime.tv_nsec = get_u(&r, 4);

@@ -143,6 +143,13 @@ enum disk_state disk_state(struct disk *d)
 	return s;
 }
 
+enum disk_state disk_natural_state(const struct disk *d)
+{
+	if (atomic_load(&d->broken_flush))
+		return DISK_FAILED;
+	return d->image->read_only || d->want_read_only ? DISK_READ_ONLY : DISK_READY;
+}
+
 bool disk_is_open(struct disk *d)
 {
 	bool open;
@@ -220,7 +227,7 @@ void disk_know(struct disk *d)
 		return;
 	pthread_mutex_lock(&d->lock);
 	d->known = d->last_stat = st;
-	d->known_unflushed = writes;
+	d->known_unflushed = d->last_stat_writes = writes;
 	pthread_mutex_unlock(&d->lock);
 }
 
@@ -257,23 +264,51 @@ void disk_facts(struct disk *d, struct disk_facts *out)
 	pthread_mutex_unlock(&d->lock);
 }
 
+/*
+ * While requests are in progress the file may be stuck, and asking it too. What
+ * was true before they came is then as good an answer, unless one has ended
+ * since; after a tenth of a second it has to do.
+ */
+static bool use_last_stat(struct disk *d)
+{
+	uint64_t oldest = gate_oldest(&d->gate, monotonic_ns());
+
+	return oldest > 100000000u || (oldest && d->last_stat_writes == atomic_load(&d->unflushed));
+}
+
+static int stat_image(struct disk *d, struct file_stat *st)
+{
+	uint64_t writes = atomic_load(&d->unflushed);
+	bool last;
+	int err;
+
+	pthread_mutex_lock(&d->lock);
+	last = use_last_stat(d);
+	if (last)
+		*st = d->last_stat;
+	pthread_mutex_unlock(&d->lock);
+	if (last)
+		return 0;
+	err = d->image->file->ops->stat(d->image->file, st);
+	if (err)
+		return err;
+	pthread_mutex_lock(&d->lock);
+	d->last_stat = *st;
+	d->last_stat_writes = writes;
+	pthread_mutex_unlock(&d->lock);
+	return 0;
+}
+
 int disk_stat(struct disk *d, struct file_stat *out)
 {
-	bool stuck = gate_oldest(&d->gate, monotonic_ns()) > 500000000u;
 	struct file_stat st;
 	int err;
 
 	if (!d->image)
 		return -ENOENT;
-	err = stuck ? 0 : d->image->file->ops->stat(d->image->file, &st);
+	err = stat_image(d, &st);
 	if (err)
 		return err;
-	pthread_mutex_lock(&d->lock);
-	if (stuck)
-		st = d->last_stat;
-	else
-		d->last_stat = st;
-	pthread_mutex_unlock(&d->lock);
 	st.size = d->image->size;
 	if (d->image->read_only)
 		st.mode &= ~0222u;

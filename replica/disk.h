@@ -78,7 +78,7 @@ struct disk {
 	_Atomic uint64_t flushed;   /* what unflushed was when the last good flush began */
 	_Atomic bool broken_flush;   /* a flush failed: writes and flushes are refused */
 	_Atomic bool lost;	     /* the image is gone from its directory: I/O is refused */
-	_Atomic uint64_t error_event_ns; /* when an I/O error was last announced */
+	_Atomic uint64_t error_event_ns[2]; /* when one was last announced: I/O error, no space */
 
 	pthread_mutex_t lock;
 	/* Under lock. */
@@ -93,6 +93,7 @@ struct disk {
 	bool listed;	     /* in the tables of the tandem: can be opened */
 	bool written_elsewhere; /* not opened: another program is writing it */
 	struct file_stat last_stat; /* stands in while the backing store is stuck */
+	uint64_t last_stat_writes;  /* unflushed, before it was asked for */
 	/* The image as it was last known to hold only what we wrote or looked at. */
 	struct file_stat known;
 	uint64_t known_unflushed;
@@ -171,6 +172,8 @@ int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t n
 	     const uint8_t id[16], struct image *image, struct disk **out);
 /* Of a disk that is not listed, or with table held for writing: a label is read under table. */
 void disk_set_names(struct disk *d, const char *file_name);
+/* Of a disk with an image that nothing else is wrong with. */
+enum disk_state disk_natural_state(const struct disk *d);
 /* The one setter of the state: sets, announces. */
 void disk_set_state(struct disk *d, enum disk_state state, const char *reason);
 /* "disks/LABEL", for events. */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "tandem.h"
+#include "watch.h"
 
 const uint32_t disk_time_bounds_us[DISK_TIME_BOUNDS] = { 50,	200,	500,	 1000,	 5000,
 							  20000, 100000, 1000000, 10000000 };
@@ -41,14 +42,16 @@ static void count(struct disk *d, enum disk_op op, int err, uint64_t bytes, uint
 /* At most one event in ten seconds: a dead disk makes thousands of errors. */
 static void announce_error(struct disk *d, enum disk_op op, int err)
 {
-	uint64_t now = monotonic_ns(), last = atomic_load(&d->error_event_ns);
+	bool space = err == -ENOSPC || err == -EDQUOT;
+	_Atomic uint64_t *announced = &d->error_event_ns[space];
+	uint64_t now = monotonic_ns(), last = atomic_load(announced);
 	char object[DISK_LABEL_MAX + 8], word[200];
 
 	if ((last && now - last < 10000000000u) ||
-	    !atomic_compare_exchange_strong(&d->error_event_ns, &last, now))
+	    !atomic_compare_exchange_strong(announced, &last, now))
 		return;
 	events_emit(d->tandem->events, EVENT_MAJOR,
-		    err == -ENOSPC || err == -EDQUOT ? "SpaceLow" : "DiskFailed",
+		    space ? "SpaceLow" : "DiskFailed",
 		    disk_object(d, object, sizeof(object)), "Operation=%s Error=%s",
 		    disk_op_name(op), event_word(word, sizeof(word), strerror(-err)));
 }
@@ -144,6 +147,7 @@ static void flush_failed(struct disk *d, int err)
 	snprintf(reason, sizeof(reason), "a flush failed (%s): writes since the one before are in doubt",
 		 strerror(-err));
 	disk_set_state(d, DISK_FAILED, reason);
+	watch_poke(d->tandem->watch); /* to record it; this thread must not wait for that */
 }
 
 int disk_flush(struct disk *d)

@@ -206,12 +206,11 @@ void events_emit(struct events *e, enum event_severity severity, const char *kin
 
 	n = snprintf(line, sizeof(line), "%s %s %s", severity_names[severity], kind,
 		     event_word(word, sizeof(word), object));
-	if (fmt[0]) {
-		line[n++] = ' ';
-		va_start(ap, fmt);
-		vsnprintf(line + n, sizeof(line) - n, fmt, ap);
-		va_end(ap);
-	}
+	line[n] = ' ';
+	va_start(ap, fmt);
+	if (vsnprintf(line + n + 1, sizeof(line) - n - 1, fmt, ap) <= 0)
+		line[n] = '\0';
+	va_end(ap);
 	pthread_mutex_lock(&e->lock);
 	append(e, line);
 	pthread_mutex_unlock(&e->lock);

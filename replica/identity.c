@@ -23,8 +23,10 @@ static void append(struct identity *id, const void *bytes, size_t len)
 
 static int append_file_system(int fd, struct identity *out)
 {
+	static const __fsid_t none;
 	struct fs_uuid uuid;
 	struct statfs fs;
+	struct stat st;
 
 	if (!ioctl(fd, GET_FS_UUID, &uuid) && uuid.len == sizeof(uuid.uuid)) {
 		append(out, uuid.uuid, sizeof(uuid.uuid));
@@ -34,6 +36,12 @@ static int append_file_system(int fd, struct identity *out)
 	if (fstatfs(fd, &fs))
 		return -errno;
 	append(out, &fs.f_fsid, sizeof(fs.f_fsid));
+	if (memcmp(&fs.f_fsid, &none, sizeof(none)))
+		return 0;
+	/* FUSE and some network file systems have no id: the device's number, while mounted. */
+	if (fstat(fd, &st))
+		return -errno;
+	append(out, &st.st_dev, sizeof(st.st_dev));
 	return 0;
 }
 

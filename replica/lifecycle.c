@@ -185,14 +185,14 @@ static int open_pools(struct tandem *t, const struct tandem_options *o, struct w
 	return err;
 }
 
-static int scan_all(struct tandem *t, bool clean, struct why *why)
+static int scan_all(struct tandem *t, struct why *why)
 {
 	size_t count;
 	struct pool **pools = tandem_pools(t, &count);
 	int err = 0;
 
 	for (size_t i = 0; !err && i < count; i++) {
-		err = scan_pool(t, pools[i], clean ? SCAN_STARTUP : SCAN_LOOK);
+		err = scan_pool(t, pools[i], t->was_clean ? SCAN_STARTUP : SCAN_LOOK);
 		if (err)
 			refuse(why, err, "%s cannot be read: %s", pools[i]->dir, strerror(-err));
 	}
@@ -241,7 +241,6 @@ static struct tandem *allocate(void)
 
 static int open_all(struct tandem *t, const struct tandem_options *o, struct why *why)
 {
-	bool clean = false;
 	int err;
 
 	err = watch_new(t, &t->watch);
@@ -251,7 +250,7 @@ static int open_all(struct tandem *t, const struct tandem_options *o, struct why
 	if (!err)
 		err = open_state(t, o, why);
 	if (!err)
-		err = catalogue_open(t->state_dir, &t->catalogue, &clean, why);
+		err = catalogue_open(t->state_dir, &t->catalogue, &t->was_clean, why);
 	if (err)
 		return err;
 	err = events_open(t->state_dirfd, &t->events);
@@ -261,9 +260,9 @@ static int open_all(struct tandem *t, const struct tandem_options *o, struct why
 	if (err)
 		return refuse(why, err, "the catalogue's settings: %s", strerror(-err));
 	events_emit(t->events, EVENT_INFORMATION, "Started", "daemon", "Pid=%d Version=%s After=%s",
-		    getpid(), TANDEMFS_VERSION, clean ? "stop" : "crash-or-first-start");
+		    getpid(), TANDEMFS_VERSION, t->was_clean ? "stop" : "crash-or-first-start");
 	err = open_pools(t, o, why);
-	return err ? err : scan_all(t, clean, why);
+	return err ? err : scan_all(t, why);
 }
 
 int tandem_open(const struct tandem_options *o, struct tandem **out, struct why *why)
@@ -293,18 +292,39 @@ int tandem_start(struct tandem *t, struct why *why)
 {
 	int err = watch_start(t->watch);
 
+	t->serving = true;
 	return err ? refuse(why, err, "the watcher cannot start: %s", strerror(-err)) : 0;
 }
 
 /* ---- stop ---- */
 
+int tandem_settle(struct tandem *t, struct why *why)
+{
+	size_t count;
+	struct disk **disks = tandem_disks(t, &count);
+	int err = 0;
+
+	t->serving = true; /* from here on the stop is a clean one */
+	for (size_t i = 0; i < count; i++) {
+		struct disk *d = disks[i];
+		int e = d->image && !d->image->read_only ? disk_flush(d) : 0;
+
+		if (e && !err)
+			err = refuse(why, e, "%s cannot be completed: %s", d->label, strerror(-e));
+	}
+	disks_free(disks, count);
+	return err;
+}
+
 /* How the image is left, to know at the next start whether somebody changed it. */
 static bool settle_disk(struct tandem *t, struct disk *d, struct catalogue_txn *txn)
 {
 	struct disk_record r;
-	bool good = true;
+	bool good = !atomic_load(&d->broken_flush);
 
-	if (d->image && !atomic_load(&d->lost) && atomic_load(&d->unflushed) > 1)
+	/* After a crash, what the daemon before us wrote may still be in the page cache alone. */
+	if (d->image && !atomic_load(&d->lost) &&
+	    (atomic_load(&d->unflushed) > 1 || (!t->was_clean && !d->image->read_only)))
 		good = disk_flush(d) == 0;
 	if (!txn || !d->identity.len || !d->image)
 		return good;
@@ -331,7 +351,8 @@ static void settle_all(struct tandem *t)
 	disks_free(disks, count);
 	if (!txn)
 		return;
-	if (good)
+	/* A start that failed changed nothing: it leaves what it found. */
+	if (good && (t->serving || t->was_clean))
 		catalogue_mark_clean(txn);
 	catalogue_commit(txn);
 }

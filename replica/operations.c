@@ -247,9 +247,9 @@ static void forget(struct tandem *t, struct disk *d)
 	struct catalogue_txn *txn;
 
 	tandem_unlist_disk(t, d);
-	if (!catalogue_begin(t->catalogue, &txn)) {
+	if (!tandem_txn(t, &txn)) {
 		catalogue_del_disk(txn, d->number);
-		catalogue_commit(txn);
+		tandem_commit(t);
 	}
 	events_emit(t->events, EVENT_INFORMATION, "DiskRemoved", disk_object(d, object, sizeof(object)),
 		    "By=command");
@@ -300,9 +300,9 @@ static void rename_done(struct tandem *t, struct disk *d, const char *new_name)
 	tandem_rename_listed(t, d, new_name);
 	unclaim(d);
 	scan_record(d, &r);
-	if (!catalogue_begin(t->catalogue, &txn)) {
+	if (!tandem_txn(t, &txn)) {
 		catalogue_put_disk(txn, &r);
-		catalogue_commit(txn);
+		tandem_commit(t);
 	}
 	events_emit(t->events, EVENT_INFORMATION, "DiskRenamed", disk_object(d, object, sizeof(object)),
 		    "From=%s", from);
@@ -419,10 +419,10 @@ int tandem_set_disk_read_only(struct tandem *t, struct disk *d, bool read_only, 
 		goto out;
 	scan_record(d, &r);
 	r.read_only = read_only;
-	err = catalogue_begin(t->catalogue, &txn);
+	err = tandem_txn(t, &txn);
 	if (!err) {
 		catalogue_put_disk(txn, &r);
-		err = catalogue_commit(txn);
+		err = tandem_commit(t);
 	}
 	if (err) {
 		refuse(why, err, "the setting cannot be recorded: %s", strerror(-err));
@@ -437,31 +437,45 @@ out:
 	return err;
 }
 
+static int check_accept(struct disk *d, bool force, struct why *why)
+{
+	enum disk_state s = disk_state(d);
+
+	if (s != DISK_CHANGED && s != DISK_FAILED)
+		return refuse(why, -EBUSY, "the disk is %s; Accept needs Changed or Failed",
+			      disk_state_name(s));
+	if (!force)
+		return refuse_advise(why, -EPERM, "Accept Force",
+				     "what the image holds now becomes the truth: %s", d->reason);
+	/* A container's tables must not change under who reads it. */
+	if (!d->format->flat && disk_is_open(d))
+		return refuse_advise(why, -EBUSY, "close it first", "the disk is open");
+	return 0;
+}
+
 int tandem_accept_disk(struct tandem *t, struct disk *d, bool force, bool plan, struct why *why)
 {
-	char name[NAME_MAX + 1];
-	enum disk_state s;
+	struct catalogue_txn *txn;
+	struct disk_record r;
 	int err;
 
 	pthread_mutex_lock(&t->discovery);
-	s = disk_state(d);
-	if (s != DISK_CHANGED && s != DISK_FAILED)
-		err = refuse(why, -EBUSY, "the disk is %s; Accept needs Changed or Failed",
-			     disk_state_name(s));
-	else if (!force)
-		err = refuse_advise(why, -EPERM, "Accept Force",
-				    "what the image holds now becomes the truth: %s", d->reason);
-	else
-		err = claim(d, why);
-	if (!err && plan) {
-		unclaim(d);
-	} else if (!err) {
-		memcpy(name, d->file_name, sizeof(name));
-		tandem_unlist_disk(t, d);
-		err = scan_name(t, d->pool, name, SCAN_LOOK);
-		if (err)
-			refuse(why, err, "the image cannot be opened: %s", strerror(-err));
+	err = check_accept(d, force, why);
+	if (err || plan)
+		goto out;
+	/* Recorded first: a crash now leaves a disk that is known to be in doubt, or is not any more. */
+	scan_record(d, &r);
+	r.failed = false;
+	err = tandem_txn(t, &txn);
+	if (!err) {
+		catalogue_put_disk(txn, &r);
+		err = tandem_commit(t);
 	}
+	if (!err)
+		err = scan_reload(t, d);
+	if (err)
+		refuse(why, err, "the image cannot be accepted: %s", strerror(-err));
+out:
 	pthread_mutex_unlock(&t->discovery);
 	return err;
 }
@@ -498,7 +512,7 @@ static int record_pool(struct tandem *t, const char *name, const char *path, uin
 {
 	struct pool_record r = { 0 };
 	struct catalogue_txn *txn;
-	int err = catalogue_begin(t->catalogue, &txn);
+	int err = tandem_txn(t, &txn);
 
 	if (err)
 		return err;
@@ -507,7 +521,7 @@ static int record_pool(struct tandem *t, const char *name, const char *path, uin
 	snprintf(r.dir, sizeof(r.dir), "%s", path);
 	catalogue_put_pool(txn, &r);
 	*number = r.number;
-	return catalogue_commit(txn);
+	return tandem_commit(t);
 }
 
 static int add_pool(struct tandem *t, const char *name, const char *dir, bool plan,
@@ -589,10 +603,10 @@ static int remove_pool(struct tandem *t, struct pool *p, bool plan, struct why *
 	if (err)
 		goto out;
 	if (!plan) {
-		err = catalogue_begin(t->catalogue, &txn);
+		err = tandem_txn(t, &txn);
 		if (!err) {
 			catalogue_del_pool(txn, p->number);
-			err = catalogue_commit(txn);
+			err = tandem_commit(t);
 		}
 		if (err)
 			refuse(why, err, "the pool cannot be forgotten: %s", strerror(-err));

@@ -46,10 +46,13 @@ void pool_unref(struct pool *p)
 void pool_sample(struct pool *p)
 {
 	struct statvfs st;
-	bool known = p->dirfd >= 0 && !fstatvfs(p->dirfd, &st);
+	struct stat attributes;
+	bool known = p->dirfd >= 0 && !fstatvfs(p->dirfd, &st) && !fstat(p->dirfd, &attributes);
 
 	pthread_mutex_lock(&p->lock);
 	p->status.space_known = known;
+	if (known)
+		p->status.attributes = attributes;
 	p->status.size = known ? st.f_blocks * st.f_frsize : 0;
 	p->status.free = known ? st.f_bavail * st.f_frsize : 0;
 	pthread_mutex_unlock(&p->lock);

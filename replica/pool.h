@@ -12,15 +12,20 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "why.h"
 
 #define POOL_NAME_MAX 200
 
-/* What a status shows. The space is as it was sampled last, so that a stuck store holds up nobody. */
+/*
+ * What a status and the mount show. Space and attributes are as they were
+ * sampled last, so that a stuck store holds up nobody who only looks.
+ */
 struct pool_status {
 	bool ready;
 	char problem[200]; /* why it is not there, "" when it is */
+	struct stat attributes; /* of the directory; zero when not known */
 	bool space_known;
 	uint64_t size, free; /* of its file system, in bytes; free for everybody */
 };
@@ -44,7 +49,7 @@ struct pool *pool_ref(struct pool *p);
 void pool_unref(struct pool *p);
 /* Opens and locks the directory. When it can't, the pool's problem says why, too. */
 int pool_open(struct pool *p, struct why *why);
-/* Asks for the space now; may wait for the store. */
+/* Asks the store now, and may wait for it: after the directory was changed, and now and then. */
 void pool_sample(struct pool *p);
 void pool_status(struct pool *p, struct pool_status *out);
 

@@ -22,6 +22,9 @@
 
 #include "watch.h"
 
+#define FAILED_BEFORE \
+	"a flush failed before the last stop: what was written since the one before it is in doubt"
+
 /* What a look at one file found. */
 struct found {
 	enum disk_state state;
@@ -36,7 +39,6 @@ struct found {
 struct batch {
 	struct tandem *t;
 	enum scan_hint hint;
-	struct catalogue_txn *txn; /* begun when first needed */
 	struct disk **added;
 	size_t count, room;
 };
@@ -84,7 +86,6 @@ static void open_image(struct pool *p, const char *name, const struct image_name
 static void examine(struct tandem *t, struct pool *p, const char *name,
 		    const struct image_name *kind, int fd, struct found *f)
 {
-	identity_of(fd, &f->identity);
 	if (strchr(name, ':')) {
 		invalid(f, "a name with ':' reads as POOL:FILE");
 	} else if (f->st.st_nlink > 1) {
@@ -103,9 +104,12 @@ static void examine(struct tandem *t, struct pool *p, const char *name,
 
 /* ---- the batch ---- */
 
-static int need_txn(struct batch *b)
+static int put_record(struct tandem *t, const struct disk_record *r)
 {
-	return b->txn ? 0 : catalogue_begin(b->t->catalogue, &b->txn);
+	struct catalogue_txn *txn;
+	int err = tandem_txn(t, &txn);
+
+	return err ? err : catalogue_put_disk(txn, r);
 }
 
 void scan_record(const struct disk *d, struct disk_record *r)
@@ -115,6 +119,7 @@ void scan_record(const struct disk *d, struct disk_record *r)
 	memcpy(r->id, d->id, sizeof(r->id));
 	r->pool = d->pool->number;
 	r->read_only = d->want_read_only;
+	r->failed = atomic_load(&d->broken_flush);
 	r->identity = d->identity;
 	memcpy(r->file_name, d->file_name, sizeof(r->file_name));
 }
@@ -155,7 +160,7 @@ static void announce(struct tandem *t, struct disk *d)
 
 static int batch_finish(struct batch *b)
 {
-	int err = b->txn ? catalogue_commit(b->txn) : 0;
+	int err = tandem_commit(b->t);
 
 	for (size_t i = 0; i < b->count; i++) {
 		struct disk *d = b->added[i];
@@ -175,7 +180,8 @@ static int batch_finish(struct batch *b)
 /* ---- what a name means now ---- */
 
 /* Was it changed while we were not running? Only a clean stop left something to compare with. */
-static void compare_with_stop(struct batch *b, const struct disk_record *r, const struct found *f)
+static void compare_with_stop(struct batch *b, struct disk *d, const struct disk_record *r,
+			      const struct found *f)
 {
 	char object[DISK_LABEL_MAX + 8];
 
@@ -185,12 +191,14 @@ static void compare_with_stop(struct batch *b, const struct disk_record *r, cons
 	    f->st.st_mtim.tv_sec == r->stopped.mtime.tv_sec &&
 	    f->st.st_mtim.tv_nsec == r->stopped.mtime.tv_nsec)
 		return;
-	snprintf(object, sizeof(object), "disks/%s", r->file_name);
-	events_emit(b->t->events, EVENT_WARNING, "DiskChanged", object, "While=stopped");
+	events_emit(b->t->events, EVENT_WARNING, "DiskChanged",
+		    disk_object(d, object, sizeof(object)), "While=stopped Size=%llu",
+		    (unsigned long long)f->st.st_size);
 }
 
 static int add_disk(struct batch *b, struct pool *p, const char *name, struct found *f)
 {
+	struct catalogue_txn *txn;
 	struct disk_record r, now;
 	struct disk *d;
 	int err, known;
@@ -201,9 +209,9 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 	if (known == -ENOENT) {
 		memset(&r, 0, sizeof(r));
 		make_uuid(r.id);
-		err = need_txn(b);
+		err = tandem_txn(b->t, &txn);
 		if (!err)
-			err = catalogue_new_number(b->txn, &r.number);
+			err = catalogue_new_number(txn, &r.number);
 		if (err)
 			return err;
 	}
@@ -224,14 +232,16 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 		d->known.ctime = f->st.st_ctim;
 	}
 	if (known == 0)
-		compare_with_stop(b, &r, f);
+		compare_with_stop(b, d, &r, f);
+	if (known == 0 && r.failed && d->image) {
+		atomic_store(&d->broken_flush, true);
+		d->state = DISK_FAILED;
+		snprintf(d->reason, sizeof(d->reason), "%s", FAILED_BEFORE);
+	}
 	scan_record(d, &now);
 	if (known == -ENOENT || r.gone || r.pool != now.pool || strcmp(r.file_name, now.file_name) ||
-	    r.stopped.mtime.tv_sec) {
-		err = need_txn(b);
-		if (!err)
-			err = catalogue_put_disk(b->txn, &now);
-	}
+	    r.stopped.mtime.tv_sec)
+		err = put_record(b->t, &now);
 	if (!err)
 		err = batch_keep(b, d);
 	if (err)
@@ -249,17 +259,19 @@ static void renamed(struct batch *b, struct disk *d, const char *name)
 	tandem_rename_listed(b->t, d, name);
 	atomic_store(&d->lost, false);
 	if (back)
-		disk_set_state(d, d->want_read_only || d->image->read_only ? DISK_READ_ONLY : DISK_READY,
-			       "");
+		disk_set_state(d, disk_natural_state(d), "");
 	events_emit(b->t->events, EVENT_INFORMATION, "DiskRenamed",
 		    disk_object(d, object, sizeof(object)), "From=%s", from);
 	scan_record(d, &r);
-	if (!need_txn(b))
-		catalogue_put_disk(b->txn, &r);
+	put_record(b->t, &r);
 	tandem_changed(b->t, d);
 }
 
-/* A listed disk has this identity under another name. Returns whether that settles it. */
+/*
+ * A listed disk has this identity under another name. Returns whether that
+ * settles it. Before anything else is asked of the file, since we have it open
+ * ourselves.
+ */
 static bool settle_moved(struct batch *b, struct pool *p, const char *name, struct found *f)
 {
 	struct disk_record r;
@@ -271,7 +283,8 @@ static bool settle_moved(struct batch *b, struct pool *p, const char *name, stru
 	d = tandem_disk_numbered(b->t, r.number);
 	if (!d)
 		return false;
-	if (d->pool == p && d->image && f->image) {
+	if (d->pool == p && d->image && f->st.st_nlink == 1 &&
+	    image_name_classify(name).format == d->format) {
 		renamed(b, d, name);
 	} else if (!disk_is_open(d)) {
 		tandem_unlist_disk(b->t, d);
@@ -299,9 +312,12 @@ static int find_new(struct batch *b, struct pool *p, const char *name,
 	else if (!S_ISREG(f.st.st_mode))
 		goto out;
 	else
+		identity_of(fd, &f.identity);
+	if (settle_moved(b, p, name, &f))
+		goto out;
+	if (fd >= 0)
 		examine(b->t, p, name, kind, fd, &f);
-	if (!settle_moved(b, p, name, &f))
-		err = add_disk(b, p, name, &f);
+	err = add_disk(b, p, name, &f);
 out:
 	image_close(f.image);
 	if (fd >= 0)
@@ -338,6 +354,32 @@ static bool changed_by_others(struct disk *d, const struct stat *st, enum scan_h
 	return hint == SCAN_CLOSED;
 }
 
+int scan_reload(struct tandem *t, struct disk *d)
+{
+	const char *reason;
+	int err = d->image->format->reload(d->image, &reason);
+
+	if (err)
+		return err;
+	disk_know(d);
+	atomic_store(&d->broken_flush, false);
+	if (disk_state(d) == DISK_CHANGED || disk_state(d) == DISK_FAILED)
+		disk_set_state(d, disk_natural_state(d), "");
+	tandem_changed(t, d);
+	return 0;
+}
+
+/* Another image has the name now; who has the old one open keeps it under a name of its own. */
+static void give_up_name(struct tandem *t, struct disk *d)
+{
+	char name[NAME_MAX + 1];
+
+	if (disk_state(d) != DISK_MISSING)
+		return;
+	snprintf(name, sizeof(name), "%.*s.gone-%u", NAME_MAX - 20, d->file_name, d->number);
+	tandem_rename_listed(t, d, name);
+}
+
 /* Listed under this name already. Returns whether the file is to be looked at as a new one. */
 static bool look_again(struct batch *b, struct disk *d, const struct stat *st)
 {
@@ -346,6 +388,7 @@ static bool look_again(struct batch *b, struct disk *d, const struct stat *st)
 
 	if (!same_file(d, st)) {
 		scan_vanished(b->t, d);
+		give_up_name(b->t, d);
 		return true;
 	}
 	if (!d->image) {
@@ -372,6 +415,8 @@ static bool look_again(struct batch *b, struct disk *d, const struct stat *st)
 		return false;
 	}
 	/* Nothing depends on the old content: the image is taken as it is now. */
+	if (!scan_reload(b->t, d))
+		return false;
 	tandem_unlist_disk(b->t, d);
 	return true;
 }
@@ -410,6 +455,7 @@ int scan_name(struct tandem *t, struct pool *p, const char *name, enum scan_hint
 		return 0;
 	err = look(&b, p, name);
 	last = batch_finish(&b);
+	pool_sample(p);
 	return err ? err : last;
 }
 
@@ -451,10 +497,11 @@ int scan_pool(struct tandem *t, struct pool *p, enum scan_hint hint)
 		if ((err = look(&b, p, e->d_name)))
 			break;
 	closedir(dir);
-	last = batch_finish(&b);
 	/* After the names, so that a renamed one was found under its new name. */
-	if (!err && !last)
+	if (!err)
 		drop_missing(t, p);
+	last = batch_finish(&b);
+	pool_sample(p);
 	return err ? err : last;
 }
 
@@ -462,15 +509,13 @@ int scan_pool(struct tandem *t, struct pool *p, enum scan_hint hint)
 
 static void record_gone(struct tandem *t, struct disk *d)
 {
-	struct catalogue_txn *txn;
 	struct disk_record r;
 
-	if (!d->identity.len || catalogue_begin(t->catalogue, &txn))
+	if (!d->identity.len)
 		return;
 	scan_record(d, &r);
 	r.gone = true;
-	catalogue_put_disk(txn, &r);
-	catalogue_commit(txn);
+	put_record(t, &r);
 }
 
 static void remove_disk(struct tandem *t, struct disk *d)
@@ -504,17 +549,34 @@ void scan_vanished(struct tandem *t, struct disk *d)
 	disk_set_state(d, DISK_MISSING, "the image is gone from its directory while it is open");
 }
 
-void scan_closed(struct tandem *t, struct disk *d)
+/* Failed is remembered: a restart makes nothing certain that was in doubt. */
+static void record_failure(struct tandem *t, struct disk *d)
+{
+	struct disk_record now, was;
+
+	scan_record(d, &now);
+	if (!catalogue_disk_by_number(t->catalogue, d->number, &was) && !was.failed)
+		put_record(t, &now);
+}
+
+void scan_settle(struct tandem *t, struct disk *d)
 {
 	enum disk_state state = disk_state(d);
+	struct batch b = { .t = t };
 	char name[NAME_MAX + 1];
 
-	if (disk_is_open(d) || (state != DISK_MISSING && state != DISK_CHANGED))
+	if (state == DISK_FAILED) {
+		record_failure(t, d);
+	} else if (disk_is_open(d)) {
 		return;
-	memcpy(name, d->file_name, sizeof(name));
-	if (state == DISK_MISSING)
+	} else if (state == DISK_MISSING) {
+		memcpy(name, d->file_name, sizeof(name));
 		remove_disk(t, d);
-	else
+		look(&b, d->pool, name);
+	} else if (state == DISK_CHANGED && scan_reload(t, d)) {
+		memcpy(name, d->file_name, sizeof(name));
 		tandem_unlist_disk(t, d);
-	scan_name(t, d->pool, name, SCAN_LOOK);
+		look(&b, d->pool, name);
+	}
+	batch_finish(&b);
 }

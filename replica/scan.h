@@ -21,8 +21,10 @@ int scan_name(struct tandem *t, struct pool *p, const char *name, enum scan_hint
 int scan_pool(struct tandem *t, struct pool *p, enum scan_hint hint);
 /* Its image is no longer in the directory. */
 void scan_vanished(struct tandem *t, struct disk *d);
-/* The last client closed it: what had to wait for that. */
-void scan_closed(struct tandem *t, struct disk *d);
+/* What a state that is not Ready had to wait for: its last client, or somebody to record it. */
+void scan_settle(struct tandem *t, struct disk *d);
+/* The image as it is now is the truth. Not while anything but a flat format is open. */
+int scan_reload(struct tandem *t, struct disk *d);
 /* The record as it should be now. */
 void scan_record(const struct disk *d, struct disk_record *out);
 

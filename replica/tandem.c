@@ -80,11 +80,6 @@ static const char *name_taken(struct tandem *t, const struct disk *d)
 	return NULL;
 }
 
-static enum disk_state natural_state(const struct disk *d)
-{
-	return d->image->read_only || d->want_read_only ? DISK_READ_ONLY : DISK_READY;
-}
-
 int tandem_list_disk(struct tandem *t, struct disk *d)
 {
 	const char *taken;
@@ -126,7 +121,7 @@ static void settle_conflicts(struct tandem *t)
 			taken = name_taken(t, disks[i]);
 			pthread_rwlock_unlock(&t->table);
 			if (!taken)
-				disk_set_state(disks[i], natural_state(disks[i]), "");
+				disk_set_state(disks[i], disk_natural_state(disks[i]), "");
 		}
 	}
 	disks_free(disks, count);
@@ -369,6 +364,22 @@ struct pool *tandem_pool_named(struct tandem *t, const char *name)
 }
 
 /* ---- changes ---- */
+
+int tandem_txn(struct tandem *t, struct catalogue_txn **txn)
+{
+	int err = t->txn ? 0 : catalogue_begin(t->catalogue, &t->txn);
+
+	*txn = t->txn;
+	return err;
+}
+
+int tandem_commit(struct tandem *t)
+{
+	struct catalogue_txn *txn = t->txn;
+
+	t->txn = NULL;
+	return txn ? catalogue_commit(txn) : 0;
+}
 
 void tandem_changed(struct tandem *t, struct disk *d)
 {

@@ -39,7 +39,11 @@ struct tandem {
 	struct events *events;
 	struct watch *watch;
 
+	bool was_clean, serving; /* the last stop was clean; tandem_start was reached */
 	pthread_mutex_t discovery;
+	/* Under discovery: what this look has to record, committed at its end. LMDB's write
+	 * lock is not recursive, so whoever holds discovery writes through this one. */
+	struct catalogue_txn *txn;
 
 	pthread_rwlock_t table;
 	/* Under table. */
@@ -71,6 +75,8 @@ struct tandem_options {
 int tandem_open(const struct tandem_options *o, struct tandem **out, struct why *why);
 /* Starts the watcher. After daemonising. */
 int tandem_start(struct tandem *t, struct why *why);
+/* Every image is complete and durable when it returns; -EIO names one that can't be. */
+int tandem_settle(struct tandem *t, struct why *why);
 /* Flushes and closes every image, records a clean stop, releases the locks. */
 void tandem_close(struct tandem *t);
 
@@ -136,6 +142,9 @@ int tandem_set(struct tandem *t, const struct tandem_settings *s, bool plan, str
 
 /* ---- for the rest of replica/ ---- */
 
+/* The open transaction, begun when first needed; and its end. */
+int tandem_txn(struct tandem *t, struct catalogue_txn **txn);
+int tandem_commit(struct tandem *t);
 /* Under discovery. The table takes its own reference; conflicts of names are resolved. */
 int tandem_list_disk(struct tandem *t, struct disk *d);
 void tandem_unlist_disk(struct tandem *t, struct disk *d);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
+ * Two threads. One looks at directories, and may have to wait for a store that
+ * is stuck; the other only looks at clocks, and tells of those that wait.
+ *
  * An event is a hint: the name is looked at again, and what is found decides.
  * A name that was moved away is looked at a little later, so that the same
  * image is first found under its new name and counts as renamed. When events
@@ -22,6 +25,7 @@
 #define SECOND 1000000000ull
 #define MOVED_AWAY_NS (200 * 1000000ull)
 #define STALLED_NS SECOND
+#define TICK_NS (500 * 1000000l)
 #define SAMPLE_NS (5 * SECOND)
 
 struct later {
@@ -34,9 +38,11 @@ struct later {
 struct watch {
 	struct tandem *t;
 	int inotify, wake;
-	pthread_t thread;
-	bool running;
+	pthread_t thread, clock;
+	bool running, clock_running;
 	_Atomic bool stop;
+	pthread_mutex_t tick;
+	pthread_cond_t stopping;
 	struct later *later; /* of the thread alone */
 	uint64_t next_scan, next_sample;
 };
@@ -48,6 +54,8 @@ int watch_new(struct tandem *t, struct watch **out)
 	if (!w)
 		return -ENOMEM;
 	w->t = t;
+	pthread_mutex_init(&w->tick, NULL);
+	pthread_cond_init(&w->stopping, NULL);
 	w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (w->wake < 0 || w->inotify < 0) {
@@ -178,7 +186,7 @@ static void look_at_due(struct watch *w, uint64_t now)
 
 /* ---- now and then ---- */
 
-static void settle_closed(struct watch *w)
+static void settle_disks(struct watch *w)
 {
 	size_t count;
 	struct disk **disks;
@@ -186,7 +194,7 @@ static void settle_closed(struct watch *w)
 	pthread_mutex_lock(&w->t->discovery);
 	disks = tandem_disks(w->t, &count);
 	for (size_t i = 0; i < count; i++)
-		scan_closed(w->t, disks[i]);
+		scan_settle(w->t, disks[i]);
 	disks_free(disks, count);
 	pthread_mutex_unlock(&w->t->discovery);
 }
@@ -244,9 +252,8 @@ static void *run(void *arg)
 		now = monotonic_ns();
 		read_events(w);
 		if (read(w->wake, &ignored, sizeof(ignored)) > 0)
-			settle_closed(w);
+			settle_disks(w);
 		look_at_due(w, now);
-		look_for_stalls(w, now);
 		if (now >= w->next_sample) {
 			w->next_sample = now + SAMPLE_NS;
 			sample_pools(w->t);
@@ -260,6 +267,27 @@ static void *run(void *arg)
 	return NULL;
 }
 
+static void *run_clock(void *arg)
+{
+	struct watch *w = arg;
+
+	pthread_mutex_lock(&w->tick);
+	while (!atomic_load(&w->stop)) {
+		struct timespec until;
+
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += TICK_NS;
+		if (until.tv_nsec >= (long)SECOND) {
+			until.tv_sec++;
+			until.tv_nsec -= SECOND;
+		}
+		pthread_cond_clockwait(&w->stopping, &w->tick, CLOCK_MONOTONIC, &until);
+		look_for_stalls(w, monotonic_ns());
+	}
+	pthread_mutex_unlock(&w->tick);
+	return NULL;
+}
+
 int watch_start(struct watch *w)
 {
 	int err;
@@ -267,6 +295,10 @@ int watch_start(struct watch *w)
 	w->next_scan = monotonic_ns() + tandem_get_settings(w->t).rescan_interval_s * SECOND;
 	err = pthread_create(&w->thread, NULL, run, w);
 	w->running = err == 0;
+	if (!err) {
+		err = pthread_create(&w->clock, NULL, run_clock, w);
+		w->clock_running = err == 0;
+	}
 	return -err;
 }
 
@@ -274,10 +306,16 @@ void watch_free(struct watch *w)
 {
 	if (!w)
 		return;
+	atomic_store(&w->stop, true);
 	if (w->running) {
-		atomic_store(&w->stop, true);
 		watch_poke(w);
 		pthread_join(w->thread, NULL);
+	}
+	if (w->clock_running) {
+		pthread_mutex_lock(&w->tick);
+		pthread_cond_signal(&w->stopping);
+		pthread_mutex_unlock(&w->tick);
+		pthread_join(w->clock, NULL);
 	}
 	while (w->later) {
 		struct later *l = w->later;
@@ -289,5 +327,7 @@ void watch_free(struct watch *w)
 		close(w->inotify);
 	if (w->wake >= 0)
 		close(w->wake);
+	pthread_cond_destroy(&w->stopping);
+	pthread_mutex_destroy(&w->tick);
 	free(w);
 }

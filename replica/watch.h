@@ -15,7 +15,7 @@ int watch_start(struct watch *w);
 /* Before the first scan of the pool, so that nothing falls between. */
 int watch_pool(struct watch *w, struct pool *p);
 void watch_forget(struct watch *w, struct pool *p);
-/* From any thread, never blocks: a disk was closed for the last time. */
+/* From any thread, never blocks: a disk that is not Ready was closed, or became Failed. */
 void watch_poke(struct watch *w);
 
 #endif
