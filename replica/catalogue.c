@@ -26,8 +26,12 @@
 /* Address space, not memory or disk: far more than the records of any number of disks. */
 #define MAP_SIZE (16ull << 30)
 
+/* Disk space kept ready beyond what is used, so that a full file system stops no commit. */
+#define RESERVE (2ull << 20)
+
 struct catalogue {
 	MDB_env *env;
+	_Atomic uint64_t reserved; /* bytes of the file that have their space */
 	MDB_dbi meta, disks, identities, pools;
 };
 
@@ -280,6 +284,23 @@ static int open_env(struct catalogue *c, const char *dir)
 	return err;
 }
 
+/* A failure is no reason to stop: it means that the space is short already. */
+static void reserve_space(struct catalogue *c)
+{
+	MDB_envinfo info;
+	MDB_stat st;
+	uint64_t used;
+	int fd;
+
+	mdb_env_info(c->env, &info);
+	mdb_env_stat(c->env, &st);
+	used = (info.me_last_pgno + 1) * (uint64_t)st.ms_psize;
+	if (used + RESERVE / 2 <= c->reserved || mdb_env_get_fd(c->env, &fd))
+		return;
+	if (!fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, used + RESERVE))
+		c->reserved = used + RESERVE;
+}
+
 int catalogue_open(const char *state_dir, struct catalogue **out, bool *clean, struct why *why)
 {
 	struct catalogue *c = calloc(1, sizeof(*c));
@@ -295,6 +316,8 @@ int catalogue_open(const char *state_dir, struct catalogue **out, bool *clean, s
 		err = open_env(c, dir);
 	if (!err)
 		err = prepare(c, clean, why);
+	if (!err)
+		reserve_space(c);
 	if (err) {
 		catalogue_close(c);
 		if (!why->message[0])
@@ -325,6 +348,7 @@ int catalogue_begin(struct catalogue *c, struct catalogue_txn **out)
 	if (!t)
 		return -ENOMEM;
 	t->c = c;
+	reserve_space(c);
 	err = from_mdb(mdb_txn_begin(c->env, NULL, 0, &t->txn));
 	if (err) {
 		free(t);

@@ -78,7 +78,7 @@ static int load(struct events *e)
 	return 0;
 }
 
-static void write_whole(int fd, const char *bytes, size_t len)
+static bool write_whole(int fd, const char *bytes, size_t len)
 {
 	while (len > 0) {
 		ssize_t n = write(fd, bytes, len);
@@ -86,10 +86,11 @@ static void write_whole(int fd, const char *bytes, size_t len)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return; /* a full disk: the line stays in memory */
+			return false; /* a full disk: the line stays in memory */
 		bytes += n;
 		len -= n;
 	}
+	return true;
 }
 
 /* A new file with the kept lines takes the old one's place. */
@@ -98,12 +99,20 @@ static void rewrite(struct events *e)
 	int fd = openat(e->dirfd, NEW_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
 			0600);
 
-	if (fd < 0)
-		return;
-	for (uint64_t seq = e->first; e->last && seq <= e->last; seq++)
-		write_whole(fd, e->lines[seq % EVENTS_KEPT], strlen(e->lines[seq % EVENTS_KEPT]));
-	if (renameat(e->dirfd, NEW_NAME, e->dirfd, FILE_NAME)) {
-		close(fd);
+	bool good = fd >= 0;
+
+	for (uint64_t seq = e->first; good && e->last && seq <= e->last; seq++)
+		good = write_whole(fd, e->lines[seq % EVENTS_KEPT],
+				   strlen(e->lines[seq % EVENTS_KEPT]));
+	if (good && renameat(e->dirfd, NEW_NAME, e->dirfd, FILE_NAME))
+		good = false;
+	if (!good) {
+		/* No space: the old file stays. A torn last line ends where the next begins. */
+		if (fd >= 0) {
+			close(fd);
+			unlinkat(e->dirfd, NEW_NAME, 0);
+		}
+		e->in_file = 0;
 		return;
 	}
 	if (e->fd >= 0)
@@ -126,7 +135,10 @@ int events_open(int state_dirfd, struct events **out)
 	if (!err) {
 		rewrite(e); /* also ends a line that a crash left half written */
 		if (e->fd < 0)
-			err = -EIO;
+			e->fd = openat(state_dirfd, FILE_NAME,
+				       O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (e->fd < 0)
+			err = -errno;
 	}
 	if (err) {
 		events_close(e);
