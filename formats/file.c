@@ -123,13 +123,18 @@ static int write_zeros(struct file *f, uint64_t off, uint64_t len)
 static int posix_zero(struct file *f, uint64_t off, uint64_t len, enum zero_mode mode)
 {
 	int how = mode == ZERO_PUNCH ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
+	struct stat st;
 
 	if (!fallocate(posix(f)->fd, how | FALLOC_FL_KEEP_SIZE, off, len))
 		return 0;
 	if (errno != EOPNOTSUPP)
 		return -errno;
 	/* Not every file system can (tmpfs has no ZERO_RANGE); zeros always can. */
-	return write_zeros(f, off, len);
+	if (fstat(posix(f)->fd, &st))
+		return -errno;
+	if (off >= (uint64_t)st.st_size)
+		return 0;
+	return write_zeros(f, off, len < st.st_size - off ? len : st.st_size - off);
 }
 
 static int posix_allocate(struct file *f, uint64_t off, uint64_t len, bool grow)

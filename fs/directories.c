@@ -161,7 +161,9 @@ void dir_create(fuse_req_t req, uint32_t pool, const char *name, mode_t mode,
 	}
 	snprintf(label, sizeof(label), "%s%s%s", p->name, p->name[0] ? ":" : "", name);
 	pool_unref(p);
-	if (strchr(name, ':') || !strcmp(name, ".replication"))
+	if (m->tandem->read_only)
+		err = -EROFS;
+	else if (strchr(name, ':') || !strcmp(name, ".replication"))
 		err = -EPERM;
 	else
 		err = tandem_create_disk(m->tandem, &c, &d, NULL);

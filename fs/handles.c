@@ -68,12 +68,15 @@ static void empty(struct handle *h)
 		disk_close(h->disk);
 		disk_unref(h->disk);
 	}
+	/* The last read's answer has reached the client, but perhaps not returned here. */
+	pthread_mutex_lock(&h->lock);
 	text_free(&h->text);
 	h->disk = NULL;
 	h->node = (struct node){ 0 };
 	h->base = h->seen = 0;
 	h->commanded = h->rendered = false;
 	h->kind = HANDLE_FREE;
+	pthread_mutex_unlock(&h->lock);
 }
 
 void handle_free(struct handles *t, uint64_t number)

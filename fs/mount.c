@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -239,12 +240,26 @@ void mount_stop(struct mount *m)
 	memset(&m->handles, 0, sizeof(m->handles));
 }
 
+static bool is_gone(int fd)
+{
+	struct pollfd p = { fd, 0, 0 };
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLERR;
+}
+
 void mount_free(struct mount *m)
 {
 	if (!m)
 		return;
-	if (m->session)
+	if (m->session) {
+		/*
+		 * libfuse would unmount whatever is at the path by now, unless it sees that
+		 * our mount is gone; then it only frees what it remembers of it.
+		 */
+		if (is_gone(fuse_session_fd(m->session)))
+			fuse_session_unmount(m->session);
 		fuse_session_destroy(m->session);
+	}
 	if (m->notify.wake_fd > 0)
 		close(m->notify.wake_fd);
 	if (m->wake_fd >= 0)

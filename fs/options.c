@@ -214,8 +214,11 @@ static bool apply(struct parse *p, const struct option_row *row, char *value)
 		snprintf(p->error, p->size, "not a value of %s: %s", row->name, value);
 		return false;
 	}
-	if (row->pass_on && used + strlen(row->pass_on) + 2 < sizeof(p->o->fuse_options))
-		sprintf(p->o->fuse_options + used, "%s%s", used ? "," : "", row->pass_on);
+	if (!row->pass_on)
+		return true;
+	if (used + strlen(row->pass_on) + 2 > sizeof(p->o->fuse_options))
+		return wrong(p, "too many options, at", row->name, strlen(row->name));
+	sprintf(p->o->fuse_options + used, "%s%s", used ? "," : "", row->pass_on);
 	return true;
 }
 

@@ -269,6 +269,21 @@ static int prepare(struct catalogue *c, bool *clean, struct why *why)
 	return from_mdb(mdb_txn_commit(txn));
 }
 
+/* LMDB reads its map: what is missing at the end of the file would be a signal, not an error. */
+static int check_whole(struct catalogue *c)
+{
+	MDB_envinfo info;
+	MDB_stat st;
+	struct stat file;
+	int fd;
+
+	mdb_env_info(c->env, &info);
+	mdb_env_stat(c->env, &st);
+	if (mdb_env_get_fd(c->env, &fd) || fstat(fd, &file))
+		return -EIO;
+	return (uint64_t)file.st_size < (info.me_last_pgno + 1) * (uint64_t)st.ms_psize ? -EIO : 0;
+}
+
 static int open_env(struct catalogue *c, const char *dir)
 {
 	int dead, err = from_mdb(mdb_env_create(&c->env));
@@ -281,7 +296,7 @@ static int open_env(struct catalogue *c, const char *dir)
 		err = from_mdb(mdb_env_open(c->env, dir, MDB_NOTLS, 0600));
 	if (!err)
 		mdb_reader_check(c->env, &dead);
-	return err;
+	return err ? err : check_whole(c);
 }
 
 /* A failure is no reason to stop: it means that the space is short already. */
@@ -405,16 +420,20 @@ static int get_disk(struct catalogue *c, MDB_txn *txn, uint32_t number, struct d
 	return err ? err : decode_disk(v, out);
 }
 
+/* The identity that a disk had; unless it is another's by now. */
 static int drop_identity(struct catalogue_txn *t, uint32_t number)
 {
+	uint32_t be = htobe32(number);
 	struct disk_record old;
-	MDB_val k;
+	MDB_val k, v;
 	int err = get_disk(t->c, t->txn, number, &old);
 
 	if (err || !old.identity.len)
 		return err == -ENOENT ? 0 : err;
 	k = val(old.identity.bytes, old.identity.len);
-	err = from_mdb(mdb_del(t->txn, t->c->identities, &k, NULL));
+	err = from_mdb(mdb_get(t->txn, t->c->identities, &k, &v));
+	if (!err && v.mv_size == sizeof(be) && !memcmp(v.mv_data, &be, sizeof(be)))
+		err = from_mdb(mdb_del(t->txn, t->c->identities, &k, NULL));
 	return err == -ENOENT ? 0 : err;
 }
 

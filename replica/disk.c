@@ -53,6 +53,7 @@ int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t n
 	atomic_store(&d->refs, 1);
 	range_lock_init(&d->ranges);
 	gate_init(&d->gate, t->requests_per_disk);
+	pthread_mutex_init(&d->flushing, NULL);
 	pthread_mutex_init(&d->lock, NULL);
 	/* What was written before we came may not be durable: the first flush is a real one. */
 	atomic_store(&d->unflushed, 1);
@@ -76,11 +77,16 @@ void disk_unref(struct disk *d)
 	gate_destroy(&d->gate);
 	range_lock_destroy(&d->ranges);
 	pthread_mutex_destroy(&d->lock);
+	pthread_mutex_destroy(&d->flushing);
 	free(d);
 }
 
 void disk_set_names(struct disk *d, const char *file_name)
 {
+	char name[NAME_MAX + 1]; /* file_name may be the disk's own */
+
+	snprintf(name, sizeof(name), "%s", file_name);
+	file_name = name;
 	pthread_mutex_lock(&d->lock);
 	snprintf(d->file_name, sizeof(d->file_name), "%s", file_name);
 	if (d->pool->name[0])

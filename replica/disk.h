@@ -76,6 +76,7 @@ struct disk {
 	_Atomic uint64_t changes;   /* goes up whenever its status changes in words */
 	_Atomic uint64_t unflushed; /* goes up with every write; see disk_flush */
 	_Atomic uint64_t flushed;   /* what unflushed was when the last good flush began */
+	pthread_mutex_t flushing;    /* one at a time; see disk_flush */
 	_Atomic bool broken_flush;   /* a flush failed: writes and flushes are refused */
 	_Atomic bool lost;	     /* the image is gone from its directory: I/O is refused */
 	_Atomic uint64_t error_event_ns[2]; /* when one was last announced: I/O error, no space */

@@ -99,36 +99,6 @@ int disk_read(struct disk *d, void *buf, size_t len, uint64_t off, unsigned io, 
 	return finish(d, DISK_OP_READ, err, len, began);
 }
 
-/* A request that passes the end also keeps out all others that do. */
-static void lock_for_write(struct disk *d, struct range *r, uint64_t off, uint64_t len)
-{
-	uint64_t size = d->image->size, start = off < size ? off : size;
-
-	if (off + len <= size)
-		range_lock_write(&d->ranges, r, off, len);
-	else
-		range_lock_write(&d->ranges, r, start, UINT64_MAX - start);
-}
-
-int disk_write(struct disk *d, const void *buf, size_t len, uint64_t off, unsigned io)
-{
-	uint64_t began = monotonic_ns();
-	struct range r;
-	int err;
-
-	if (off + len < off || off + len > INT64_MAX)
-		return -EFBIG;
-	lock_for_write(d, &r, off, len);
-	err = may_change(d);
-	if (!err && !d->image->format->grows_by_write && off + len > d->image->size)
-		err = -ENOSPC;
-	if (!err)
-		err = d->image->format->write(d->image, buf, len, off, io);
-	changed(d); /* also after a failure: some of it may have been written */
-	range_unlock(&d->ranges, &r);
-	return finish(d, DISK_OP_WRITE, err, len, began);
-}
-
 static void raise_to(_Atomic uint64_t *v, uint64_t to)
 {
 	uint64_t old = atomic_load(v);
@@ -150,20 +120,70 @@ static void flush_failed(struct disk *d, int err)
 	watch_poke(d->tandem->watch); /* to record it; this thread must not wait for that */
 }
 
+/* A request that passes the end also keeps out all others that do. */
+static void lock_for_write(struct disk *d, struct range *r, uint64_t off, uint64_t len)
+{
+	uint64_t size = d->image->size, start = off < size ? off : size;
+
+	if (off + len <= size)
+		range_lock_write(&d->ranges, r, off, len);
+	else
+		range_lock_write(&d->ranges, r, start, UINT64_MAX - start);
+}
+
+int disk_write(struct disk *d, const void *buf, size_t len, uint64_t off, unsigned io)
+{
+	uint64_t began = monotonic_ns();
+	struct range r;
+	int err;
+
+	if (off + len < off || off + len > INT64_MAX)
+		return -EFBIG;
+	if (!len)
+		return 0;
+	lock_for_write(d, &r, off, len);
+	err = may_change(d);
+	if (!err && !d->image->format->grows_by_write && off + len > d->image->size)
+		err = -ENOSPC;
+	if (!err)
+		err = d->image->format->write(d->image, buf, len, off, io);
+	if (err == -EIO && io & IO_DSYNC)
+		flush_failed(d, err); /* it may have been told of an older write's failure */
+	changed(d); /* also after a failure: some of it may have been written */
+	range_unlock(&d->ranges, &r);
+	return finish(d, DISK_OP_WRITE, err, len, began);
+}
+
+/* Under flushing. The one that waited for another may find its work done. */
+static int flush_upto(struct disk *d, uint64_t upto)
+{
+	int err;
+
+	if (atomic_load(&d->broken_flush) || atomic_load(&d->lost))
+		return -EIO;
+	if (upto <= atomic_load(&d->flushed))
+		return 0;
+	upto = atomic_load(&d->unflushed);
+	err = d->image->format->flush(d->image);
+	if (err)
+		flush_failed(d, err);
+	else
+		raise_to(&d->flushed, upto);
+	return err;
+}
+
+/*
+ * One at a time: the kernel tells an error of write-back to one of two that
+ * flush a descriptor at once, and the other would say that all is well.
+ */
 int disk_flush(struct disk *d)
 {
 	uint64_t began = monotonic_ns(), upto = atomic_load(&d->unflushed);
-	int err = 0;
+	int err;
 
-	if (atomic_load(&d->broken_flush) || atomic_load(&d->lost))
-		err = -EIO;
-	else if (upto != atomic_load(&d->flushed)) {
-		err = d->image->format->flush(d->image);
-		if (err)
-			flush_failed(d, err);
-		else
-			raise_to(&d->flushed, upto);
-	}
+	pthread_mutex_lock(&d->flushing);
+	err = flush_upto(d, upto);
+	pthread_mutex_unlock(&d->flushing);
 	return finish(d, DISK_OP_FLUSH, err, 0, began);
 }
 

@@ -17,6 +17,8 @@
 #define FILE_NAME "events"
 #define NEW_NAME "events.new"
 #define LINE_MAX_BYTES 4096
+/* A number that no count of events reaches; one in the file is not ours. */
+#define SEQ_MAX (1ull << 62)
 
 struct events {
 	pthread_mutex_t lock;
@@ -24,6 +26,7 @@ struct events {
 	char *lines[EVENTS_KEPT]; /* lines[seq % EVENTS_KEPT] */
 	uint64_t first, last;	  /* numbers of the kept lines; last 0: none */
 	uint64_t in_file;	  /* lines in the file */
+	bool behind;		  /* the file lacks some: it is written anew when that works */
 	_Atomic(void (*)(void *)) listener;
 	void *listener_arg;
 };
@@ -63,7 +66,7 @@ static int load(struct events *e)
 		uint64_t seq = strtoull(line, &end, 10);
 
 		e->in_file++;
-		if (end == line || *end != ' ' || !strchr(end, '\n') || seq <= e->last)
+		if (end == line || *end != ' ' || !strchr(end, '\n') || seq <= e->last || seq >= SEQ_MAX)
 			continue;
 		if (e->last && seq != e->last + 1) /* a gap: keep the run that leads to the end */
 			e->first = 0;
@@ -118,6 +121,7 @@ static void rewrite(struct events *e)
 	if (e->fd >= 0)
 		close(e->fd);
 	e->fd = fd;
+	e->behind = false;
 	e->in_file = e->last ? e->last - e->first + 1 : 0;
 }
 
@@ -201,10 +205,10 @@ static void append(struct events *e, const char *rest)
 	n = snprintf(line, room, "%llu ", (unsigned long long)e->last + 1);
 	n += format_time(line + n, room - n);
 	n += snprintf(line + n, room - n, " %s\n", rest);
-	if (e->fd >= 0)
-		write_whole(e->fd, line, n);
+	if (!write_whole(e->fd, line, n))
+		e->behind = true;
 	keep(e, e->last + 1, line);
-	if (++e->in_file > 2 * EVENTS_KEPT)
+	if (++e->in_file > 2 * EVENTS_KEPT || e->behind)
 		rewrite(e);
 }
 
@@ -247,7 +251,11 @@ char *events_after(struct events *e, uint64_t seq, size_t max, size_t *len, uint
 	size_t total = 0;
 	char *out = NULL;
 
+	*last = seq;
+	*len = 0;
 	pthread_mutex_lock(&e->lock);
+	if (seq > e->last)
+		seq = e->last;
 	from = seq + 1 > e->first ? seq + 1 : e->first;
 	for (to = from; e->last && to <= e->last; to++) {
 		size_t n = strlen(e->lines[to % EVENTS_KEPT]);
@@ -256,8 +264,6 @@ char *events_after(struct events *e, uint64_t seq, size_t max, size_t *len, uint
 			break;
 		total += n;
 	}
-	*last = seq;
-	*len = 0;
 	if (total)
 		out = malloc(total + 1);
 	if (out) {

@@ -217,6 +217,22 @@ int tandem_create_disk(struct tandem *t, const struct create_disk *c, struct dis
 
 /* ---- DeleteDisk, rename ---- */
 
+/* The directory may have been changed behind us: what has the name must be this image. */
+static int check_still_there(struct disk *d, struct why *why)
+{
+	struct stat named, ours;
+
+	if (!d->image)
+		return 0; /* could not be opened; the name is all there is */
+	if (fstatat(d->pool->dirfd, d->file_name, &named, AT_SYMLINK_NOFOLLOW))
+		return 0; /* nothing else can be hit */
+	if (fstat(file_fd(d->image->file), &ours) || named.st_ino != ours.st_ino ||
+	    named.st_dev != ours.st_dev)
+		return refuse_advise(why, -ENOENT, "Rescan", "%s is not the image it was",
+				     d->file_name);
+	return 0;
+}
+
 /* From here on nobody opens it. -EBUSY when somebody has. */
 static int claim(struct disk *d, struct why *why)
 {
@@ -260,7 +276,10 @@ int tandem_delete_disk(struct tandem *t, struct disk *d, bool plan, struct why *
 	int err;
 
 	pthread_mutex_lock(&t->discovery);
-	err = t->read_only ? refuse(why, -EROFS, "the mount is read-only") : claim(d, why);
+	err = t->read_only ? refuse(why, -EROFS, "the mount is read-only")
+			   : check_still_there(d, why);
+	if (!err)
+		err = claim(d, why);
 	if (!err && plan) {
 		unclaim(d);
 	} else if (!err) {
@@ -287,7 +306,9 @@ static int check_rename(struct tandem *t, struct disk *d, const char *new_name, 
 		return refuse(why, -EROFS, "the mount is read-only");
 	if (!d->format || !d->format->flat || kind.format != d->format || kind.needs_sectors)
 		return refuse(why, -EPERM, "only raw disks, to names of raw disks");
-	return check_file_name(new_name, why) ? -EPERM : 0;
+	if (check_file_name(new_name, why))
+		return -EPERM;
+	return check_still_there(d, why);
 }
 
 static void rename_done(struct tandem *t, struct disk *d, const char *new_name)

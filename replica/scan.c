@@ -267,64 +267,6 @@ static void renamed(struct batch *b, struct disk *d, const char *name)
 	tandem_changed(b->t, d);
 }
 
-/*
- * A listed disk has this identity under another name. Returns whether that
- * settles it. Before anything else is asked of the file, since we have it open
- * ourselves.
- */
-static bool settle_moved(struct batch *b, struct pool *p, const char *name, struct found *f)
-{
-	struct disk_record r;
-	struct disk *d;
-	bool settled = true;
-
-	if (catalogue_disk_by_identity(b->t->catalogue, &f->identity, &r))
-		return false;
-	d = tandem_disk_numbered(b->t, r.number);
-	if (!d)
-		return false;
-	if (d->pool == p && d->image && f->st.st_nlink == 1 &&
-	    image_name_classify(name).format == d->format) {
-		renamed(b, d, name);
-	} else if (!disk_is_open(d)) {
-		tandem_unlist_disk(b->t, d);
-		settled = false;
-	} /* else: to another pool while open; looked at again when it is closed */
-	disk_unref(d);
-	return settled;
-}
-
-static int find_new(struct batch *b, struct pool *p, const char *name,
-		    const struct image_name *kind, const struct stat *st)
-{
-	struct found f = { .st = *st };
-	int err = 0, fd;
-
-	fd = openat(p->dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (fd >= 0 && fstat(fd, &f.st)) {
-		close(fd);
-		fd = -1;
-	}
-	if (fd < 0 && errno == ENOENT)
-		return 0;
-	if (fd < 0)
-		invalid(&f, strerror(errno));
-	else if (!S_ISREG(f.st.st_mode))
-		goto out;
-	else
-		identity_of(fd, &f.identity);
-	if (settle_moved(b, p, name, &f))
-		goto out;
-	if (fd >= 0)
-		examine(b->t, p, name, kind, fd, &f);
-	err = add_disk(b, p, name, &f);
-out:
-	image_close(f.image);
-	if (fd >= 0)
-		close(fd);
-	return err;
-}
-
 static bool same_file(const struct disk *d, const struct stat *st)
 {
 	/* An inode that we hold open is not given to another file. */
@@ -369,6 +311,96 @@ int scan_reload(struct tandem *t, struct disk *d)
 	return 0;
 }
 
+/*
+ * Somebody else may have changed an image that we have open. Returns whether
+ * it must be looked at as a new one, because it does not verify any more.
+ */
+static bool take_changes(struct batch *b, struct disk *d, const struct stat *st)
+{
+	char object[DISK_LABEL_MAX + 8];
+	bool open = disk_is_open(d);
+
+	if ((disk_state(d) == DISK_CHANGED && open) || disk_state(d) == DISK_FAILED ||
+	    !changed_by_others(d, st, b->hint))
+		return false;
+	events_emit(b->t->events, EVENT_WARNING, "DiskChanged", disk_object(d, object, sizeof(object)),
+		    "While=%s Size=%llu", open ? "open" : "closed",
+		    (unsigned long long)st->st_size);
+	if (open) {
+		disk_set_state(d, DISK_CHANGED, "another program changed the image while it was open");
+		return false;
+	}
+	/* Nothing depends on the old content: the image is taken as it is now. */
+	if (!scan_reload(b->t, d))
+		return false;
+	tandem_unlist_disk(b->t, d);
+	return true;
+}
+
+/*
+ * A listed disk has this identity under another name. Returns whether that
+ * settles it. Before anything else is asked of the file, since we have it open
+ * ourselves.
+ */
+static bool settle_moved(struct batch *b, struct pool *p, const char *name, struct found *f)
+{
+	struct disk_record r;
+	struct disk *d;
+	bool settled = true;
+
+	if (catalogue_disk_by_identity(b->t->catalogue, &f->identity, &r))
+		return false;
+	d = tandem_disk_numbered(b->t, r.number);
+	if (!d)
+		return false;
+	if (d->pool == p && d->image && f->st.st_nlink == 1 &&
+	    image_name_classify(name).format == d->format) {
+		renamed(b, d, name);
+		take_changes(b, d, &f->st);
+	} else if (!disk_is_open(d)) {
+		tandem_unlist_disk(b->t, d);
+		settled = false;
+	} /* else: to another pool while open; looked at again when it is closed */
+	disk_unref(d);
+	return settled;
+}
+
+/* was: the disk that this file is already, which could not be used; or NULL. */
+static int find_new(struct batch *b, struct pool *p, const char *name,
+		    const struct image_name *kind, const struct stat *st, struct disk *was)
+{
+	struct found f = { .st = *st };
+	int err = 0, fd;
+
+	fd = openat(p->dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd >= 0 && fstat(fd, &f.st)) {
+		close(fd);
+		fd = -1;
+	}
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd < 0)
+		invalid(&f, strerror(errno));
+	else if (!S_ISREG(f.st.st_mode))
+		goto out;
+	else if (f.st.st_nlink == 1)
+		identity_of(fd, &f.identity); /* of two links, each is shown for itself */
+	if (!was && settle_moved(b, p, name, &f))
+		goto out;
+	if (fd >= 0)
+		examine(b->t, p, name, kind, fd, &f);
+	if (was && !f.image && !strcmp(was->reason, f.reason))
+		goto out; /* nothing new to say */
+	if (was)
+		tandem_unlist_disk(b->t, was);
+	err = add_disk(b, p, name, &f);
+out:
+	image_close(f.image);
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
 /* Another image has the name now; who has the old one open keeps it under a name of its own. */
 static void give_up_name(struct tandem *t, struct disk *d)
 {
@@ -383,9 +415,6 @@ static void give_up_name(struct tandem *t, struct disk *d)
 /* Listed under this name already. Returns whether the file is to be looked at as a new one. */
 static bool look_again(struct batch *b, struct disk *d, const struct stat *st)
 {
-	char object[DISK_LABEL_MAX + 8];
-	bool open;
-
 	if (!same_file(d, st)) {
 		scan_vanished(b->t, d);
 		give_up_name(b->t, d);
@@ -393,32 +422,11 @@ static bool look_again(struct batch *b, struct disk *d, const struct stat *st)
 	}
 	if (!d->image) {
 		/* It could not be used; is there a reason to think that it can be now? */
-		if (same_times(d, st) && !d->written_elsewhere && b->hint == SCAN_CLOSED)
-			return false;
-		tandem_unlist_disk(b->t, d);
-		return true;
+		return !same_times(d, st) || d->written_elsewhere || b->hint != SCAN_CLOSED;
 	}
-	if (disk_state(d) == DISK_MISSING) {
+	if (disk_state(d) == DISK_MISSING)
 		renamed(b, d, d->file_name);
-		return false;
-	}
-	if (disk_state(d) == DISK_CHANGED && disk_is_open(d))
-		return false;
-	if (disk_state(d) == DISK_FAILED || !changed_by_others(d, st, b->hint))
-		return false;
-	open = disk_is_open(d);
-	events_emit(b->t->events, EVENT_WARNING, "DiskChanged", disk_object(d, object, sizeof(object)),
-		    "While=%s Size=%llu", open ? "open" : "closed",
-		    (unsigned long long)st->st_size);
-	if (open) {
-		disk_set_state(d, DISK_CHANGED, "another program changed the image while it was open");
-		return false;
-	}
-	/* Nothing depends on the old content: the image is taken as it is now. */
-	if (!scan_reload(b->t, d))
-		return false;
-	tandem_unlist_disk(b->t, d);
-	return true;
+	return take_changes(b, d, st);
 }
 
 static int look(struct batch *b, struct pool *p, const char *name)
@@ -440,7 +448,7 @@ static int look(struct batch *b, struct pool *p, const char *name)
 	if (d)
 		fresh = look_again(b, d, &st);
 	if (fresh)
-		err = find_new(b, p, name, &kind, &st);
+		err = find_new(b, p, name, &kind, &st, d && d->listed && !d->image ? d : NULL);
 out:
 	disk_unref(d);
 	return err;
@@ -570,8 +578,8 @@ void scan_settle(struct tandem *t, struct disk *d)
 	} else if (disk_is_open(d)) {
 		return;
 	} else if (state == DISK_MISSING) {
+		/* It is back, or another is there, or it is gone for good. */
 		memcpy(name, d->file_name, sizeof(name));
-		remove_disk(t, d);
 		look(&b, d->pool, name);
 	} else if (state == DISK_CHANGED && scan_reload(t, d)) {
 		memcpy(name, d->file_name, sizeof(name));

@@ -144,10 +144,15 @@ void tandem_unlist_disk(struct tandem *t, struct disk *d)
 
 void tandem_rename_listed(struct tandem *t, struct disk *d, const char *file_name)
 {
+	const char *taken;
+
 	pthread_rwlock_wrlock(&t->table);
 	disk_set_names(d, file_name);
+	taken = disk_is_served(d) ? name_taken(t, d) : NULL;
 	qsort(t->by_label, t->disk_count, sizeof(*t->by_label), compare_labels);
 	pthread_rwlock_unlock(&t->table);
+	if (taken)
+		disk_set_state(d, DISK_CONFLICT, taken);
 	settle_conflicts(t);
 }
 
@@ -319,7 +324,7 @@ struct disk *tandem_disk_called(struct tandem *t, const char *name)
 {
 	struct disk *d = tandem_disk_labelled(t, name);
 	char pool_name[POOL_NAME_MAX + 1] = "";
-	const char *file = name, *colon;
+	const char *file = name, *mark;
 	struct pool *p;
 
 	if (d)
@@ -327,11 +332,12 @@ struct disk *tandem_disk_called(struct tandem *t, const char *name)
 	p = tandem_pool_named(t, "");
 	d = tandem_disk_mounted(t, p, name);
 	pool_unref(p);
-	colon = strchr(name, ':');
-	if (d || !colon || colon - name > POOL_NAME_MAX)
+	/* POOL:FILE.raw, or as the path in the mount: POOL/FILE.raw */
+	mark = strpbrk(name, ":/");
+	if (d || !mark || mark == name || mark - name > POOL_NAME_MAX)
 		return d;
-	memcpy(pool_name, name, colon - name);
-	file = colon + 1;
+	memcpy(pool_name, name, mark - name);
+	file = mark + 1;
 	p = tandem_pool_named(t, pool_name);
 	if (p)
 		d = tandem_disk_mounted(t, p, file);

@@ -5,7 +5,8 @@
  *
  * An event is a hint: the name is looked at again, and what is found decides.
  * A name that was moved away is looked at a little later, so that the same
- * image is first found under its new name and counts as renamed. When events
+ * image is first found under its new name and counts as renamed; so is one that
+ * was created, because it may be a link to a whole image or the start of one. When events
  * were lost, and now and then anyway, everything is looked at.
  */
 #include "watch.h"
@@ -23,7 +24,7 @@
 #include "scan.h"
 
 #define SECOND 1000000000ull
-#define MOVED_AWAY_NS (200 * 1000000ull)
+#define LATER_NS (200 * 1000000ull)
 #define STALLED_NS SECOND
 #define TICK_NS (500 * 1000000l)
 #define SAMPLE_NS (5 * SECOND)
@@ -44,7 +45,8 @@ struct watch {
 	pthread_mutex_t tick;
 	pthread_cond_t stopping;
 	struct later *later; /* of the thread alone */
-	uint64_t next_scan, next_sample;
+	uint64_t last_scan; /* 0: now */
+	uint64_t next_sample;
 };
 
 int watch_new(struct tandem *t, struct watch **out)
@@ -74,8 +76,8 @@ int watch_pool(struct watch *w, struct pool *p)
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", p->dirfd);
 	p->watch = inotify_add_watch(w->inotify, path,
-				     IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE |
-					     IN_DELETE_SELF | IN_ONLYDIR);
+				     IN_CREATE | IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO |
+					     IN_DELETE | IN_DELETE_SELF | IN_ONLYDIR);
 	return p->watch < 0 ? -errno : 0;
 }
 
@@ -111,13 +113,17 @@ static struct pool *pool_watched(struct tandem *t, int wd)
 
 static void look_later(struct watch *w, struct pool *p, const char *name)
 {
-	struct later *l = malloc(sizeof(*l));
+	struct later *l;
 
+	for (l = w->later; l; l = l->next)
+		if (l->pool == p->number && !strcmp(l->name, name))
+			return; /* it will be looked at, and the look tells everything */
+	l = malloc(sizeof(*l));
 	if (!l) {
-		w->next_scan = 0; /* everything, then */
+		w->last_scan = 0; /* everything, then */
 		return;
 	}
-	l->due = monotonic_ns() + MOVED_AWAY_NS;
+	l->due = monotonic_ns() + LATER_NS;
 	l->pool = p->number;
 	snprintf(l->name, sizeof(l->name), "%s", name);
 	l->next = w->later;
@@ -132,16 +138,17 @@ static void handle(struct watch *w, const struct inotify_event *e)
 		if (e->mask & IN_Q_OVERFLOW)
 			events_emit(w->t->events, EVENT_WARNING, "WatchOverflow", "daemon",
 				    "Action=Rescan");
-		w->next_scan = 0;
+		w->last_scan = 0;
 		return;
 	}
 	if (!e->len)
 		return;
 	pthread_mutex_lock(&w->t->discovery);
 	p = pool_watched(w->t, e->wd);
-	if (p && e->mask & IN_MOVED_FROM)
+	/* A file is created before it is written, and told of as closed before that is done. */
+	if (p && e->mask & (IN_MOVED_FROM | IN_CREATE | IN_CLOSE_WRITE))
 		look_later(w, p, e->name);
-	else if (p)
+	if (p && !(e->mask & (IN_MOVED_FROM | IN_CREATE)))
 		scan_name(w->t, p, e->name, e->mask & IN_CLOSE_WRITE ? SCAN_CLOSED : SCAN_LOOK);
 	pthread_mutex_unlock(&w->t->discovery);
 	pool_unref(p);
@@ -258,9 +265,10 @@ static void *run(void *arg)
 			w->next_sample = now + SAMPLE_NS;
 			sample_pools(w->t);
 		}
-		if (now >= w->next_scan) {
-			/* First the due time, so that a hint during the scan asks for another. */
-			w->next_scan = now + tandem_get_settings(w->t).rescan_interval_s * SECOND;
+		if (!w->last_scan ||
+		    now - w->last_scan >= tandem_get_settings(w->t).rescan_interval_s * SECOND) {
+			/* First the time, so that a hint during the scan asks for another. */
+			w->last_scan = now;
 			tandem_rescan(w->t, false, &why);
 		}
 	}
@@ -292,7 +300,7 @@ int watch_start(struct watch *w)
 {
 	int err;
 
-	w->next_scan = monotonic_ns() + tandem_get_settings(w->t).rescan_interval_s * SECOND;
+	w->last_scan = monotonic_ns();
 	err = pthread_create(&w->thread, NULL, run, w);
 	w->running = err == 0;
 	if (!err) {
