@@ -30,7 +30,7 @@
 
 struct posix_file {
 	struct file base;
-	int fd;	       /* through the page cache */
+	int fd;        /* through the page cache */
 	int direct_fd; /* O_DIRECT, or -1 */
 	/* What a direct request must be a multiple of. */
 	uint32_t direct_align, memory_align;

@@ -18,8 +18,9 @@
 
 /* What the caller asked of one request. */
 enum io_flags {
-	IO_DIRECT = 1 << 0, /* the client said O_DIRECT: keep it out of the page cache if possible */
-	IO_DSYNC = 1 << 1,  /* the client said O_SYNC or O_DSYNC: durable when it returns */
+	IO_DIRECT =
+		1 << 0,    /* the client said O_DIRECT: keep it out of the page cache if possible */
+	IO_DSYNC = 1 << 1, /* the client said O_SYNC or O_DSYNC: durable when it returns */
 };
 
 /* What to do with a range that shall read as zeros. */

@@ -11,7 +11,7 @@
 const struct image_format *const image_formats[] = { &raw_format, NULL };
 
 /* What a disk may be called. Those that no format claims are shown, not served. */
-static const char *const disk_endings[] = { "img",  "raw",   "iso",  "vhd", "avhd", "vhdx",
+static const char *const disk_endings[] = { "img",   "raw",   "iso",  "vhd", "avhd", "vhdx",
 					    "avhdx", "qcow2", "vmdk", "vdi", NULL };
 
 const struct image_format *image_format_named(const char *name)

@@ -30,10 +30,10 @@ struct handle {
 	struct node node;
 	pthread_mutex_t lock; /* of what follows, except where said */
 	struct text text;     /* as rendered last, or the listing of a HANDLE_DIR */
-	uint64_t base;	      /* file offset at which text begins */
-	bool commanded;	      /* text is the result of a command given through this handle */
+	uint64_t base;        /* file offset at which text begins */
+	bool commanded;       /* text is the result of a command given through this handle */
 	bool rendered;
-	uint64_t seen; /* version of the text; of a pipe, the last event it gave */
+	uint64_t seen;                /* version of the text; of a pipe, the last event it gave */
 	struct fuse_pollhandle *poll; /* under notify.lock */
 	struct handle *next_polled;   /* likewise */
 };

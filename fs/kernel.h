@@ -14,10 +14,10 @@
 #include <sys/uio.h>
 
 struct kernel {
-	uint32_t major, minor; /* of the protocol */
+	uint32_t major, minor;       /* of the protocol */
 	bool parallel_direct_writes; /* Linux 6.2 */
-	bool shared_mmap;	     /* of files with direct I/O; Linux 6.6 */
-	bool resend;		     /* Linux 6.9 */
+	bool shared_mmap;            /* of files with direct I/O; Linux 6.6 */
+	bool resend;                 /* Linux 6.9 */
 };
 
 /* A request as it was read from /dev/fuse. */

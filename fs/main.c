@@ -147,15 +147,17 @@ static void announce_stop(struct daemon *d, unsigned open)
 {
 	events_emit(d->tandem->events, EVENT_INFORMATION, "Stopping", "daemon", "Open=%u", open);
 	if (open)
-		log_line(LOG_LEVEL_WARNING, "%u disks are open: waiting for them for up to %us; a second signal stops now",
-			 open, tandem_get_settings(d->tandem).stop_timeout_s);
+		log_line(
+			LOG_LEVEL_WARNING,
+			"%u disks are open: waiting for them for up to %us; a second signal stops now",
+			open, tandem_get_settings(d->tandem).stop_timeout_s);
 }
 
 /* Guests may still have disks open: they get time, unless somebody insists. */
 static void wait_for_guests(struct daemon *d)
 {
-	uint64_t until =
-		monotonic_ns() + tandem_get_settings(d->tandem).stop_timeout_s * 1000000000ull;
+	uint64_t until = monotonic_ns() +
+			 tandem_get_settings(d->tandem).stop_timeout_s * 1000000000ull;
 
 	announce_stop(d, atomic_load(&d->tandem->openers));
 	while (atomic_load(&d->tandem->openers) && !atomic_load(&d->mount->ended)) {

@@ -91,9 +91,9 @@ static void become_io_flusher(struct mount *m)
 static void list_capabilities(struct mount *m)
 {
 	const struct capability list[] = {
-		{ "fuse-protocol", m->protocol },  { "kernel", m->kernel_has },
+		{ "fuse-protocol", m->protocol },      { "kernel", m->kernel_has },
 		{ "kernel-missing", m->kernel_lacks }, { "io-flusher", m->io_flusher },
-		{ "libfuse", fuse_pkgversion() },  { NULL, NULL },
+		{ "libfuse", fuse_pkgversion() },      { NULL, NULL },
 	};
 
 	memcpy(m->capabilities, list, sizeof(list));
@@ -112,7 +112,8 @@ static bool is_busy(const char *path)
 
 		for (int i = 0; i < 4 && point; i++)
 			point = (point = strchr(point, ' ')) ? point + 1 : NULL;
-		if (!point || !type || strncmp(point, path, strlen(path)) || point[strlen(path)] != ' ')
+		if (!point || !type || strncmp(point, path, strlen(path)) ||
+		    point[strlen(path)] != ' ')
 			continue;
 		busy = !strncmp(type + 3, "fuse", 4); /* the last line is the topmost mount */
 	}
@@ -133,7 +134,8 @@ int mount_check(const char *given, char *resolved, struct why *why)
 		return refuse(why, -EBUSY, "mount point %s is busy: something is mounted there",
 			      given);
 	if (access("/dev/fuse", F_OK))
-		return refuse(why, -ENODEV, "there is no /dev/fuse: is the kernel's fuse module loaded?");
+		return refuse(why, -ENODEV,
+			      "there is no /dev/fuse: is the kernel's fuse module loaded?");
 	return 0;
 }
 

@@ -19,8 +19,8 @@ struct option_row {
 	const char *name;
 	const char *argument; /* for the help; NULL: takes none */
 	bool (*set)(struct options *o, char *value);
-	const char *help;     /* NULL: not shown */
-	const char *pass_on;  /* to libfuse, as it is */
+	const char *help;    /* NULL: not shown */
+	const char *pass_on; /* to libfuse, as it is */
 };
 
 /* ---- values ---- */
@@ -129,7 +129,8 @@ static const struct option_row rows[] = {
 	{ "allow-other", NULL, ignore, "other users may enter the mount", "allow_other" },
 	{ "allow-root", NULL, ignore, "root may enter the mount", "allow_root" },
 	{ "threads", "N", set_threads, "at most so many worker threads (128)" },
-	{ "stop-timeout", "DURATION", set_stop_timeout, "how long SIGTERM waits for open disks (90s)" },
+	{ "stop-timeout", "DURATION", set_stop_timeout,
+	  "how long SIGTERM waits for open disks (90s)" },
 	{ "log-level", "LEVEL", set_log_level, "error, warning, info or debug (info)" },
 	{ "foreground", NULL, set_foreground, "-f: stay in the foreground, log to stderr" },
 	{ "version", NULL, set_version, "-V" },
@@ -268,14 +269,21 @@ static bool take_short(struct parse *p, char *s, char *next, bool *took_next)
 	switch (s[1]) {
 	case 'o':
 		*took_next = !s[2];
-		return list ? take_list(p, list) : wrong(p, "this option needs a value", s, strlen(s));
+		return list ? take_list(p, list)
+			    : wrong(p, "this option needs a value", s, strlen(s));
 	case 'f':
 	case 'h':
 	case 'V':
 		if (s[2])
 			return wrong(p, "unknown option", s, strlen(s));
-		return apply(p, find(s[1] == 'f' ? "foreground" : s[1] == 'h' ? "help" : "version",
-				     s[1] == 'f' ? 10 : s[1] == 'h' ? 4 : 7), NULL);
+		return apply(p,
+			     find(s[1] == 'f'   ? "foreground"
+				  : s[1] == 'h' ? "help"
+						: "version",
+				  s[1] == 'f'   ? 10
+				  : s[1] == 'h' ? 4
+						: 7),
+			     NULL);
 	default:
 		return wrong(p, "unknown option", s, strlen(s));
 	}
@@ -309,8 +317,9 @@ bool options_parse(int argc, char **argv, struct options *o, char *error, size_t
 		return true;
 	if (o->settle ? o->disk_dir && !o->mount_point : o->mount_point != NULL)
 		return true;
-	snprintf(error, size, o->settle ? "usage: tandemfs settle [--state DIR] DISKDIR"
-					: "usage: tandemfs [OPTIONS] DISKDIR MOUNTPOINT (see --help)");
+	snprintf(error, size,
+		 o->settle ? "usage: tandemfs settle [--state DIR] DISKDIR"
+			   : "usage: tandemfs [OPTIONS] DISKDIR MOUNTPOINT (see --help)");
 	return false;
 }
 

@@ -19,7 +19,7 @@ struct options {
 	unsigned threads;
 	bool settle; /* tandemfs settle DISKDIR */
 	bool read_only, foreground;
-	bool help, version; /* asked for; nothing else matters then */
+	bool help, version;      /* asked for; nothing else matters then */
 	char fuse_options[1024]; /* for libfuse, separated by commas */
 };
 

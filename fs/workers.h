@@ -35,7 +35,7 @@ struct workers {
 	pthread_t *threads; /* of those alive */
 	unsigned count, waiting;
 	_Atomic bool stop;
-	struct idle_worker *idle;     /* under lock, as what follows */
+	struct idle_worker *idle; /* under lock, as what follows */
 	struct request_buffer *spare;
 	unsigned spares;
 };

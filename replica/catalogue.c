@@ -136,8 +136,10 @@ static void encode_disk(struct writer *w, const struct disk_record *r)
 	memcpy(w->bytes + w->len, r->id, sizeof(r->id));
 	w->len += sizeof(r->id);
 	put_u(w, r->pool, 4);
-	put_u(w, (r->read_only ? DISK_FLAG_READ_ONLY : 0) | (r->gone ? DISK_FLAG_GONE : 0) |
-			 (r->failed ? DISK_FLAG_FAILED : 0), 4);
+	put_u(w,
+	      (r->read_only ? DISK_FLAG_READ_ONLY : 0) | (r->gone ? DISK_FLAG_GONE : 0) |
+		      (r->failed ? DISK_FLAG_FAILED : 0),
+	      4);
 	put_u(w, r->stopped.size, 8);
 	put_u(w, r->stopped.mtime.tv_sec, 8);
 	put_u(w, r->stopped.mtime.tv_nsec, 4);
@@ -218,9 +220,10 @@ static int check_schema(struct catalogue *c, MDB_txn *txn, struct why *why)
 	if (err)
 		return err;
 	if (schema > CATALOGUE_SCHEMA)
-		return refuse(why, -EPROTO,
-			      "the state was written by a newer tandemfs (schema %llu, this one knows %d)",
-			      (unsigned long long)schema, CATALOGUE_SCHEMA);
+		return refuse(
+			why, -EPROTO,
+			"the state was written by a newer tandemfs (schema %llu, this one knows %d)",
+			(unsigned long long)schema, CATALOGUE_SCHEMA);
 	return 0;
 }
 

@@ -27,7 +27,7 @@ struct disk_record {
 	uint32_t pool;
 	bool read_only;
 	bool failed; /* a flush failed; until Accept */
-	bool gone; /* the image was not there when last looked */
+	bool gone;   /* the image was not there when last looked */
 	struct identity identity;
 	struct file_stat stopped; /* the image at the last clean stop; mtime 0 when unknown */
 	char file_name[NAME_MAX + 1];

@@ -15,7 +15,7 @@
 #include "watch.h"
 
 static const char *const state_names[DISK_STATE_MAX] = {
-	[DISK_READY] = "Ready",	      [DISK_READ_ONLY] = "ReadOnly", [DISK_INVALID] = "Invalid",
+	[DISK_READY] = "Ready",       [DISK_READ_ONLY] = "ReadOnly", [DISK_INVALID] = "Invalid",
 	[DISK_CONFLICT] = "Conflict", [DISK_MISSING] = "Missing",    [DISK_FAILED] = "Failed",
 	[DISK_CHANGED] = "Changed",
 };
@@ -230,6 +230,9 @@ void disk_know(struct disk *d)
 	struct file_stat st;
 
 	if (!d->image || d->image->file->ops->stat(d->image->file, &st))
+		return;
+	/* Another size than the one we go by is a change that is still to be found. */
+	if (d->format->flat && st.size != d->image->size)
 		return;
 	pthread_mutex_lock(&d->lock);
 	d->known = d->last_stat = st;

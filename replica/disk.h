@@ -36,7 +36,14 @@ enum disk_state {
 /* "Ready", "ReadOnly", ...; the words of status and metrics. */
 const char *disk_state_name(enum disk_state s);
 
-enum disk_op { DISK_OP_READ, DISK_OP_WRITE, DISK_OP_FLUSH, DISK_OP_ZERO, DISK_OP_RESIZE, DISK_OP_MAX };
+enum disk_op {
+	DISK_OP_READ,
+	DISK_OP_WRITE,
+	DISK_OP_FLUSH,
+	DISK_OP_ZERO,
+	DISK_OP_RESIZE,
+	DISK_OP_MAX
+};
 /* "read", "write", "flush", "zero", "resize". */
 const char *disk_op_name(enum disk_op op);
 
@@ -62,12 +69,12 @@ struct disk {
 	 * a lock.
 	 */
 	uint32_t number; /* never given to another disk: node ids are made of it */
-	uint8_t id[16];	 /* its identity, for people and peers */
+	uint8_t id[16];  /* its identity, for people and peers */
 	struct tandem *tandem;
-	struct pool *pool;		   /* holds a reference */
+	struct pool *pool;                 /* holds a reference */
 	const struct image_format *format; /* NULL: this build has none for it */
-	struct image *image;		   /* NULL when it could not be opened */
-	struct identity identity;	   /* unknown when it could not be opened */
+	struct image *image;               /* NULL when it could not be opened */
+	struct identity identity;          /* unknown when it could not be opened */
 
 	atomic_uint refs;
 	struct range_lock ranges;
@@ -76,23 +83,23 @@ struct disk {
 	_Atomic uint64_t changes;   /* goes up whenever its status changes in words */
 	_Atomic uint64_t unflushed; /* goes up with every write; see disk_flush */
 	_Atomic uint64_t flushed;   /* what unflushed was when the last good flush began */
-	pthread_mutex_t flushing;    /* one at a time; see disk_flush */
-	_Atomic bool broken_flush;   /* a flush failed: writes and flushes are refused */
-	_Atomic bool lost;	     /* the image is gone from its directory: I/O is refused */
+	pthread_mutex_t flushing;   /* one at a time; see disk_flush */
+	_Atomic bool broken_flush;  /* a flush failed: writes and flushes are refused */
+	_Atomic bool lost;          /* the image is gone from its directory: I/O is refused */
 	_Atomic uint64_t error_event_ns[2]; /* when one was last announced: I/O error, no space */
 
 	pthread_mutex_t lock;
 	/* Under lock. */
 	char file_name[NAME_MAX + 1];
-	char label[DISK_LABEL_MAX + 1];	    /* FILE or POOL:FILE: its name under .replication/ */
+	char label[DISK_LABEL_MAX + 1];    /* FILE or POOL:FILE: its name under .replication/ */
 	char mount_name[NAME_MAX + 1 + 4]; /* FILE or FILE.raw: its name in its mount directory */
 	enum disk_state state;
 	char reason[200];
 	unsigned openers;
-	bool want_read_only; /* Set ReadOnly=true, recorded */
-	bool stalled;	     /* Stalled was announced */
-	bool listed;	     /* in the tables of the tandem: can be opened */
-	bool written_elsewhere; /* not opened: another program is writing it */
+	bool want_read_only;        /* Set ReadOnly=true, recorded */
+	bool stalled;               /* Stalled was announced */
+	bool listed;                /* in the tables of the tandem: can be opened */
+	bool written_elsewhere;     /* not opened: another program is writing it */
 	struct file_stat last_stat; /* stands in while the backing store is stuck */
 	uint64_t last_stat_writes;  /* unflushed, before it was asked for */
 	/* The image as it was last known to hold only what we wrote or looked at. */
@@ -114,9 +121,9 @@ struct disk_facts {
 	uint64_t size, allocated;
 	uint32_t sector_size;
 	unsigned openers;
-	bool read_only;	  /* cannot be written now, for whatever reason */
+	bool read_only;   /* cannot be written now, for whatever reason */
 	uint64_t busy_ns; /* age of the oldest request in progress */
-	bool stalled;	  /* it is longer than anybody should wait, and was announced */
+	bool stalled;     /* it is longer than anybody should wait, and was announced */
 };
 void disk_facts(struct disk *d, struct disk_facts *out);
 

@@ -19,8 +19,8 @@
 #include "tandem.h"
 #include "watch.h"
 
-const uint32_t disk_time_bounds_us[DISK_TIME_BOUNDS] = { 50,	200,	500,	 1000,	 5000,
-							  20000, 100000, 1000000, 10000000 };
+const uint32_t disk_time_bounds_us[DISK_TIME_BOUNDS] = { 50,    200,    500,     1000,    5000,
+							 20000, 100000, 1000000, 10000000 };
 
 static void count(struct disk *d, enum disk_op op, int err, uint64_t bytes, uint64_t began)
 {
@@ -50,8 +50,7 @@ static void announce_error(struct disk *d, enum disk_op op, int err)
 	if ((last && now - last < 10000000000u) ||
 	    !atomic_compare_exchange_strong(announced, &last, now))
 		return;
-	events_emit(d->tandem->events, EVENT_MAJOR,
-		    space ? "SpaceLow" : "DiskFailed",
+	events_emit(d->tandem->events, EVENT_MAJOR, space ? "SpaceLow" : "DiskFailed",
 		    disk_object(d, object, sizeof(object)), "Operation=%s Error=%s",
 		    disk_op_name(op), event_word(word, sizeof(word), strerror(-err)));
 }
@@ -114,8 +113,8 @@ static void flush_failed(struct disk *d, int err)
 
 	if (atomic_exchange(&d->broken_flush, true))
 		return;
-	snprintf(reason, sizeof(reason), "a flush failed (%s): writes since the one before are in doubt",
-		 strerror(-err));
+	snprintf(reason, sizeof(reason),
+		 "a flush failed (%s): writes since the one before are in doubt", strerror(-err));
 	disk_set_state(d, DISK_FAILED, reason);
 	watch_poke(d->tandem->watch); /* to record it; this thread must not wait for that */
 }
@@ -149,7 +148,7 @@ int disk_write(struct disk *d, const void *buf, size_t len, uint64_t off, unsign
 		err = d->image->format->write(d->image, buf, len, off, io);
 	if (err == -EIO && io & IO_DSYNC)
 		flush_failed(d, err); /* it may have been told of an older write's failure */
-	changed(d); /* also after a failure: some of it may have been written */
+	changed(d);                   /* also after a failure: some of it may have been written */
 	range_unlock(&d->ranges, &r);
 	return finish(d, DISK_OP_WRITE, err, len, began);
 }

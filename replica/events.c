@@ -24,15 +24,15 @@ struct events {
 	pthread_mutex_t lock;
 	int dirfd, fd;
 	char *lines[EVENTS_KEPT]; /* lines[seq % EVENTS_KEPT] */
-	uint64_t first, last;	  /* numbers of the kept lines; last 0: none */
-	uint64_t in_file;	  /* lines in the file */
-	bool behind;		  /* the file lacks some: it is written anew when that works */
+	uint64_t first, last;     /* numbers of the kept lines; last 0: none */
+	uint64_t in_file;         /* lines in the file */
+	bool behind;              /* the file lacks some: it is written anew when that works */
 	_Atomic(void (*)(void *)) listener;
 	void *listener_arg;
 };
 
-static const char *const severity_names[] = { NULL,	 "Information", "Warning",
-					      "Minor", "Major",	      "Critical" };
+static const char *const severity_names[] = { NULL,    "Information", "Warning",
+					      "Minor", "Major",       "Critical" };
 
 static void keep(struct events *e, uint64_t seq, char *line)
 {
@@ -66,7 +66,8 @@ static int load(struct events *e)
 		uint64_t seq = strtoull(line, &end, 10);
 
 		e->in_file++;
-		if (end == line || *end != ' ' || !strchr(end, '\n') || seq <= e->last || seq >= SEQ_MAX)
+		if (end == line || *end != ' ' || !strchr(end, '\n') || seq <= e->last ||
+		    seq >= SEQ_MAX)
 			continue;
 		if (e->last && seq != e->last + 1) /* a gap: keep the run that leads to the end */
 			e->first = 0;
@@ -99,8 +100,8 @@ static bool write_whole(int fd, const char *bytes, size_t len)
 /* A new file with the kept lines takes the old one's place. */
 static void rewrite(struct events *e)
 {
-	int fd = openat(e->dirfd, NEW_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
-			0600);
+	int fd = openat(e->dirfd, NEW_NAME,
+			O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	bool good = fd >= 0;
 
@@ -140,7 +141,8 @@ int events_open(int state_dirfd, struct events **out)
 		rewrite(e); /* also ends a line that a crash left half written */
 		if (e->fd < 0)
 			e->fd = openat(state_dirfd, FILE_NAME,
-				       O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+				       O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
+				       0600);
 		if (e->fd < 0)
 			err = -errno;
 	}

@@ -112,7 +112,8 @@ static int open_state(struct tandem *t, const struct tandem_options *o, struct w
 	t->state_dirfd = open(t->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (t->state_dirfd < 0)
 		return refuse(why, -errno, "%s: %s", t->state_dir, strerror(errno));
-	t->lock_fd = openat(t->state_dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	t->lock_fd = openat(t->state_dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+			    0600);
 	if (t->lock_fd < 0)
 		return refuse(why, -errno, "%s/lock: %s", t->state_dir, strerror(errno));
 	return lock_exclusive(t->lock_fd, t->state_dir, why);

@@ -32,7 +32,8 @@ static int holder_of(int fd)
 		uint64_t ino;
 		int p;
 
-		if (sscanf(line, "%*d: FLOCK %*s %*s %d %x:%x:%" SCNu64, &p, &maj, &min, &ino) == 4 &&
+		if (sscanf(line, "%*d: FLOCK %*s %*s %d %x:%x:%" SCNu64, &p, &maj, &min, &ino) ==
+			    4 &&
 		    ino == st.st_ino && maj == major(st.st_dev) && min == minor(st.st_dev))
 			pid = p;
 	}

@@ -70,8 +70,9 @@ static int choose_format(const struct create_disk *c, const char *file,
 
 	if (c->as_file) {
 		if (!kind.known || !kind.format || !kind.format->flat || kind.needs_sectors)
-			return refuse(why, -EPERM,
-				      "only names of raw disks (.img .raw .iso) are made like files");
+			return refuse(
+				why, -EPERM,
+				"only names of raw disks (.img .raw .iso) are made like files");
 		*format = kind.format;
 		return 0;
 	}
@@ -267,8 +268,8 @@ static void forget(struct tandem *t, struct disk *d)
 		catalogue_del_disk(txn, d->number);
 		tandem_commit(t);
 	}
-	events_emit(t->events, EVENT_INFORMATION, "DiskRemoved", disk_object(d, object, sizeof(object)),
-		    "By=command");
+	events_emit(t->events, EVENT_INFORMATION, "DiskRemoved",
+		    disk_object(d, object, sizeof(object)), "By=command");
 }
 
 int tandem_delete_disk(struct tandem *t, struct disk *d, bool plan, struct why *why)
@@ -325,8 +326,8 @@ static void rename_done(struct tandem *t, struct disk *d, const char *new_name)
 		catalogue_put_disk(txn, &r);
 		tandem_commit(t);
 	}
-	events_emit(t->events, EVENT_INFORMATION, "DiskRenamed", disk_object(d, object, sizeof(object)),
-		    "From=%s", from);
+	events_emit(t->events, EVENT_INFORMATION, "DiskRenamed",
+		    disk_object(d, object, sizeof(object)), "From=%s", from);
 	tandem_changed(t, d);
 }
 
@@ -524,7 +525,8 @@ static int check_pool_dir(struct tandem *t, const char *name, const char *dir, c
 		    st.st_ino == other.st_ino)
 			return refuse(why, -EEXIST, "%s is served already", path);
 	}
-	if (!fstat(t->state_dirfd, &other) && st.st_dev == other.st_dev && st.st_ino == other.st_ino)
+	if (!fstat(t->state_dirfd, &other) && st.st_dev == other.st_dev &&
+	    st.st_ino == other.st_ino)
 		return refuse(why, -EINVAL, "%s is the state directory", path);
 	return 0;
 }
@@ -545,8 +547,7 @@ static int record_pool(struct tandem *t, const char *name, const char *path, uin
 	return tandem_commit(t);
 }
 
-static int add_pool(struct tandem *t, const char *name, const char *dir, bool plan,
-		    struct why *why)
+static int add_pool(struct tandem *t, const char *name, const char *dir, bool plan, struct why *why)
 {
 	struct disk *same = tandem_disk_of_file(t, t->pools[0], name);
 	char path[PATH_MAX], object[POOL_NAME_MAX + 8], word[PATH_MAX];
@@ -586,8 +587,7 @@ out:
 	return err;
 }
 
-int tandem_add_pool(struct tandem *t, const char *name, const char *dir, bool plan,
-		    struct why *why)
+int tandem_add_pool(struct tandem *t, const char *name, const char *dir, bool plan, struct why *why)
 {
 	int err;
 
@@ -658,7 +658,8 @@ int tandem_remove_pool(struct tandem *t, const char *name, bool plan, struct why
 
 	pthread_mutex_lock(&t->discovery);
 	p = name[0] ? tandem_pool_named(t, name) : NULL;
-	err = p ? remove_pool(t, p, plan, why) : refuse(why, -ENOENT, "there is no pool '%s'", name);
+	err = p ? remove_pool(t, p, plan, why)
+		: refuse(why, -ENOENT, "there is no pool '%s'", name);
 	pool_unref(p);
 	pthread_mutex_unlock(&t->discovery);
 	return err;

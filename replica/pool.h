@@ -24,7 +24,7 @@
  */
 struct pool_status {
 	bool ready;
-	char problem[200]; /* why it is not there, "" when it is */
+	char problem[200];      /* why it is not there, "" when it is */
 	struct stat attributes; /* of the directory; zero when not known */
 	bool space_known;
 	uint64_t size, free; /* of its file system, in bytes; free for everybody */
@@ -36,8 +36,8 @@ struct pool {
 	char dir[PATH_MAX];
 	atomic_uint refs;
 	_Atomic int dirfd; /* -1: not there; locked against other daemons when it is */
-	int watch; /* inotify's, -1 when none */
-	bool recorded; /* by AddPool: comes back after a restart */
+	int watch;         /* inotify's, -1 when none */
+	bool recorded;     /* by AddPool: comes back after a restart */
 	bool listed;
 	_Atomic uint64_t changes;
 	pthread_mutex_t lock;

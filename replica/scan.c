@@ -61,10 +61,11 @@ static void invalid(struct found *f, const char *reason)
 	snprintf(f->reason, sizeof(f->reason), "%s", reason);
 }
 
-static void open_image(struct pool *p, const char *name, const struct image_name *kind, bool read_only,
-		       struct found *f)
+static void open_image(struct pool *p, const char *name, const struct image_name *kind,
+		       bool read_only, struct found *f)
 {
 	const char *reason = "";
+	struct file_stat st;
 	struct file *file;
 	int err;
 
@@ -73,7 +74,15 @@ static void open_image(struct pool *p, const char *name, const struct image_name
 		invalid(f, err == -EMLINK ? "the file has more than one link" : strerror(-err));
 		return;
 	}
-	err = image_open(file, kind->format, read_only, &f->image, &reason);
+	err = file->ops->stat(file, &st);
+	if (!err && st.ino != f->st.st_ino) {
+		file->ops->close(file);
+		invalid(f, "the file was replaced while it was looked at");
+		f->written_elsewhere = true; /* look again */
+		return;
+	}
+	if (!err)
+		err = image_open(file, kind->format, read_only, &f->image, &reason);
 	if (err) {
 		file->ops->close(file);
 		invalid(f, reason[0] ? reason : strerror(-err));
@@ -152,10 +161,10 @@ static void announce(struct tandem *t, struct disk *d)
 {
 	char object[DISK_LABEL_MAX + 8], word[800];
 
-	events_emit(t->events, EVENT_INFORMATION, "DiskAdded", disk_object(d, object, sizeof(object)),
-		    "State=%s Size=%llu%s%s", disk_state_name(d->state),
-		    (unsigned long long)disk_size(d), d->reason[0] ? " Reason=" : "",
-		    event_word(word, sizeof(word), d->reason));
+	events_emit(t->events, EVENT_INFORMATION, "DiskAdded",
+		    disk_object(d, object, sizeof(object)), "State=%s Size=%llu%s%s",
+		    disk_state_name(d->state), (unsigned long long)disk_size(d),
+		    d->reason[0] ? " Reason=" : "", event_word(word, sizeof(word), d->reason));
 }
 
 static int batch_finish(struct batch *b)
@@ -173,7 +182,8 @@ static int batch_finish(struct batch *b)
 	}
 	free(b->added);
 	if (err)
-		events_emit(b->t->events, EVENT_MAJOR, "CatalogueFailed", "daemon", "Error=%d", -err);
+		events_emit(b->t->events, EVENT_MAJOR, "CatalogueFailed", "daemon", "Error=%d",
+			    -err);
 	return err;
 }
 
@@ -224,9 +234,9 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 	d->written_elsewhere = f->written_elsewhere;
 	d->state = f->state == DISK_READY && r.read_only ? DISK_READ_ONLY : f->state;
 	snprintf(d->reason, sizeof(d->reason), "%s", f->reason);
+	d->known.ino = f->st.st_ino;
 	disk_know(d);
 	if (!d->image) {
-		d->known.ino = f->st.st_ino;
 		d->known.size = f->st.st_size;
 		d->known.mtime = f->st.st_mtim;
 		d->known.ctime = f->st.st_ctim;
@@ -239,8 +249,8 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 		snprintf(d->reason, sizeof(d->reason), "%s", FAILED_BEFORE);
 	}
 	scan_record(d, &now);
-	if (known == -ENOENT || r.gone || r.pool != now.pool || strcmp(r.file_name, now.file_name) ||
-	    r.stopped.mtime.tv_sec)
+	if (known == -ENOENT || r.gone || r.pool != now.pool ||
+	    strcmp(r.file_name, now.file_name) || r.stopped.mtime.tv_sec)
 		err = put_record(b->t, &now);
 	if (!err)
 		err = batch_keep(b, d);
@@ -323,11 +333,12 @@ static bool take_changes(struct batch *b, struct disk *d, const struct stat *st)
 	if ((disk_state(d) == DISK_CHANGED && open) || disk_state(d) == DISK_FAILED ||
 	    !changed_by_others(d, st, b->hint))
 		return false;
-	events_emit(b->t->events, EVENT_WARNING, "DiskChanged", disk_object(d, object, sizeof(object)),
-		    "While=%s Size=%llu", open ? "open" : "closed",
-		    (unsigned long long)st->st_size);
+	events_emit(b->t->events, EVENT_WARNING, "DiskChanged",
+		    disk_object(d, object, sizeof(object)), "While=%s Size=%llu",
+		    open ? "open" : "closed", (unsigned long long)st->st_size);
 	if (open) {
-		disk_set_state(d, DISK_CHANGED, "another program changed the image while it was open");
+		disk_set_state(d, DISK_CHANGED,
+			       "another program changed the image while it was open");
 		return false;
 	}
 	/* Nothing depends on the old content: the image is taken as it is now. */
@@ -424,9 +435,33 @@ static bool look_again(struct batch *b, struct disk *d, const struct stat *st)
 		/* It could not be used; is there a reason to think that it can be now? */
 		return !same_times(d, st) || d->written_elsewhere || b->hint != SCAN_CLOSED;
 	}
+	if (st->st_nlink > 1 && !disk_is_open(d)) {
+		tandem_unlist_disk(b->t, d);
+		return true;
+	}
 	if (disk_state(d) == DISK_MISSING)
 		renamed(b, d, d->file_name);
 	return take_changes(b, d, st);
+}
+
+static int look(struct batch *b, struct pool *p, const char *name);
+
+/* The disks that are, or were, the same file under another name: that changes what they are. */
+static void look_at_links(struct batch *b, struct pool *p, uint64_t ino, bool usable)
+{
+	size_t count;
+	struct disk **disks = tandem_disks(b->t, &count);
+	char name[NAME_MAX + 1];
+
+	for (size_t i = 0; i < count; i++) {
+		struct disk *d = disks[i];
+
+		if (d->pool != p || d->known.ino != ino || !d->image == usable)
+			continue;
+		memcpy(name, d->file_name, sizeof(name));
+		look(b, p, name);
+	}
+	disks_free(disks, count);
 }
 
 static int look(struct batch *b, struct pool *p, const char *name)
@@ -443,12 +478,16 @@ static int look(struct batch *b, struct pool *p, const char *name)
 	    (kind.needs_sectors && !d && (st.st_size == 0 || st.st_size % 512))) {
 		if (d)
 			scan_vanished(b->t, d);
+		if (d && !d->image)
+			look_at_links(b, p, d->known.ino, false);
 		goto out;
 	}
 	if (d)
 		fresh = look_again(b, d, &st);
 	if (fresh)
 		err = find_new(b, p, name, &kind, &st, d && d->listed && !d->image ? d : NULL);
+	if (fresh && st.st_nlink > 1)
+		look_at_links(b, p, st.st_ino, true);
 out:
 	disk_unref(d);
 	return err;
@@ -532,8 +571,8 @@ static void remove_disk(struct tandem *t, struct disk *d)
 
 	tandem_unlist_disk(t, d);
 	record_gone(t, d);
-	events_emit(t->events, EVENT_INFORMATION, "DiskRemoved", disk_object(d, object, sizeof(object)),
-		    "%s", "");
+	events_emit(t->events, EVENT_INFORMATION, "DiskRemoved",
+		    disk_object(d, object, sizeof(object)), "%s", "");
 }
 
 void scan_vanished(struct tandem *t, struct disk *d)
@@ -581,6 +620,8 @@ void scan_settle(struct tandem *t, struct disk *d)
 		/* It is back, or another is there, or it is gone for good. */
 		memcpy(name, d->file_name, sizeof(name));
 		look(&b, d->pool, name);
+		if (d->listed && disk_state(d) == DISK_MISSING)
+			scan_vanished(t, d); /* under a name that no image has */
 	} else if (state == DISK_CHANGED && scan_reload(t, d)) {
 		memcpy(name, d->file_name, sizeof(name));
 		tandem_unlist_disk(t, d);

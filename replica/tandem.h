@@ -21,7 +21,7 @@ struct watch;
 
 /* What an administrator can set while it runs; recorded. See settings in tandem.c. */
 struct tandem_settings {
-	uint32_t block_size;	   /* of disks that get tracked from now on */
+	uint32_t block_size;        /* of disks that get tracked from now on */
 	uint32_t rescan_interval_s; /* look through the directories again, unasked */
 	uint32_t stop_timeout_s;
 };
@@ -30,8 +30,8 @@ struct tandem {
 	char disk_dir[PATH_MAX], state_dir[PATH_MAX]; /* absolute, for people */
 	int state_dirfd, lock_fd;
 	bool read_only;
-	time_t started;		 /* CLOCK_REALTIME */
-	uint64_t started_ns;	 /* CLOCK_MONOTONIC */
+	time_t started;             /* CLOCK_REALTIME */
+	uint64_t started_ns;        /* CLOCK_MONOTONIC */
 	unsigned requests_per_disk; /* limit of each disk's gate */
 	pthread_mutex_t settings_lock;
 	struct tandem_settings settings; /* under settings_lock */
@@ -65,8 +65,8 @@ struct tandem_options {
 	const char *state_dir; /* NULL: DISKDIR/.tandem */
 	bool read_only;
 	unsigned requests_per_disk;
-	uint32_t block_size; /* 0: as recorded, else the default */
-	uint32_t stop_timeout_s; /* 0: as recorded, else the default */
+	uint32_t block_size;                  /* 0: as recorded, else the default */
+	uint32_t stop_timeout_s;              /* 0: as recorded, else the default */
 	const char **pool_names, **pool_dirs; /* pool_count of each */
 	size_t pool_count;
 };

@@ -45,7 +45,7 @@ struct watch {
 	pthread_mutex_t tick;
 	pthread_cond_t stopping;
 	struct later *later; /* of the thread alone */
-	uint64_t last_scan; /* 0: now */
+	uint64_t last_scan;  /* 0: now */
 	uint64_t next_sample;
 };
 
@@ -217,8 +217,8 @@ static void announce_stalled(struct tandem *t, struct disk *d, uint64_t busy)
 	pthread_mutex_unlock(&d->lock);
 	if (stalled && !was)
 		events_emit(t->events, EVENT_WARNING, "Stalled",
-			    disk_object(d, object, sizeof(object)), "Seconds=%.1f WaitsFor=backing-file",
-			    busy / 1e9);
+			    disk_object(d, object, sizeof(object)),
+			    "Seconds=%.1f WaitsFor=backing-file", busy / 1e9);
 	if (stalled != was)
 		tandem_changed(t, d);
 }

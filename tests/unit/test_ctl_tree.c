@@ -70,6 +70,9 @@ static void teardown(void)
 	ctl_free(ctl);
 	if (tandem)
 		tandem_close(tandem);
+	ctl = NULL;
+	tandem = NULL;
+	level[0] = '\0';
 	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From raw rounds to medians, ratios, tables and verdicts. Pure: takes results, returns text and data."""
+import statistics
+
+from profiles import PROFILES, RATIOS, TARGETS
+
+OF_PROFILE = {profile.name: profile for profile in PROFILES}
+MARKS = {"qsd-direct": "d", "qsd-cached": "c"}
+MEDIANS = ("value", "client_us", "server_us", "machine_us")
+
+
+def medians_of(measurements):
+    """{profile: {system: {"value", "client_us", "server_us", "machine_us", "cpu_us", "rounds"}}}"""
+    cells = {}
+    for one in measurements:
+        cells.setdefault(one.profile, {}).setdefault(one.system, []).append(one)
+    return {profile: {system: {**{key: statistics.median(getattr(one, key) for one in many) for key in MEDIANS},
+                               "cpu_us": statistics.median(one.cpu_us for one in many), "rounds": len(many)}
+                      for system, many in row.items()}
+            for profile, row in cells.items()}
+
+
+def ratios_of(place, medians):
+    """{profile: {"qsd": name of the matching set-up, title: ratio or None}}"""
+    result = {}
+    for name, row in medians.items():
+        values = {system: cell["value"] for system, cell in row.items()}
+        qsd = place.match(OF_PROFILE[name], values)
+        bases = {ratio.title: values.get(qsd if ratio.base == "qsd" else ratio.base) for ratio in RATIOS}
+        ours = values.get("tandemfs")
+        result[name] = {"qsd": qsd, **{title: ours / base if ours is not None and base else None
+                                       for title, base in bases.items()}}
+    return result
+
+
+def targets_of(ratios_by_place):
+    """One verdict per target in the places that were measured. met is None where a side is missing."""
+    titles = {ratio.base: ratio.title for ratio in RATIOS}
+    verdicts = []
+    for place, rows in ratios_by_place.items():
+        for target in (target for target in TARGETS if place in target.places):
+            row = rows.get(target.profile)
+            ratio = row and row[titles[target.base]]
+            base = row["qsd"] if row and target.base == "qsd" else target.base
+            verdicts.append({"place": place, "profile": target.profile, "base": base, "at_least": target.at_least,
+                             "ratio": ratio, "met": None if ratio is None else ratio >= target.at_least})
+    return verdicts
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+def number(value):
+    if value is None:
+        return "-"
+    if value >= 100_000:
+        return f"{value / 1000:.0f}k"
+    if value >= 10_000:
+        return f"{value / 1000:.1f}k"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def columns(rows, left=1):
+    """Lines with every column as wide as its widest cell; the first `left` columns to the left."""
+    widths = [max(map(len, cells)) for cells in zip(*rows)]
+    return ["  ".join(cell.ljust(width) if index < left else cell.rjust(width)
+                      for index, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows]
+
+
+def cpu(cell, mark=""):
+    return f"{number(cell['cpu_us'])}/{number(cell['machine_us'])}{mark}" if cell else "-"
+
+
+def table(place, systems, profiles, medians, ratios):
+    head = ["profile", "unit", *(one.name for one in systems), *(one.title for one in RATIOS), "cpu t", "cpu qsd"]
+    caching = ["caching", "", *(one.caching if place.page_cache else "ram" for one in systems)]
+    rows = [head, caching + [""] * (len(head) - len(caching))]
+    for profile in profiles:
+        row, ratio = medians.get(profile.name, {}), ratios.get(profile.name, {})
+        mark = MARKS.get(ratio.get("qsd"), "")
+        cells = [number(row[system.name]["value"]) if system.name in row else "-" for system in systems]
+        factors = ["-" if ratio.get(one.title) is None else f"{ratio[one.title]:.2f}{mark if one.base == 'qsd' else ''}"
+                   for one in RATIOS]
+        rows.append([profile.name, profile.unit, *cells, *factors,
+                     cpu(row.get("tandemfs")), cpu(row.get(ratio.get("qsd")), mark)])
+    return columns(rows, left=2)
+
+
+LEGEND = (
+    "Medians. caching: what the server's side caches of the disk (as asked: O_DIRECT goes through). Direct rows compare with",
+    "qsd-direct (d), buffered ones with qsd-cached (c), on tmpfs all with the faster. cpu: µs per operation, client + server /",
+    "whole machine, which counts others' work too and only by clock ticks, so it may be less. Buffered reads drop the client's",
+    "page cache at each pass, a server's stays warm.",
+)
+
+
+def verdict(met):
+    return {True: "met", False: "NOT MET", None: "not measured"}[met]
+
+
+def targets(verdicts, extras):
+    rows = [[one["place"], f"{one['profile']} / {one['base']}", f">= {one['at_least']:.1f}",
+             "-" if one["ratio"] is None else f"{one['ratio']:.2f}", verdict(one["met"])] for one in verdicts]
+    rows += [["", one["text"], f"<= {one['at_most']} {one['unit']}",
+              "-" if one["median"] is None else f"{one['median']:.2f}",
+              verdict(one["met"]) + (f": {one['why']}" if one["why"] else "")] for one in extras]
+    return [f"{line}  {row[-1]}" for line, row in zip(columns([row[:-1] for row in rows], left=2), rows)]

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A backing file in memory that forgets, fails and waits as real ones do.
+ *
+ *   now        what reads see: every change, at once
+ *   pending    changes since the last flush, in order
+ *   durable    what a power cut leaves for sure
+ *
+ * A power cut keeps of each 512-byte sector any content that it had since it was
+ * last durable, each sector by itself: nothing else is atomic or in order. Only
+ * changes of the size keep theirs, as in a journal.
+ *
+ * A flush that fails is final, as Linux's is: what was pending is in doubt for
+ * good, and the next flush says that all is well.
+ */
+#ifndef TESTS_FAKE_FILE_H
+#define TESTS_FAKE_FILE_H
+
+#include "file.h"
+
+enum fake_call {
+	FAKE_READ,
+	FAKE_WRITE,
+	FAKE_FLUSH,
+	FAKE_ZERO,
+	FAKE_ALLOCATE,
+	FAKE_RESIZE,
+	FAKE_SEEK,
+	FAKE_STAT,
+	FAKE_CALLS
+};
+
+/* What space is counted in. */
+#define FAKE_BLOCK 4096
+
+/* Of this durable content; NULL: `size` zeros, without space. Any thread may call all of these. */
+struct file *fake_file_new(const void *content, uint64_t size);
+
+/* The nth call of this kind from now, and all after it up to `times`, return -err. */
+void fake_fail(struct file *f, enum fake_call call, unsigned nth, unsigned times, int err);
+/* Each call of this kind takes so long: after it began, before it does anything or returns. */
+void fake_delay(struct file *f, enum fake_call call, unsigned us);
+/* The same once it is done (or failed), before it returns. */
+void fake_delay_return(struct file *f, enum fake_call call, unsigned us);
+/* So many blocks may still be taken; then -ENOSPC. */
+void fake_space(struct file *f, uint64_t blocks);
+/* Calls of this kind so far, failed ones too. */
+unsigned fake_calls(struct file *f, enum fake_call call);
+
+/* What a power cut now would leave; malloc'd. The file goes on. */
+uint8_t *fake_crash(struct file *f, uint64_t seed, uint64_t *size);
+
+#endif

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The fake is what crash tests rest on, so it is tested like the product. */
+#include "fake_file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+#define SIZE (64u << 10)
+
+static struct file *f;
+static uint8_t page[4096], got[SIZE];
+
+static void setup(void)
+{
+	f = fake_file_new(NULL, SIZE);
+}
+
+static void teardown(void)
+{
+	f->ops->close(f);
+}
+
+static int put(uint8_t byte, uint64_t off, size_t len, unsigned io)
+{
+	memset(page, byte, sizeof(page));
+	return f->ops->write(f, page, len, off, io);
+}
+
+static bool is_all(const uint8_t *p, size_t len, uint8_t byte)
+{
+	for (size_t i = 0; i < len; i++)
+		if (p[i] != byte)
+			return false;
+	return true;
+}
+
+/* In how many of 200 power cuts the sector at `off` is all `byte`. */
+static unsigned crashes_with(uint64_t off, uint8_t byte)
+{
+	unsigned n = 0;
+
+	for (uint64_t seed = 0; seed < 200; seed++) {
+		uint64_t size;
+		uint8_t *image = fake_crash(f, seed, &size);
+
+		n += off + 512 <= size && is_all(image + off, 512, byte);
+		free(image);
+	}
+	return n;
+}
+
+START_TEST(reads_what_was_written)
+{
+	ck_assert_int_eq(put(7, 100, 1000, 0), 0);
+	ck_assert_int_eq(f->ops->read(f, got, 1200, 0, 0), 0);
+	ck_assert(is_all(got, 100, 0) && is_all(got + 100, 1000, 7) && is_all(got + 1100, 100, 0));
+	ck_assert_int_eq(f->ops->read(f, got, 2, SIZE - 1, 0), -EIO);
+}
+END_TEST
+
+START_TEST(unflushed_is_kept_or_lost_by_sector)
+{
+	unsigned one, two, both = 0;
+
+	put(7, 0, 1024, 0);
+	one = crashes_with(0, 7);
+	two = crashes_with(512, 7);
+	ck_assert(one > 40 && one < 160 && two > 40 && two < 160);
+	ck_assert_uint_eq(one + crashes_with(0, 0), 200);
+	for (uint64_t seed = 0; seed < 200; seed++) {
+		uint64_t size;
+		uint8_t *image = fake_crash(f, seed, &size);
+
+		both += is_all(image, 512, 7) && is_all(image + 512, 512, 7);
+		free(image);
+	}
+	ck_assert_msg(both < one && both < two, "torn at 512 bytes");
+}
+END_TEST
+
+START_TEST(flushed_is_kept)
+{
+	put(7, 0, 512, 0);
+	ck_assert_int_eq(f->ops->flush(f), 0);
+	ck_assert_uint_eq(crashes_with(0, 7), 200);
+	put(8, 0, 512, 0);
+	put(9, 0, 512, 0);
+	ck_assert_uint_eq(crashes_with(0, 7) + crashes_with(0, 8) + crashes_with(0, 9), 200);
+	ck_assert_uint_gt(crashes_with(0, 8), 0);
+}
+END_TEST
+
+START_TEST(dsync_is_kept_and_no_older_write_comes_over_it)
+{
+	put(7, 0, 512, 0);
+	put(8, 1024, 512, 0);
+	ck_assert_int_eq(put(9, 0, 512, IO_DSYNC), 0);
+	ck_assert_uint_eq(crashes_with(0, 9), 200);
+	ck_assert_uint_lt(crashes_with(1024, 8), 200);
+	ck_assert_int_eq(f->ops->flush(f), 0);
+	ck_assert_uint_eq(crashes_with(0, 9), 200);
+	ck_assert_uint_eq(crashes_with(1024, 8), 200);
+}
+END_TEST
+
+START_TEST(a_failed_flush_is_final)
+{
+	put(7, 0, 512, 0);
+	fake_fail(f, FAKE_FLUSH, 1, 1, EIO);
+	ck_assert_int_eq(f->ops->flush(f), -EIO);
+	ck_assert_int_eq(f->ops->flush(f), 0);
+	ck_assert_uint_lt(crashes_with(0, 7), 200);
+	/* Written again, it is durable, and what was in doubt never comes back over it. */
+	put(8, 0, 512, 0);
+	ck_assert_int_eq(f->ops->flush(f), 0);
+	ck_assert_uint_eq(crashes_with(0, 8), 200);
+}
+END_TEST
+
+START_TEST(sizes_in_their_order)
+{
+	struct file_stat st;
+
+	put(7, 0, 512, 0);
+	ck_assert_int_eq(f->ops->resize(f, 4096 + 100), 0);
+	ck_assert_int_eq(put(9, SIZE, 512, 0), 0);
+	ck_assert_int_eq(f->ops->stat(f, &st), 0);
+	ck_assert_uint_eq(st.size, SIZE + 512);
+	for (uint64_t seed = 0; seed < 100; seed++) {
+		uint64_t size;
+		uint8_t *image = fake_crash(f, seed, &size);
+
+		ck_assert(size == SIZE || size == 4096 + 100 || size == SIZE + 512);
+		if (size == SIZE + 512)
+			ck_assert(is_all(image + 4196, SIZE - 4196, 0));
+		free(image);
+	}
+	ck_assert_int_eq(f->ops->flush(f), 0);
+	ck_assert_uint_eq(crashes_with(SIZE, 9), 200);
+	ck_assert_uint_eq(crashes_with(0, 7), 200);
+}
+END_TEST
+
+START_TEST(a_cut_keeps_the_sector_it_goes_through)
+{
+	put(7, 0, 1024, 0);
+	ck_assert_int_eq(f->ops->resize(f, 700), 0);
+	ck_assert_int_eq(f->ops->flush(f), 0);
+	for (uint64_t seed = 0; seed < 20; seed++) {
+		uint64_t size;
+		uint8_t *image = fake_crash(f, seed, &size);
+
+		ck_assert_uint_eq(size, 700);
+		ck_assert(is_all(image, 700, 7));
+		free(image);
+	}
+}
+END_TEST
+
+START_TEST(fails_the_nth_call)
+{
+	fake_fail(f, FAKE_WRITE, 2, 2, EIO);
+	ck_assert_int_eq(put(1, 0, 512, 0), 0);
+	ck_assert_int_eq(put(1, 0, 512, 0), -EIO);
+	ck_assert_int_eq(put(1, 0, 512, 0), -EIO);
+	ck_assert_int_eq(put(1, 0, 512, 0), 0);
+	ck_assert_uint_eq(fake_calls(f, FAKE_WRITE), 4);
+	fake_fail(f, FAKE_READ, 1, 1, ENOMEM);
+	ck_assert_int_eq(f->ops->read(f, got, 1, 0, 0), -ENOMEM);
+	ck_assert_int_eq(f->ops->read(f, got, 1, 0, 0), 0);
+}
+END_TEST
+
+START_TEST(a_failed_write_is_torn)
+{
+	fake_fail(f, FAKE_WRITE, 1, 1, EIO);
+	ck_assert_int_eq(put(7, 0, 1024, 0), -EIO);
+	ck_assert_int_eq(f->ops->read(f, got, 1024, 0, 0), 0);
+	ck_assert(is_all(got, 512, 7) && is_all(got + 512, 512, 0));
+}
+END_TEST
+
+START_TEST(space_runs_out)
+{
+	struct file_stat st;
+
+	fake_space(f, 2);
+	ck_assert_int_eq(put(1, 0, 4096, 0), 0);
+	ck_assert_int_eq(put(2, 0, 4096, 0), 0);
+	ck_assert_int_eq(put(1, 8192, 1, 0), 0);
+	ck_assert_int_eq(put(1, 4096, 1, 0), -ENOSPC);
+	ck_assert_int_eq(f->ops->allocate(f, 4096, 1, false), -ENOSPC);
+	ck_assert_int_eq(f->ops->zero(f, 4096, 10, ZERO_KEEP), -ENOSPC);
+	ck_assert_int_eq(f->ops->zero(f, 0, 4096, ZERO_PUNCH), 0);
+	ck_assert_int_eq(put(3, 4096, 1, 0), 0);
+	ck_assert_int_eq(f->ops->stat(f, &st), 0);
+	ck_assert_uint_eq(st.allocated, 8192);
+}
+END_TEST
+
+START_TEST(seeks)
+{
+	uint64_t at;
+
+	put(1, 8192, 1, 0);
+	ck_assert_int_eq(f->ops->seek(f, 0, SEEK_DATA, &at), 0);
+	ck_assert_uint_eq(at, 8192);
+	ck_assert_int_eq(f->ops->seek(f, 8200, SEEK_HOLE, &at), 0);
+	ck_assert_uint_eq(at, 12288);
+	ck_assert_int_eq(f->ops->seek(f, 12288, SEEK_DATA, &at), -ENXIO);
+	ck_assert_int_eq(f->ops->seek(f, SIZE, SEEK_HOLE, &at), -ENXIO);
+}
+END_TEST
+
+START_TEST(waits)
+{
+	uint64_t began = unit_now_ms();
+
+	fake_delay(f, FAKE_FLUSH, 30000);
+	ck_assert_int_eq(f->ops->flush(f), 0);
+	ck_assert_uint_ge(unit_now_ms() - began, 29);
+	fake_delay(f, FAKE_FLUSH, 0);
+	fake_delay_return(f, FAKE_FLUSH, 30000);
+	began = unit_now_ms();
+	ck_assert_int_eq(f->ops->flush(f), 0);
+	ck_assert_uint_ge(unit_now_ms() - began, 29);
+}
+END_TEST
+
+UNIT_MAIN("fake file", setup, teardown, reads_what_was_written, unflushed_is_kept_or_lost_by_sector,
+	  flushed_is_kept, dsync_is_kept_and_no_older_write_comes_over_it, a_failed_flush_is_final,
+	  sizes_in_their_order, a_cut_keeps_the_sector_it_goes_through, fails_the_nth_call,
+	  a_failed_write_is_torn, space_runs_out, seeks, waits)
