@@ -8,9 +8,7 @@
  *   identities  file handle → number
  *   pools       number → pool record
  *
- * Numbers are big-endian, so that they sort. A record is its struct's fixed
- * fields, little-endian, then its strings, each with a 16-bit length; a reader
- * checks every length, because a catalogue can come from anywhere.
+ * Numbers are big-endian, so that they sort. Records are record.c's.
  */
 #include "catalogue.h"
 
@@ -22,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#include "record.h"
 
 /* Address space, not memory or disk: far more than the records of any number of disks. */
 #define MAP_SIZE (16ull << 30)
@@ -65,125 +65,6 @@ static int from_mdb(int rc)
 static MDB_val val(const void *bytes, size_t len)
 {
 	return (MDB_val){ .mv_size = len, .mv_data = (void *)bytes };
-}
-
-/* ---- encoding ---- */
-
-struct writer {
-	uint8_t bytes[8192];
-	size_t len;
-};
-
-static void put_u(struct writer *w, uint64_t v, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		w->bytes[w->len++] = v >> (8 * i);
-}
-
-static void put_bytes(struct writer *w, const void *b, size_t len)
-{
-	put_u(w, len, 2);
-	memcpy(w->bytes + w->len, b, len);
-	w->len += len;
-}
-
-struct reader {
-	const uint8_t *at;
-	size_t left;
-	bool bad;
-};
-
-static uint64_t get_u(struct reader *r, size_t n)
-{
-	uint64_t v = 0;
-
-	if (r->bad || r->left < n) {
-		r->bad = true;
-		return 0;
-	}
-	for (size_t i = 0; i < n; i++)
-		v |= (uint64_t)r->at[i] << (8 * i);
-	r->at += n;
-	r->left -= n;
-	return v;
-}
-
-static size_t get_bytes(struct reader *r, void *dst, size_t room)
-{
-	size_t len = get_u(r, 2);
-
-	if (r->bad || len > r->left || len > room) {
-		r->bad = true;
-		return 0;
-	}
-	memcpy(dst, r->at, len);
-	r->at += len;
-	r->left -= len;
-	return len;
-}
-
-static void get_string(struct reader *r, char *dst, size_t size)
-{
-	dst[get_bytes(r, dst, size - 1)] = '\0';
-}
-
-enum { DISK_FLAG_READ_ONLY = 1, DISK_FLAG_GONE = 2, DISK_FLAG_FAILED = 4 };
-
-static void encode_disk(struct writer *w, const struct disk_record *r)
-{
-	w->len = 0;
-	put_u(w, r->number, 4);
-	memcpy(w->bytes + w->len, r->id, sizeof(r->id));
-	w->len += sizeof(r->id);
-	put_u(w, r->pool, 4);
-	put_u(w,
-	      (r->read_only ? DISK_FLAG_READ_ONLY : 0) | (r->gone ? DISK_FLAG_GONE : 0) |
-		      (r->failed ? DISK_FLAG_FAILED : 0),
-	      4);
-	put_u(w, r->stopped.size, 8);
-	put_u(w, r->stopped.mtime.tv_sec, 8);
-	put_u(w, r->stopped.mtime.tv_nsec, 4);
-	put_u(w, r->stopped.ctime.tv_sec, 8);
-	put_u(w, r->stopped.ctime.tv_nsec, 4);
-	put_bytes(w, r->identity.bytes, r->identity.len);
-	put_bytes(w, r->file_name, strlen(r->file_name));
-}
-
-static int decode_disk(MDB_val v, struct disk_record *out)
-{
-	struct reader r = { .at = v.mv_data, .left = v.mv_size };
-	struct disk_record d = { 0 };
-	uint32_t flags;
-
-	d.number = get_u(&r, 4);
-	for (size_t i = 0; i < sizeof(d.id); i++)
-		d.id[i] = get_u(&r, 1);
-	d.pool = get_u(&r, 4);
-	flags = get_u(&r, 4);
-	d.read_only = flags & DISK_FLAG_READ_ONLY;
-	d.gone = flags & DISK_FLAG_GONE;
-	d.failed = flags & DISK_FLAG_FAILED;
-	d.stopped.size = get_u(&r, 8);
-	d.stopped.mtime.tv_sec = get_u(&r, 8);
-	d.stopped.mtime.tv_nsec = get_u(&r, 4);
-	d.stopped.ctime.tv_sec = get_u(&r, 8);
-	d.stopped.ctime.tv_nsec = get_u(&r, 4);
-	d.identity.len = get_bytes(&r, d.identity.bytes, sizeof(d.identity.bytes));
-	get_string(&r, d.file_name, sizeof(d.file_name));
-	if (r.bad)
-		return -EIO;
-	*out = d;
-	return 0;
-}
-
-static int decode_pool(MDB_val v, struct pool_record *out)
-{
-	struct reader r = { .at = v.mv_data, .left = v.mv_size };
-
-	out->number = get_u(&r, 4);
-	get_string(&r, out->name, sizeof(out->name));
-	get_string(&r, out->dir, sizeof(out->dir));
-	return r.bad ? -EIO : 0;
 }
 
 /* ---- open ---- */
@@ -420,7 +301,7 @@ static int get_disk(struct catalogue *c, MDB_txn *txn, uint32_t number, struct d
 	MDB_val k = val(&be, sizeof(be)), v;
 	int err = from_mdb(mdb_get(txn, c->disks, &k, &v));
 
-	return err ? err : decode_disk(v, out);
+	return err ? err : record_decode_disk(v.mv_data, v.mv_size, out);
 }
 
 /* The identity that a disk had; unless it is another's by now. */
@@ -443,13 +324,13 @@ static int drop_identity(struct catalogue_txn *t, uint32_t number)
 int catalogue_put_disk(struct catalogue_txn *t, const struct disk_record *r)
 {
 	uint32_t be = htobe32(r->number);
-	struct writer w;
+	struct record w;
 	MDB_val k = val(&be, sizeof(be)), v;
 	int err = drop_identity(t, r->number);
 
 	if (err)
 		return remember(t, err);
-	encode_disk(&w, r);
+	record_encode_disk(&w, r);
 	v = val(w.bytes, w.len);
 	err = from_mdb(mdb_put(t->txn, t->c->disks, &k, &v, 0));
 	if (!err && r->identity.len) {
@@ -474,12 +355,10 @@ int catalogue_del_disk(struct catalogue_txn *t, uint32_t number)
 int catalogue_put_pool(struct catalogue_txn *t, const struct pool_record *r)
 {
 	uint32_t be = htobe32(r->number);
-	struct writer w = { .len = 0 };
+	struct record w;
 	MDB_val k = val(&be, sizeof(be)), v;
 
-	put_u(&w, r->number, 4);
-	put_bytes(&w, r->name, strlen(r->name));
-	put_bytes(&w, r->dir, strlen(r->dir));
+	record_encode_pool(&w, r);
 	v = val(w.bytes, w.len);
 	return remember(t, from_mdb(mdb_put(t->txn, t->c->pools, &k, &v, 0)));
 }
@@ -592,7 +471,7 @@ static int visit_disk(void *arg, MDB_val v)
 {
 	struct disk_visit *visit = arg;
 	struct disk_record r;
-	int err = decode_disk(v, &r);
+	int err = record_decode_disk(v.mv_data, v.mv_size, &r);
 
 	return err ? err : visit->fn(visit->arg, &r);
 }
@@ -614,7 +493,7 @@ static int visit_pool(void *arg, MDB_val v)
 {
 	struct pool_visit *visit = arg;
 	struct pool_record r;
-	int err = decode_pool(v, &r);
+	int err = record_decode_pool(v.mv_data, v.mv_size, &r);
 
 	return err ? err : visit->fn(visit->arg, &r);
 }

@@ -224,6 +224,29 @@ void disk_close(struct disk *d)
 	}
 }
 
+int disk_claim(struct disk *d, struct why *why)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&d->lock);
+	if (!d->listed)
+		err = refuse(why, -ENOENT, "%s is gone", d->label);
+	else if (d->openers)
+		err = refuse_advise(why, -EBUSY, "close it first", "%s is open (%u)", d->label,
+				    d->openers);
+	else
+		d->listed = false;
+	pthread_mutex_unlock(&d->lock);
+	return err;
+}
+
+void disk_unclaim(struct disk *d)
+{
+	pthread_mutex_lock(&d->lock);
+	d->listed = true;
+	pthread_mutex_unlock(&d->lock);
+}
+
 void disk_know(struct disk *d)
 {
 	uint64_t writes = atomic_load(&d->unflushed);

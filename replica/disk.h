@@ -186,6 +186,9 @@ enum disk_state disk_natural_state(const struct disk *d);
 void disk_set_state(struct disk *d, enum disk_state state, const char *reason);
 /* "disks/LABEL", for events. */
 const char *disk_object(struct disk *d, char *buf, size_t size);
+/* With discovery held. From here on nobody opens it; -EBUSY when somebody has. */
+int disk_claim(struct disk *d, struct why *why);
+void disk_unclaim(struct disk *d);
 /* The image as it is now is what we know of it. */
 void disk_know(struct disk *d);
 

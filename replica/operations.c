@@ -1,220 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What an administrator asks for. Each operation holds discovery, checks
- * everything, stops there for a plan, and then does all of it or nothing.
+ * What an administrator asks for of one disk. Each operation holds discovery,
+ * checks everything, stops there for a plan, and then does all of it or nothing.
  */
-#include <assert.h>
+#include "operations.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "scan.h"
-#include "tandem.h"
-#include "watch.h"
-
-/* ---- names ---- */
-
-/* What a file may be called that we make. */
-static int check_file_name(const char *name, struct why *why)
-{
-	if (!name[0])
-		return refuse(why, -EINVAL, "the name is empty");
-	if (strlen(name) > NAME_MAX)
-		return refuse(why, -EINVAL, "the name is longer than %d bytes", NAME_MAX);
-	if (name[0] == '.' || name[0] == '-')
-		return refuse(why, -EINVAL, "a name does not begin with '%c'", name[0]);
-	for (const char *s = name; *s; s++)
-		if (*s == '/' || *s == ':' || (unsigned char)*s < ' ' || *s == 0x7f)
-			return refuse(why, -EINVAL,
-				      "a name holds no '/', ':' or control character");
-	return 0;
-}
-
-/* "[POOL:]FILE" to its parts; *pool is a reference. */
-static int split_name(struct tandem *t, const char *name, struct pool **pool, const char **file,
-		      struct why *why)
-{
-	const char *colon = strchr(name, ':');
-	char pool_name[POOL_NAME_MAX + 1] = "";
-
-	if (colon) {
-		if (colon - name > POOL_NAME_MAX)
-			return refuse(why, -ENOENT, "there is no such pool");
-		memcpy(pool_name, name, colon - name);
-	}
-	*file = colon ? colon + 1 : name;
-	*pool = tandem_pool_named(t, pool_name);
-	if (!*pool || (colon && colon == name)) {
-		pool_unref(*pool);
-		return refuse(why, -ENOENT, "there is no pool '%s'", pool_name);
-	}
-	if ((*pool)->dirfd < 0) {
-		pool_unref(*pool);
-		return refuse_advise(why, -EBUSY, "see the pool's status, then Rescan",
-				     "the directory of pool '%s' is not there", pool_name);
-	}
-	return 0;
-}
-
-/* ---- CreateDisk ---- */
-
-static int choose_format(const struct create_disk *c, const char *file,
-			 const struct image_format **format, struct why *why)
-{
-	struct image_name kind = image_name_classify(file);
-
-	if (c->as_file) {
-		if (!kind.known || !kind.format || !kind.format->flat || kind.needs_sectors)
-			return refuse(
-				why, -EPERM,
-				"only names of raw disks (.img .raw .iso) are made like files");
-		*format = kind.format;
-		return 0;
-	}
-	if (!kind.known)
-		return refuse_advise(why, -EINVAL, "a name that ends in .img or .raw",
-				     "'%s' is not called like a disk", file);
-	*format = kind.format;
-	if (c->format) {
-		*format = image_format_named(c->format);
-		if (!*format)
-			return refuse(why, -EOPNOTSUPP, "this tandemfs makes no %s images",
-				      c->format);
-		if (kind.format != *format)
-			return refuse(why, -EINVAL, "a %s image is not called '%s'", c->format,
-				      file);
-	}
-	if (!*format || !(*format)->create)
-		return refuse(why, -EOPNOTSUPP, "this tandemfs makes no %s images", kind.ending);
-	return 0;
-}
-
-static int check_create(struct tandem *t, const struct create_disk *c, struct pool *p,
-			const char *file, const struct image_format **format, struct why *why)
-{
-	struct stat st;
-	int err;
-
-	if (t->read_only)
-		return refuse(why, -EROFS, "the mount is read-only");
-	err = choose_format(c, file, format, why);
-	if (err)
-		return err;
-	err = check_file_name(file, why);
-	if (err)
-		return err;
-	if (!c->as_file && (c->size == 0 || c->size % 512))
-		return refuse(why, -EINVAL, "Size is a multiple of 512 and not 0");
-	if (c->size > INT64_MAX)
-		return refuse(why, -EINVAL, "Size is too large");
-	if (!fstatat(p->dirfd, file, &st, AT_SYMLINK_NOFOLLOW))
-		return refuse(why, -EEXIST, "there is a file '%s' already", file);
-	for (size_t i = 1; i < t->pool_count && p->number == 0; i++)
-		if (!strcmp(t->pools[i]->name, file))
-			return refuse(why, -EEXIST, "there is a pool '%s' already", file);
-	return 0;
-}
-
-/* The descriptor is closed with the file. */
-static int fill_image(int fd, const struct create_disk *c, const struct image_format *format)
-{
-	struct file *f;
-	int err;
-
-	if ((c->uid != geteuid() || c->gid != getegid()) && fchown(fd, c->uid, c->gid))
-		err = -errno;
-	else
-		err = fchmod(fd, c->mode & 07777) ? -errno : 0;
-	if (err || (err = file_adopt(dup(fd), false, &f)))
-		return err;
-	err = format->create(f, c->size);
-	if (!err)
-		err = f->ops->flush(f);
-	f->ops->close(f);
-	return err;
-}
-
-/* Nothing has a name before it is whole and durable. */
-static int make_unnamed(struct pool *p, const char *file, const struct create_disk *c,
-			const struct image_format *format)
-{
-	int fd = openat(p->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), err;
-	char path[32];
-
-	if (fd < 0)
-		return -errno;
-	err = fill_image(fd, c, format);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (!err && linkat(AT_FDCWD, path, p->dirfd, file, AT_SYMLINK_FOLLOW))
-		err = -errno;
-	close(fd);
-	return err;
-}
-
-/* Where files cannot be without a name. */
-static int make_named(struct pool *p, const char *file, const struct create_disk *c,
-		      const struct image_format *format)
-{
-	int fd = openat(p->dirfd, file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int err;
-
-	if (fd < 0)
-		return -errno;
-	err = fill_image(fd, c, format);
-	close(fd);
-	if (err)
-		unlinkat(p->dirfd, file, 0);
-	return err;
-}
-
-static int create_in(struct tandem *t, const struct create_disk *c, struct pool *p,
-		     const char *file, const struct image_format *format, struct disk **out,
-		     struct why *why)
-{
-	int err = make_unnamed(p, file, c, format);
-
-	if (err == -EOPNOTSUPP || err == -EISDIR || err == -EINVAL)
-		err = make_named(p, file, c, format);
-	if (!err && fsync(p->dirfd))
-		err = -errno;
-	if (!err)
-		err = scan_name(t, p, file, SCAN_LOOK);
-	if (err)
-		return refuse(why, err, "'%s' cannot be made: %s", file, strerror(-err));
-	*out = tandem_disk_of_file(t, p, file);
-	if (*out && disk_is_served(*out))
-		return 0;
-	disk_unref(*out);
-	return refuse(why, -EIO, "'%s' was made, but is not served", file);
-}
-
-int tandem_create_disk(struct tandem *t, const struct create_disk *c, struct disk **out,
-		       struct why *why)
-{
-	const struct image_format *format = NULL;
-	struct disk *made = NULL;
-	struct pool *p = NULL;
-	const char *file = NULL;
-	int err;
-
-	pthread_mutex_lock(&t->discovery);
-	err = split_name(t, c->name, &p, &file, why);
-	if (!err) {
-		err = check_create(t, c, p, file, &format, why);
-		if (!err && !c->plan)
-			err = create_in(t, c, p, file, format, &made, why);
-		pool_unref(p);
-	}
-	pthread_mutex_unlock(&t->discovery);
-	if (!err)
-		*out = made;
-	return err;
-}
 
 /* ---- DeleteDisk, rename ---- */
 
@@ -232,30 +31,6 @@ static int check_still_there(struct disk *d, struct why *why)
 		return refuse_advise(why, -ENOENT, "Rescan", "%s is not the image it was",
 				     d->file_name);
 	return 0;
-}
-
-/* From here on nobody opens it. -EBUSY when somebody has. */
-static int claim(struct disk *d, struct why *why)
-{
-	int err = 0;
-
-	pthread_mutex_lock(&d->lock);
-	if (!d->listed)
-		err = refuse(why, -ENOENT, "%s is gone", d->label);
-	else if (d->openers)
-		err = refuse_advise(why, -EBUSY, "close it first", "%s is open (%u)", d->label,
-				    d->openers);
-	else
-		d->listed = false;
-	pthread_mutex_unlock(&d->lock);
-	return err;
-}
-
-static void unclaim(struct disk *d)
-{
-	pthread_mutex_lock(&d->lock);
-	d->listed = true;
-	pthread_mutex_unlock(&d->lock);
 }
 
 static void forget(struct tandem *t, struct disk *d)
@@ -280,13 +55,13 @@ int tandem_delete_disk(struct tandem *t, struct disk *d, bool plan, struct why *
 	err = t->read_only ? refuse(why, -EROFS, "the mount is read-only")
 			   : check_still_there(d, why);
 	if (!err)
-		err = claim(d, why);
+		err = disk_claim(d, why);
 	if (!err && plan) {
-		unclaim(d);
+		disk_unclaim(d);
 	} else if (!err) {
 		if (unlinkat(d->pool->dirfd, d->file_name, 0) && errno != ENOENT) {
 			err = refuse(why, -errno, "%s: %s", d->file_name, strerror(errno));
-			unclaim(d);
+			disk_unclaim(d);
 		} else {
 			fsync(d->pool->dirfd);
 			forget(t, d);
@@ -320,7 +95,7 @@ static void rename_done(struct tandem *t, struct disk *d, const char *new_name)
 
 	event_word(from, sizeof(from), d->file_name);
 	tandem_rename_listed(t, d, new_name);
-	unclaim(d);
+	disk_unclaim(d);
 	scan_record(d, &r);
 	if (!tandem_txn(t, &txn)) {
 		catalogue_put_disk(txn, &r);
@@ -362,16 +137,16 @@ int tandem_rename_disk(struct tandem *t, struct disk *d, const char *new_name, u
 			err = refuse(why, -EEXIST, "'%s' exists", new_name);
 	}
 	if (!err)
-		err = claim(d, why);
+		err = disk_claim(d, why);
 	if (!err) {
-		err = over ? claim(over, why) : 0;
+		err = over ? disk_claim(over, why) : 0;
 		if (!err) {
 			err = rename_claimed(t, d, over, new_name, why);
 			if (err && over)
-				unclaim(over);
+				disk_unclaim(over);
 		}
 		if (err)
-			unclaim(d);
+			disk_unclaim(d);
 	}
 	disk_unref(over);
 out:
@@ -498,205 +273,6 @@ int tandem_accept_disk(struct tandem *t, struct disk *d, bool force, bool plan, 
 	if (err)
 		refuse(why, err, "the image cannot be accepted: %s", strerror(-err));
 out:
-	pthread_mutex_unlock(&t->discovery);
-	return err;
-}
-
-/* ---- pools ---- */
-
-static int check_pool_dir(struct tandem *t, const char *name, const char *dir, char *path,
-			  struct why *why)
-{
-	struct stat st, other;
-
-	if (dir[0] != '/')
-		return refuse(why, -EINVAL, "Dir is an absolute path");
-	if (!realpath(dir, path))
-		return refuse(why, errno == ENOENT ? -ENOENT : -EINVAL, "%s: %s", dir,
-			      strerror(errno));
-	if (stat(path, &st))
-		return refuse(why, -errno, "%s: %s", path, strerror(errno));
-	for (size_t i = 0; i < t->pool_count; i++) {
-		struct pool *p = t->pools[i];
-
-		if (!strcmp(p->name, name))
-			return refuse(why, -EEXIST, "there is a pool '%s' already", name);
-		if (p->dirfd >= 0 && !fstat(p->dirfd, &other) && st.st_dev == other.st_dev &&
-		    st.st_ino == other.st_ino)
-			return refuse(why, -EEXIST, "%s is served already", path);
-	}
-	if (!fstat(t->state_dirfd, &other) && st.st_dev == other.st_dev &&
-	    st.st_ino == other.st_ino)
-		return refuse(why, -EINVAL, "%s is the state directory", path);
-	return 0;
-}
-
-static int record_pool(struct tandem *t, const char *name, const char *path, uint32_t *number)
-{
-	struct pool_record r = { 0 };
-	struct catalogue_txn *txn;
-	int err = tandem_txn(t, &txn);
-
-	if (err)
-		return err;
-	catalogue_new_number(txn, &r.number);
-	snprintf(r.name, sizeof(r.name), "%s", name);
-	snprintf(r.dir, sizeof(r.dir), "%s", path);
-	catalogue_put_pool(txn, &r);
-	*number = r.number;
-	return tandem_commit(t);
-}
-
-static int add_pool(struct tandem *t, const char *name, const char *dir, bool plan, struct why *why)
-{
-	struct disk *same = tandem_disk_of_file(t, t->pools[0], name);
-	char path[PATH_MAX], object[POOL_NAME_MAX + 8], word[PATH_MAX];
-	struct pool *p;
-	int err;
-
-	disk_unref(same);
-	if (same)
-		return refuse(why, -EEXIST, "there is a disk '%s' already", name);
-	err = check_pool_dir(t, name, dir, path, why);
-	if (err)
-		return err;
-	/* The number is set once it is recorded; until then nobody can see the pool. */
-	err = pool_new(0, name, path, &p);
-	if (err)
-		return refuse(why, err, "out of memory");
-	err = pool_open(p, why);
-	if (err || plan)
-		goto out;
-	err = watch_pool(t->watch, p);
-	if (!err)
-		err = record_pool(t, name, path, &p->number);
-	p->recorded = true;
-	if (!err)
-		err = tandem_list_pool(t, p);
-	if (err) {
-		watch_forget(t->watch, p);
-		refuse(why, err, "the pool cannot be recorded: %s", strerror(-err));
-		goto out;
-	}
-	snprintf(object, sizeof(object), "pools/%s", name);
-	events_emit(t->events, EVENT_INFORMATION, "PoolAdded", object, "Dir=%s",
-		    event_word(word, sizeof(word), path));
-	scan_pool(t, p, SCAN_LOOK);
-out:
-	pool_unref(p);
-	return err;
-}
-
-int tandem_add_pool(struct tandem *t, const char *name, const char *dir, bool plan, struct why *why)
-{
-	int err;
-
-	pthread_mutex_lock(&t->discovery);
-	err = add_pool(t, name, dir, plan, why);
-	pthread_mutex_unlock(&t->discovery);
-	return err;
-}
-
-/* All or none are claimed. */
-static int claim_all(struct pool *p, struct disk **disks, size_t count, struct why *why)
-{
-	for (size_t i = 0; i < count; i++) {
-		int err = disks[i]->pool == p ? claim(disks[i], why) : 0;
-
-		if (err) {
-			while (i-- > 0)
-				if (disks[i]->pool == p)
-					unclaim(disks[i]);
-			return err;
-		}
-	}
-	return 0;
-}
-
-static int remove_pool(struct tandem *t, struct pool *p, bool plan, struct why *why)
-{
-	char object[POOL_NAME_MAX + 8];
-	struct catalogue_txn *txn;
-	size_t count;
-	struct disk **disks = tandem_disks(t, &count);
-	int err = claim_all(p, disks, count, why);
-
-	if (err)
-		goto out;
-	if (!plan) {
-		err = tandem_txn(t, &txn);
-		if (!err) {
-			catalogue_del_pool(txn, p->number);
-			err = tandem_commit(t);
-		}
-		if (err)
-			refuse(why, err, "the pool cannot be forgotten: %s", strerror(-err));
-	}
-	for (size_t i = 0; i < count; i++) {
-		if (disks[i]->pool != p)
-			continue;
-		if (plan || err)
-			unclaim(disks[i]);
-		else
-			tandem_unlist_disk(t, disks[i]);
-	}
-	if (!plan && !err) {
-		watch_forget(t->watch, p);
-		tandem_unlist_pool(t, p);
-		snprintf(object, sizeof(object), "pools/%s", p->name);
-		events_emit(t->events, EVENT_INFORMATION, "PoolRemoved", object, "%s", "");
-	}
-out:
-	disks_free(disks, count);
-	return err;
-}
-
-int tandem_remove_pool(struct tandem *t, const char *name, bool plan, struct why *why)
-{
-	struct pool *p;
-	int err;
-
-	pthread_mutex_lock(&t->discovery);
-	p = name[0] ? tandem_pool_named(t, name) : NULL;
-	err = p ? remove_pool(t, p, plan, why)
-		: refuse(why, -ENOENT, "there is no pool '%s'", name);
-	pool_unref(p);
-	pthread_mutex_unlock(&t->discovery);
-	return err;
-}
-
-/* ---- Rescan ---- */
-
-/* A pool that was not there may be now. */
-static void open_again(struct tandem *t, struct pool *p)
-{
-	struct why why = { 0 };
-
-	if (p->dirfd >= 0 || pool_open(p, &why) || watch_pool(t->watch, p))
-		return;
-	atomic_fetch_add(&p->changes, 1);
-	tandem_changed(t, NULL);
-}
-
-int tandem_rescan(struct tandem *t, bool plan, struct why *why)
-{
-	struct pool **pools;
-	size_t count;
-	int err = 0;
-
-	if (plan)
-		return 0;
-	pthread_mutex_lock(&t->discovery);
-	pools = tandem_pools(t, &count);
-	for (size_t i = 0; i < count; i++) {
-		int e;
-
-		open_again(t, pools[i]);
-		e = scan_pool(t, pools[i], SCAN_LOOK);
-		if (e && !err)
-			err = refuse(why, e, "%s cannot be read: %s", pools[i]->dir, strerror(-e));
-	}
-	pools_free(pools, count);
 	pthread_mutex_unlock(&t->discovery);
 	return err;
 }

@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Finding images. A file becomes a disk when it is called like one, is a
- * regular file with one link that nobody else is writing, and verifies. Then
- * its identity says whether it is known: a listed disk with it was renamed, a
- * recorded one came back, else it is new.
- *
- * Every look first opens the file for reading only: closing a descriptor that
- * could write would be heard as a change, and lead to the next look.
+ * Finding images. What probe.c says of a file, and its identity, tell what it
+ * is: a listed disk that was renamed, a recorded one that came back, or new.
  */
 #include "scan.h"
 
@@ -20,20 +15,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "watch.h"
+#include "probe.h"
 
 #define FAILED_BEFORE \
 	"a flush failed before the last stop: what was written since the one before it is in doubt"
-
-/* What a look at one file found. */
-struct found {
-	enum disk_state state;
-	char reason[200];
-	bool written_elsewhere;
-	struct image *image;
-	struct identity identity;
-	struct stat st;
-};
 
 /* The disks that one pass found; they are listed once the catalogue has them. */
 struct batch {
@@ -42,74 +27,6 @@ struct batch {
 	struct disk **added;
 	size_t count, room;
 };
-
-/* ---- looking at a file ---- */
-
-/* Somebody has it open for writing: a read lease is only given when nobody has. */
-static bool open_for_writing(int fd)
-{
-	if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
-		fcntl(fd, F_SETLEASE, F_UNLCK);
-		return false;
-	}
-	return errno == EAGAIN;
-}
-
-static void invalid(struct found *f, const char *reason)
-{
-	f->state = DISK_INVALID;
-	snprintf(f->reason, sizeof(f->reason), "%s", reason);
-}
-
-static void open_image(struct pool *p, const char *name, const struct image_name *kind,
-		       bool read_only, struct found *f)
-{
-	const char *reason = "";
-	struct file_stat st;
-	struct file *file;
-	int err;
-
-	err = file_open(p->dirfd, name, &read_only, &file);
-	if (err) {
-		invalid(f, err == -EMLINK ? "the file has more than one link" : strerror(-err));
-		return;
-	}
-	err = file->ops->stat(file, &st);
-	if (!err && st.ino != f->st.st_ino) {
-		file->ops->close(file);
-		invalid(f, "the file was replaced while it was looked at");
-		f->written_elsewhere = true; /* look again */
-		return;
-	}
-	if (!err)
-		err = image_open(file, kind->format, read_only, &f->image, &reason);
-	if (err) {
-		file->ops->close(file);
-		invalid(f, reason[0] ? reason : strerror(-err));
-		return;
-	}
-	f->state = read_only ? DISK_READ_ONLY : DISK_READY;
-}
-
-/* fd is open for reading. */
-static void examine(struct tandem *t, struct pool *p, const char *name,
-		    const struct image_name *kind, int fd, struct found *f)
-{
-	if (strchr(name, ':')) {
-		invalid(f, "a name with ':' reads as POOL:FILE");
-	} else if (f->st.st_nlink > 1) {
-		invalid(f, "the file has more than one link");
-	} else if (open_for_writing(fd)) {
-		invalid(f, "another program has it open for writing");
-		f->written_elsewhere = true;
-	} else if (!kind->format) {
-		snprintf(f->reason, sizeof(f->reason), "this tandemfs does not serve %s images",
-			 kind->ending);
-		f->state = DISK_INVALID;
-	} else {
-		open_image(p, name, kind, t->read_only, f);
-	}
-}
 
 /* ---- the batch ---- */
 
@@ -391,7 +308,7 @@ static int find_new(struct batch *b, struct pool *p, const char *name,
 	if (fd < 0 && errno == ENOENT)
 		return 0;
 	if (fd < 0)
-		invalid(&f, strerror(errno));
+		probe_invalid(&f, strerror(errno));
 	else if (!S_ISREG(f.st.st_mode))
 		goto out;
 	else if (f.st.st_nlink == 1)
@@ -399,7 +316,7 @@ static int find_new(struct batch *b, struct pool *p, const char *name,
 	if (!was && settle_moved(b, p, name, &f))
 		goto out;
 	if (fd >= 0)
-		examine(b->t, p, name, kind, fd, &f);
+		probe_file(b->t, p, name, kind, fd, &f);
 	if (was && !f.image && !strcmp(was->reason, f.reason))
 		goto out; /* nothing new to say */
 	if (was)

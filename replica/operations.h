@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the operations of tandem.h share among their files. */
+#ifndef TANDEMFS_OPERATIONS_H
+#define TANDEMFS_OPERATIONS_H
+
+#include "tandem.h"
+
+/* What a file may be called that we make. -EINVAL, and why. */
+int check_file_name(const char *name, struct why *why);
+
+#endif

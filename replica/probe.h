@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Looking at one file: is it an image that can be served, and if not, why not? */
+#ifndef TANDEMFS_PROBE_H
+#define TANDEMFS_PROBE_H
+
+#include <sys/stat.h>
+
+#include "tandem.h"
+
+/* What a look at one file found. */
+struct found {
+	enum disk_state state;
+	char reason[200];
+	bool written_elsewhere;
+	struct image *image;
+	struct identity identity;
+	struct stat st;
+};
+
+/*
+ * fd is the file, open for reading; f->st and f->identity are set already. Sets
+ * the rest; the caller closes f->image.
+ */
+void probe_file(struct tandem *t, struct pool *p, const char *name, const struct image_name *kind,
+		int fd, struct found *f);
+/* It is Invalid, for this reason. */
+void probe_invalid(struct found *f, const char *reason);
+
+#endif

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A record is its struct's fixed fields, little-endian, then its strings, each
+ * with a 16-bit length. The reader checks every length, because a catalogue can
+ * come from anywhere.
+ */
+#include "record.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void put_u(struct record *w, uint64_t v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		w->bytes[w->len++] = v >> (8 * i);
+}
+
+static void put_bytes(struct record *w, const void *b, size_t len)
+{
+	put_u(w, len, 2);
+	memcpy(w->bytes + w->len, b, len);
+	w->len += len;
+}
+
+struct reader {
+	const uint8_t *at;
+	size_t left;
+	bool bad;
+};
+
+static uint64_t get_u(struct reader *r, size_t n)
+{
+	uint64_t v = 0;
+
+	if (r->bad || r->left < n) {
+		r->bad = true;
+		return 0;
+	}
+	for (size_t i = 0; i < n; i++)
+		v |= (uint64_t)r->at[i] << (8 * i);
+	r->at += n;
+	r->left -= n;
+	return v;
+}
+
+static size_t get_bytes(struct reader *r, void *dst, size_t room)
+{
+	size_t len = get_u(r, 2);
+
+	if (r->bad || len > r->left || len > room) {
+		r->bad = true;
+		return 0;
+	}
+	memcpy(dst, r->at, len);
+	r->at += len;
+	r->left -= len;
+	return len;
+}
+
+static void get_string(struct reader *r, char *dst, size_t size)
+{
+	dst[get_bytes(r, dst, size - 1)] = '\0';
+}
+
+enum { DISK_FLAG_READ_ONLY = 1, DISK_FLAG_GONE = 2, DISK_FLAG_FAILED = 4 };
+
+void record_encode_disk(struct record *w, const struct disk_record *r)
+{
+	w->len = 0;
+	put_u(w, r->number, 4);
+	memcpy(w->bytes + w->len, r->id, sizeof(r->id));
+	w->len += sizeof(r->id);
+	put_u(w, r->pool, 4);
+	put_u(w,
+	      (r->read_only ? DISK_FLAG_READ_ONLY : 0) | (r->gone ? DISK_FLAG_GONE : 0) |
+		      (r->failed ? DISK_FLAG_FAILED : 0),
+	      4);
+	put_u(w, r->stopped.size, 8);
+	put_u(w, r->stopped.mtime.tv_sec, 8);
+	put_u(w, r->stopped.mtime.tv_nsec, 4);
+	put_u(w, r->stopped.ctime.tv_sec, 8);
+	put_u(w, r->stopped.ctime.tv_nsec, 4);
+	put_bytes(w, r->identity.bytes, r->identity.len);
+	put_bytes(w, r->file_name, strlen(r->file_name));
+}
+
+int record_decode_disk(const void *bytes, size_t len, struct disk_record *out)
+{
+	struct reader r = { .at = bytes, .left = len };
+	struct disk_record d = { 0 };
+	uint32_t flags;
+
+	d.number = get_u(&r, 4);
+	for (size_t i = 0; i < sizeof(d.id); i++)
+		d.id[i] = get_u(&r, 1);
+	d.pool = get_u(&r, 4);
+	flags = get_u(&r, 4);
+	d.read_only = flags & DISK_FLAG_READ_ONLY;
+	d.gone = flags & DISK_FLAG_GONE;
+	d.failed = flags & DISK_FLAG_FAILED;
+	d.stopped.size = get_u(&r, 8);
+	d.stopped.mtime.tv_sec = get_u(&r, 8);
+	d.stopped.mtime.tv_nsec = get_u(&r, 4);
+	d.stopped.ctime.tv_sec = get_u(&r, 8);
+	d.stopped.ctime.tv_nsec = get_u(&r, 4);
+	d.identity.len = get_bytes(&r, d.identity.bytes, sizeof(d.identity.bytes));
+	get_string(&r, d.file_name, sizeof(d.file_name));
+	if (r.bad)
+		return -EIO;
+	*out = d;
+	return 0;
+}
+
+void record_encode_pool(struct record *w, const struct pool_record *r)
+{
+	w->len = 0;
+	put_u(w, r->number, 4);
+	put_bytes(w, r->name, strlen(r->name));
+	put_bytes(w, r->dir, strlen(r->dir));
+}
+
+int record_decode_pool(const void *bytes, size_t len, struct pool_record *out)
+{
+	struct reader r = { .at = bytes, .left = len };
+
+	out->number = get_u(&r, 4);
+	get_string(&r, out->name, sizeof(out->name));
+	get_string(&r, out->dir, sizeof(out->dir));
+	return r.bad ? -EIO : 0;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The catalogue's records as bytes. Pure. */
+#ifndef TANDEMFS_RECORD_H
+#define TANDEMFS_RECORD_H
+
+#include "catalogue.h"
+
+struct record {
+	uint8_t bytes[8192];
+	size_t len;
+};
+
+void record_encode_disk(struct record *w, const struct disk_record *r);
+void record_encode_pool(struct record *w, const struct pool_record *r);
+/* -EIO when the bytes are no such record. */
+int record_decode_disk(const void *bytes, size_t len, struct disk_record *out);
+int record_decode_pool(const void *bytes, size_t len, struct pool_record *out);
+
+#endif
