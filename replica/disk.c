@@ -217,11 +217,30 @@ void disk_close(struct disk *d)
 	tandem_changed(t, d);
 	if (unsettled)
 		watch_poke(t->watch);
-	if (last && atomic_fetch_sub(&t->openers, 1) == 1) {
+	if (last) {
+		atomic_fetch_sub(&t->openers, 1);
 		pthread_mutex_lock(&t->idle_lock);
 		pthread_cond_broadcast(&t->idle);
 		pthread_mutex_unlock(&t->idle_lock);
 	}
+}
+
+void disk_await_close(struct disk *d)
+{
+	struct tandem *t = d->tandem;
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += 250 * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	pthread_mutex_lock(&t->idle_lock);
+	while (disk_is_open(d) &&
+	       pthread_cond_clockwait(&t->idle, &t->idle_lock, CLOCK_MONOTONIC, &until) == 0)
+		;
+	pthread_mutex_unlock(&t->idle_lock);
 }
 
 int disk_claim(struct disk *d, struct why *why)

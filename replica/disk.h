@@ -142,6 +142,12 @@ bool disk_is_served(struct disk *d);
  */
 int disk_open(struct disk *d, bool write);
 void disk_close(struct disk *d);
+/*
+ * The kernel tells of a close a moment after close() returned, so an `rm` that
+ * follows may overtake it: waits for at most a quarter of a second until nobody
+ * has the disk open. With no lock held.
+ */
+void disk_await_close(struct disk *d);
 
 /*
  * The verbs. Only between disk_open and disk_close. Any thread; they take the

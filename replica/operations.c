@@ -51,6 +51,8 @@ int tandem_delete_disk(struct tandem *t, struct disk *d, bool plan, struct why *
 {
 	int err;
 
+	if (!plan)
+		disk_await_close(d);
 	pthread_mutex_lock(&t->discovery);
 	err = t->read_only ? refuse(why, -EROFS, "the mount is read-only")
 			   : check_still_there(d, why);
@@ -127,6 +129,12 @@ int tandem_rename_disk(struct tandem *t, struct disk *d, const char *new_name, u
 	struct disk *over = NULL;
 	int err;
 
+	disk_await_close(d);
+	over = tandem_disk_of_file(t, d->pool, new_name);
+	if (over)
+		disk_await_close(over);
+	disk_unref(over);
+	over = NULL;
 	pthread_mutex_lock(&t->discovery);
 	err = check_rename(t, d, new_name, flags, why);
 	if (!err && !strcmp(d->file_name, new_name))

@@ -54,7 +54,7 @@ struct tandem {
 
 	atomic_uint openers; /* of all disks */
 	pthread_mutex_t idle_lock;
-	pthread_cond_t idle; /* openers became 0 */
+	pthread_cond_t idle; /* a disk was closed for the last time */
 	_Atomic uint64_t changes;
 	_Atomic(void (*)(void *)) on_change;
 	void *on_change_arg;
