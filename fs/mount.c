@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,6 +140,16 @@ int mount_check(const char *given, char *resolved, struct why *why)
 	return 0;
 }
 
+/* libfuse would print; what it says belongs into our one line, or into the log. */
+static char last_word[200];
+
+static void hear_libfuse(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+	vsnprintf(last_word, sizeof(last_word), fmt, ap);
+	last_word[strcspn(last_word, "\n")] = '\0';
+	log_line(LOG_LEVEL_DEBUG, "libfuse: %s", last_word);
+}
+
 static int open_session(struct mount *m, const struct options *o, struct why *why)
 {
 	static const struct fuse_custom_io io = { .writev = write_reply, .read = read_request };
@@ -153,6 +164,7 @@ static int open_session(struct mount *m, const struct options *o, struct why *wh
 		*out++ = *s;
 	}
 	*out = '\0';
+	fuse_set_log_func(hear_libfuse);
 	fuse_opt_add_arg(&args, "tandemfs");
 	fuse_opt_add_arg(&args, "-o");
 	fuse_opt_add_arg(&args, fsname);
@@ -164,9 +176,9 @@ static int open_session(struct mount *m, const struct options *o, struct why *wh
 	m->session = fuse_session_new(&args, &mount_ops, sizeof(mount_ops), m);
 	fuse_opt_free_args(&args);
 	if (!m->session)
-		return refuse(why, -EINVAL, "libfuse refuses the options");
+		return refuse(why, -EINVAL, "libfuse refuses the options: %s", last_word);
 	if (fuse_session_mount(m->session, m->mount_point))
-		return refuse(why, -EIO, "%s cannot be mounted", m->mount_point);
+		return refuse(why, -EIO, "%s cannot be mounted: %s", m->mount_point, last_word);
 	if (fuse_session_custom_io(m->session, &io, fuse_session_fd(m->session)))
 		return refuse(why, -ENOMEM, "out of memory");
 	return 0;

@@ -144,11 +144,13 @@ int disk_write(struct disk *d, const void *buf, size_t len, uint64_t off, unsign
 	err = may_change(d);
 	if (!err && !d->image->format->grows_by_write && off + len > d->image->size)
 		err = -ENOSPC;
-	if (!err)
+	if (!err) {
 		err = d->image->format->write(d->image, buf, len, off, io);
-	if (err == -EIO && io & IO_DSYNC)
-		flush_failed(d, err); /* it may have been told of an older write's failure */
-	changed(d);                   /* also after a failure: some of it may have been written */
+		if (err == -EIO && io & IO_DSYNC)
+			flush_failed(d,
+				     err); /* it may have been told of an older write's failure */
+	}
+	changed(d); /* also after a failure: some of it may have been written */
 	range_unlock(&d->ranges, &r);
 	return finish(d, DISK_OP_WRITE, err, len, began);
 }

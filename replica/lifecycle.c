@@ -104,7 +104,8 @@ static int open_state(struct tandem *t, const struct tandem_options *o, struct w
 		snprintf(path, sizeof(path), "%s", o->state_dir);
 	else if (snprintf(path, sizeof(path), "%s/.tandem", t->disk_dir) >= (int)sizeof(path))
 		return refuse(why, -ENAMETOOLONG, "%s: the path is too long", t->disk_dir);
-	if (mkdir(path, 0700) && errno != EEXIST)
+	t->made_state = !mkdir(path, 0700);
+	if (!t->made_state && errno != EEXIST)
 		return refuse(why, -errno, "the state directory %s cannot be made: %s%s", path,
 			      strerror(errno), errno == EROFS ? " (use --state DIR)" : "");
 	if (!realpath(path, t->state_dir))
@@ -358,6 +359,18 @@ static void settle_all(struct tandem *t)
 	catalogue_commit(txn);
 }
 
+/* A start that failed leaves nothing where nothing was. */
+static void remove_state(struct tandem *t)
+{
+	static const char *const files[] = { "catalogue/data.mdb", "catalogue/lock.mdb", "events",
+					     "events.new", "lock" };
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		unlinkat(t->state_dirfd, files[i], 0);
+	unlinkat(t->state_dirfd, "catalogue", AT_REMOVEDIR);
+	rmdir(t->state_dir);
+}
+
 void tandem_close(struct tandem *t)
 {
 	if (!t)
@@ -370,6 +383,8 @@ void tandem_close(struct tandem *t)
 		tandem_unlist_pool(t, t->pools[t->pool_count - 1]);
 	events_close(t->events);
 	catalogue_close(t->catalogue);
+	if (t->made_state && !t->serving && t->state_dirfd >= 0)
+		remove_state(t);
 	if (t->lock_fd >= 0)
 		close(t->lock_fd); /* whoever waits for it may now have the images */
 	if (t->state_dirfd >= 0)

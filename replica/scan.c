@@ -166,8 +166,9 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 		snprintf(d->reason, sizeof(d->reason), "%s", FAILED_BEFORE);
 	}
 	scan_record(d, &now);
-	if (known == -ENOENT || r.gone || r.pool != now.pool ||
-	    strcmp(r.file_name, now.file_name) || r.stopped.mtime.tv_sec)
+	/* What cannot be known again is not remembered. */
+	if (d->identity.len && (known == -ENOENT || r.gone || r.pool != now.pool ||
+				strcmp(r.file_name, now.file_name) || r.stopped.mtime.tv_sec))
 		err = put_record(b->t, &now);
 	if (!err)
 		err = batch_keep(b, d);

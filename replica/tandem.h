@@ -40,6 +40,7 @@ struct tandem {
 	struct watch *watch;
 
 	bool was_clean, serving; /* the last stop was clean; tandem_start was reached */
+	bool made_state;         /* there was no state directory before */
 	pthread_mutex_t discovery;
 	/* Under discovery: what this look has to record, committed at its end. LMDB's write
 	 * lock is not recursive, so whoever holds discovery writes through this one. */

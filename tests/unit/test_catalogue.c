@@ -364,6 +364,41 @@ START_TEST(records_of_others)
 }
 END_TEST
 
+/* The fixed fields, then an identity and a name that say they are so long. */
+static int record_with(size_t identity, size_t says, size_t name, size_t name_says)
+{
+	const uint8_t key[4] = { 0, 0, 0, 9 };
+	uint8_t bytes[60 + 2 + 400 + 2 + 400] = { 9 };
+	struct disk_record got;
+	size_t n = 60;
+
+	bytes[n++] = says;
+	bytes[n++] = says >> 8;
+	memset(bytes + n, 1, identity);
+	n += identity;
+	bytes[n++] = name_says;
+	bytes[n++] = name_says >> 8;
+	memset(bytes + n, 'n', name);
+	n += name;
+	catalogue_close(c);
+	change("disks", key, sizeof(key), bytes, n);
+	ck_assert_int_eq(try_to_open(), 0);
+	return catalogue_disk_by_number(c, 9, &got);
+}
+
+START_TEST(records_that_lie)
+{
+	ck_assert_int_eq(record_with(20, 20, 5, 5), 0);
+	ck_assert_int_eq(record_with(IDENTITY_MAX, IDENTITY_MAX, NAME_MAX, NAME_MAX), 0);
+	ck_assert_int_eq(record_with(IDENTITY_MAX + 1, IDENTITY_MAX + 1, 5, 5), -EIO);
+	ck_assert_int_eq(record_with(20, 20, NAME_MAX + 1, NAME_MAX + 1), -EIO);
+	ck_assert_int_eq(record_with(20, 20, 5, 6), -EIO);
+	ck_assert_int_eq(record_with(20, 20, 5, 65535), -EIO);
+	ck_assert_int_eq(record_with(20, 65535, 5, 5), -EIO);
+	ck_assert_int_eq(record_with(0, 0, 0, 0), 0);
+}
+END_TEST
+
 static void damage(off_t from, off_t len, int how, bool cut)
 {
 	uint64_t seed = 5;
@@ -506,5 +541,5 @@ END_TEST
 
 UNIT_MAIN("catalogue", setup, teardown, disks, identities_follow_their_disks,
 	  an_identity_that_moved_on, all_or_nothing, numbers_are_never_given_twice, each_in_order,
-	  pools, settings, clean_and_unclean, a_newer_schema, records_of_others,
+	  pools, settings, clean_and_unclean, a_newer_schema, records_of_others, records_that_lie,
 	  no_catalogue_at_all, zeros, cut_off, cut_in_the_middle, not_a_file, by_many_threads)

@@ -202,6 +202,7 @@ START_TEST(one_that_is_lost)
 	atomic_store(&d->lost, true);
 	ck_assert_int_eq(disk_read(d, buf, 512, 0, 0, &done), -EIO);
 	ck_assert_int_eq(disk_write(d, buf, 512, 0, 0), -EIO);
+	ck_assert_int_eq(disk_write(d, buf, 512, 0, IO_DSYNC), -EIO);
 	ck_assert_int_eq(disk_flush(d), -EIO);
 	ck_assert_int_eq(disk_zero(d, 0, 512, ZERO_PUNCH), -EIO);
 	ck_assert_int_eq(disk_seek(d, 0, SEEK_DATA, &at), -EIO);
@@ -436,16 +437,17 @@ END_TEST
 
 /* ---- whole writes: with a range lock, no reader sees half of one ---- */
 
-#define PAGES 4
+#define PAGES 5
+#define THREE_PAGES 12288
 
 static void *page_writer(void *arg)
 {
-	uint8_t page[8192];
+	uint8_t page[THREE_PAGES];
 	uint64_t seed = (uintptr_t)arg;
 
 	for (unsigned i = 0; i < unit_scaled(300); i++) {
 		memset(page, (int)unit_random(&seed), sizeof(page));
-		if (disk_write(d, page, sizeof(page), unit_below(&seed, PAGES - 1) * 4096, 0))
+		if (disk_write(d, page, sizeof(page), unit_below(&seed, PAGES - 2) * 4096, 0))
 			atomic_fetch_add(&failures, 1);
 	}
 	return NULL;

@@ -76,6 +76,7 @@ static bool start(struct taker *t, uint64_t off, uint64_t len, bool exclusive)
 {
 	struct queue q = { t, waiting() };
 
+	t->r = (struct range){ 0 };
 	t->off = off;
 	t->len = len;
 	t->exclusive = exclusive;

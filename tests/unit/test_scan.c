@@ -139,6 +139,30 @@ START_TEST(hard_links_stay_apart)
 }
 END_TEST
 
+static int count_record(void *arg, const struct disk_record *r)
+{
+	++*(unsigned *)arg;
+	return 0;
+}
+
+/* What can't be found again is not remembered, or the catalogue would grow with every start. */
+START_TEST(hard_links_leave_no_records)
+{
+	unsigned records = 0;
+
+	temp_make("one.img", SIZE);
+	ck_assert_int_eq(link(temp_path("one.img"), temp_path("two.img")), 0);
+	for (int i = 0; i < 5; i++) {
+		temp_open();
+		temp_rescan();
+		temp_close();
+	}
+	temp_open();
+	ck_assert_int_eq(catalogue_each_disk(temp.t->catalogue, count_record, &records), 0);
+	ck_assert_uint_le(records, 2);
+}
+END_TEST
+
 START_TEST(a_link_made_later)
 {
 	uint32_t number;
@@ -575,6 +599,45 @@ START_TEST(changed_while_open)
 }
 END_TEST
 
+/* Our own writes hide nobody else's: that somebody closed it tells. */
+START_TEST(changed_while_we_write_too)
+{
+	char buf[512] = "";
+	struct disk *d;
+
+	temp_make("a.img", SIZE);
+	temp_open();
+	d = temp_disk("a.img");
+	ck_assert_int_eq(disk_open(d, true), 0);
+	ck_assert_int_eq(disk_write(d, buf, 512, 4096, 0), 0);
+	temp_rescan();
+	state_is("a.img", "Ready");
+	temp_scribble("a.img");
+	closed("a.img");
+	state_is("a.img", "Changed");
+	disk_close(d);
+	disk_unref(d);
+}
+END_TEST
+
+START_TEST(changed_after_we_wrote)
+{
+	char buf[512] = "";
+	struct disk *d;
+
+	temp_make("a.img", SIZE);
+	temp_open();
+	d = temp_disk("a.img");
+	ck_assert_int_eq(disk_open(d, true), 0);
+	ck_assert_int_eq(disk_write(d, buf, 512, 4096, 0), 0);
+	disk_close(d);
+	disk_unref(d);
+	temp_scribble("a.img");
+	temp_rescan();
+	ck_assert_uint_eq(temp_events("DiskChanged disks/a.img While=closed"), 1);
+}
+END_TEST
+
 START_TEST(our_own_writes_are_no_change)
 {
 	struct disk *d;
@@ -667,11 +730,12 @@ START_TEST(a_thousand)
 END_TEST
 
 UNIT_MAIN("scan", setup, temp_tandem_end, what_is_a_disk, what_is_never_one, what_cannot_be_used,
-	  hard_links_stay_apart, a_link_made_later, looking_is_quiet,
+	  hard_links_stay_apart, hard_links_leave_no_records, a_link_made_later, looking_is_quiet,
 	  not_before_its_writer_closes_it, readers_do_not_matter, appears_and_vanishes,
 	  becomes_something_else, much_at_once, renamed_is_the_same_disk, renamed_while_open,
 	  swapped_names, swapped_names_while_open, replaced_is_another_disk,
 	  a_reused_inode_is_another_disk, gone_and_back, missing_while_open, missing_and_back,
 	  replaced_while_open, changed_while_closed, changed_while_open,
+	  changed_while_we_write_too, changed_after_we_wrote,
 	  our_own_writes_are_no_change, cut_while_open, a_bare_name_that_loses_its_sectors,
 	  a_thousand)
