@@ -218,7 +218,7 @@ def busy_group():
 
 def close_then_remove_group():
     """close() returns before the daemon has heard of it; who calls rm next must not notice."""
-    for turn in range(100):
+    for turn in range(300):
         with Opened(b"quick.img", os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
             os.write(fd, b"x" * 4096)
         try:
@@ -229,7 +229,7 @@ def close_then_remove_group():
                 os.unlink(served(b"quick.img"))
         except OSError as error:
             sys.exit(f"FAIL: rm just after close, turn {turn}: {name_of(error.errno)}")
-    ok("rm and mv just after close, 100 times")
+    ok("rm and mv just after close, 300 times")
 
 
 # ---- Behind the mount's back ----
