@@ -9,6 +9,7 @@
 
 #include "operations.h"
 #include "scan.h"
+#include "watch.h"
 
 int check_file_name(const char *name, struct why *why)
 {
@@ -131,22 +132,29 @@ static int fill_image(int fd, const struct create_disk *c, const struct image_fo
 static int make_unnamed(struct pool *p, const char *file, const struct create_disk *c,
 			const struct image_format *format)
 {
-	int fd = openat(p->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), err;
+	int fd = openat(p->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), reading, err;
 	char path[32];
 
 	if (fd < 0)
 		return -errno;
 	err = fill_image(fd, c, format);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (!err && linkat(AT_FDCWD, path, p->dirfd, file, AT_SYMLINK_FOLLOW))
+	/* It has no name yet while a descriptor that could write is closed: nobody hears of it. */
+	reading = open(path, O_RDONLY | O_CLOEXEC);
+	if (reading < 0 && !err)
 		err = -errno;
 	close(fd);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", reading);
+	if (!err && linkat(AT_FDCWD, path, p->dirfd, file, AT_SYMLINK_FOLLOW))
+		err = -errno;
+	if (reading >= 0)
+		close(reading);
 	return err;
 }
 
 /* Where files cannot be without a name. */
-static int make_named(struct pool *p, const char *file, const struct create_disk *c,
-		      const struct image_format *format)
+static int make_named(struct tandem *t, struct pool *p, const char *file,
+		      const struct create_disk *c, const struct image_format *format)
 {
 	int fd = openat(p->dirfd, file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	int err;
@@ -154,6 +162,7 @@ static int make_named(struct pool *p, const char *file, const struct create_disk
 	if (fd < 0)
 		return -errno;
 	err = fill_image(fd, c, format);
+	watch_own_close(t->watch, p, file);
 	close(fd);
 	if (err)
 		unlinkat(p->dirfd, file, 0);
@@ -167,7 +176,7 @@ static int create_in(struct tandem *t, const struct create_disk *c, struct pool 
 	int err = make_unnamed(p, file, c, format);
 
 	if (err == -EOPNOTSUPP || err == -EISDIR || err == -EINVAL)
-		err = make_named(p, file, c, format);
+		err = make_named(t, p, file, c, format);
 	if (!err && fsync(p->dirfd))
 		err = -errno;
 	if (!err)

@@ -72,6 +72,8 @@ void disk_unref(struct disk *d)
 {
 	if (!d || atomic_fetch_sub(&d->refs, 1) != 1)
 		return;
+	if (d->image && !d->image->read_only)
+		watch_own_close(d->tandem->watch, d->pool, d->file_name);
 	image_close(d->image);
 	pool_unref(d->pool);
 	gate_destroy(&d->gate);

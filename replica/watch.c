@@ -25,6 +25,7 @@
 
 #define SECOND 1000000000ull
 #define LATER_NS (200 * 1000000ull)
+#define OWN_CLOSE_NS SECOND
 #define STALLED_NS SECOND
 #define TICK_NS (500 * 1000000l)
 #define SAMPLE_NS (5 * SECOND)
@@ -36,6 +37,14 @@ struct later {
 	struct later *next;
 };
 
+/* A close of our own that will be heard, or was. */
+struct own_close {
+	uint64_t until;
+	uint32_t pool;
+	char name[NAME_MAX + 1];
+	struct own_close *next;
+};
+
 struct watch {
 	struct tandem *t;
 	int inotify, wake;
@@ -45,7 +54,9 @@ struct watch {
 	pthread_mutex_t tick;
 	pthread_cond_t stopping;
 	struct later *later; /* of the thread alone */
-	uint64_t last_scan;  /* 0: now */
+	pthread_mutex_t own_lock;
+	struct own_close *own; /* under own_lock */
+	uint64_t last_scan;    /* 0: now */
 	uint64_t next_sample;
 };
 
@@ -57,6 +68,7 @@ int watch_new(struct tandem *t, struct watch **out)
 		return -ENOMEM;
 	w->t = t;
 	pthread_mutex_init(&w->tick, NULL);
+	pthread_mutex_init(&w->own_lock, NULL);
 	pthread_cond_init(&w->stopping, NULL);
 	w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
@@ -97,6 +109,53 @@ void watch_poke(struct watch *w)
 	}
 }
 
+/* ---- closes of our own ---- */
+
+/* Under own_lock. */
+static void drop_own_closes(struct watch *w, uint64_t before)
+{
+	struct own_close **link = &w->own;
+
+	while (*link) {
+		struct own_close *c = *link;
+
+		if (c->until > before) {
+			link = &c->next;
+			continue;
+		}
+		*link = c->next;
+		free(c);
+	}
+}
+
+void watch_own_close(struct watch *w, const struct pool *p, const char *name)
+{
+	struct own_close *c = w ? malloc(sizeof(*c)) : NULL;
+
+	if (!c)
+		return; /* at worst it is taken for somebody else's */
+	c->until = monotonic_ns() + OWN_CLOSE_NS;
+	c->pool = p->number;
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	pthread_mutex_lock(&w->own_lock);
+	drop_own_closes(w, monotonic_ns());
+	c->next = w->own;
+	w->own = c;
+	pthread_mutex_unlock(&w->own_lock);
+}
+
+/* Events of one name may be merged into one, so closes are not counted off. */
+static bool is_own_close(struct watch *w, const struct pool *p, const char *name)
+{
+	bool own = false;
+
+	pthread_mutex_lock(&w->own_lock);
+	for (struct own_close *c = w->own; c && !own; c = c->next)
+		own = c->pool == p->number && !strcmp(c->name, name) && c->until > monotonic_ns();
+	pthread_mutex_unlock(&w->own_lock);
+	return own;
+}
+
 /* ---- hints ---- */
 
 static struct pool *pool_watched(struct tandem *t, int wd)
@@ -132,6 +191,7 @@ static void look_later(struct watch *w, struct pool *p, const char *name)
 
 static void handle(struct watch *w, const struct inotify_event *e)
 {
+	enum scan_hint hint = SCAN_LOOK;
 	struct pool *p;
 
 	if (e->mask & (IN_Q_OVERFLOW | IN_UNMOUNT | IN_DELETE_SELF)) {
@@ -146,10 +206,12 @@ static void handle(struct watch *w, const struct inotify_event *e)
 	pthread_mutex_lock(&w->t->discovery);
 	p = pool_watched(w->t, e->wd);
 	/* A file is created before it is written, and told of as closed before that is done. */
+	if (p && e->mask & IN_CLOSE_WRITE && !is_own_close(w, p, e->name))
+		hint = SCAN_CLOSED;
 	if (p && e->mask & (IN_MOVED_FROM | IN_CREATE | IN_CLOSE_WRITE))
 		look_later(w, p, e->name);
 	if (p && !(e->mask & (IN_MOVED_FROM | IN_CREATE)))
-		scan_name(w->t, p, e->name, e->mask & IN_CLOSE_WRITE ? SCAN_CLOSED : SCAN_LOOK);
+		scan_name(w->t, p, e->name, hint);
 	pthread_mutex_unlock(&w->t->discovery);
 	pool_unref(p);
 }
@@ -337,5 +399,7 @@ void watch_free(struct watch *w)
 		close(w->wake);
 	pthread_cond_destroy(&w->stopping);
 	pthread_mutex_destroy(&w->tick);
+	drop_own_closes(w, UINT64_MAX);
+	pthread_mutex_destroy(&w->own_lock);
 	free(w);
 }

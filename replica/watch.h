@@ -15,6 +15,11 @@ int watch_start(struct watch *w);
 /* Before the first scan of the pool, so that nothing falls between. */
 int watch_pool(struct watch *w, struct pool *p);
 void watch_forget(struct watch *w, struct pool *p);
+/*
+ * We are about to close a descriptor that could write this file. What is heard
+ * of a close under that name in the next moments is ours. w may be NULL. Any thread.
+ */
+void watch_own_close(struct watch *w, const struct pool *p, const char *name);
 /* From any thread, never blocks: a disk that is not Ready was closed, or became Failed. */
 void watch_poke(struct watch *w);
 

@@ -2,7 +2,7 @@
 /*
  * Remembers, outside of a disk, which writes to it were acknowledged; then looks for them.
  *
- *	stamped write JOURNAL DISK SEED		write until an error comes, then say how far it got
+ *	stamped write JOURNAL DISK SEED		say "open", write until an error comes, say how far
  *	stamped verify JOURNAL DISK		is every acknowledged block there, and whole?
  *
  * Every block carries the number of its last write, all over. The journal is a mapped file with two
@@ -220,5 +220,7 @@ int main(int argc, char **argv)
 	if (!writing)
 		return do_verify();
 	direct = open_or_die(argv[3], O_RDWR | O_DIRECT);
+	puts("open");
+	fflush(stdout);
 	return do_write_all(strtoull(argv[4], NULL, 0));
 }

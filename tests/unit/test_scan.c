@@ -735,7 +735,6 @@ UNIT_MAIN("scan", setup, temp_tandem_end, what_is_a_disk, what_is_never_one, wha
 	  becomes_something_else, much_at_once, renamed_is_the_same_disk, renamed_while_open,
 	  swapped_names, swapped_names_while_open, replaced_is_another_disk,
 	  a_reused_inode_is_another_disk, gone_and_back, missing_while_open, missing_and_back,
-	  replaced_while_open, changed_while_closed, changed_while_open,
-	  changed_while_we_write_too, changed_after_we_wrote,
-	  our_own_writes_are_no_change, cut_while_open, a_bare_name_that_loses_its_sectors,
-	  a_thousand)
+	  replaced_while_open, changed_while_closed, changed_while_open, changed_while_we_write_too,
+	  changed_after_we_wrote, our_own_writes_are_no_change, cut_while_open,
+	  a_bare_name_that_loses_its_sectors, a_thousand)
