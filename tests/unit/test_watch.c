@@ -143,6 +143,17 @@ START_TEST(moved_in_and_out)
 }
 END_TEST
 
+/* Nobody closes it and nothing is moved: only CREATE tells of it. */
+START_TEST(published_by_link)
+{
+	temp_make("a.part", SIZE);
+	start();
+	ck_assert_int_eq(link(temp_path("a.part"), temp_path("a.img")), 0);
+	ck_assert_int_eq(unlink(temp_path("a.part")), 0);
+	becomes("a.img", "Ready");
+}
+END_TEST
+
 /* Only MOVED_TO tells of it. */
 START_TEST(replaced)
 {
@@ -350,6 +361,6 @@ START_TEST(stops_in_the_middle)
 END_TEST
 
 UNIT_MAIN("watch", setup, temp_tandem_end, appears_and_vanishes, not_before_it_is_closed, renamed,
-	  renamed_while_open, moved_in_and_out, replaced, changed, our_own_writes_are_not_heard,
-	  missing_until_closed, in_a_second_pool, overflow, looks_again_by_itself, stalled,
-	  stops_in_the_middle)
+	  renamed_while_open, moved_in_and_out, published_by_link, replaced, changed,
+	  our_own_writes_are_not_heard, missing_until_closed, in_a_second_pool, overflow,
+	  looks_again_by_itself, stalled, stops_in_the_middle)
