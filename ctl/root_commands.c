@@ -79,7 +79,7 @@ static int delete_disk(const struct request *r)
 	if (!disk)
 		return refuse(&r->result->why, -ENOENT, "there is no disk %.200s", name);
 	disk_facts(disk, &facts);
-	err = tandem_delete_disk(r->ctl->tandem, disk, r->plan, &r->result->why);
+	err = tandem_delete_disk(r->ctl->tandem, disk, name, r->plan, &r->result->why);
 	disk_unref(disk);
 	if (err)
 		return err;

@@ -21,7 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #ifndef STATX_DIOALIGN
@@ -80,9 +79,7 @@ static int posix_write(struct file *f, const void *buf, size_t len, uint64_t off
 	int fd = fd_for(p, buf, len, off, io);
 
 	while (len > 0) {
-		struct iovec v = { .iov_base = (void *)buf, .iov_len = len };
-		ssize_t n = io & IO_DSYNC ? pwritev2(fd, &v, 1, off, RWF_DSYNC)
-					  : pwrite(fd, buf, len, off);
+		ssize_t n = pwrite(fd, buf, len, off);
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -20,7 +20,7 @@
 enum io_flags {
 	IO_DIRECT =
 		1 << 0,    /* the client said O_DIRECT: keep it out of the page cache if possible */
-	IO_DSYNC = 1 << 1, /* the client said O_SYNC or O_DSYNC: durable when it returns */
+	IO_DSYNC = 1 << 1, /* the client said O_SYNC or O_DSYNC; files and formats ignore it */
 };
 
 /* What to do with a range that shall read as zeros. */

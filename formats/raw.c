@@ -38,12 +38,22 @@ static void raise_size(struct image *img, uint64_t end)
 		;
 }
 
+/* What a request that failed left behind the end would come back as the disk's bytes. */
+static void cut_off(struct image *img)
+{
+	if (img->file->ops->resize(img->file, img->size)) {
+		/* It stays, unseen, until somebody writes over it or grows the disk. */
+	}
+}
+
 static int raw_write(struct image *img, const void *buf, size_t len, uint64_t off, unsigned io)
 {
 	int err = img->file->ops->write(img->file, buf, len, off, io);
 
 	if (!err)
 		raise_size(img, off + len);
+	else if (off + len > img->size)
+		cut_off(img); /* the caller keeps others out from behind the end */
 	return err;
 }
 
@@ -63,6 +73,8 @@ static int raw_allocate(struct image *img, uint64_t off, uint64_t len, bool grow
 
 	if (!err && grow)
 		raise_size(img, off + len);
+	else if (err && off + len > img->size)
+		cut_off(img);
 	return err;
 }
 

@@ -182,8 +182,16 @@ void dir_create(fuse_req_t req, uint32_t pool, const char *name, mode_t mode,
 	disk_file_opened(req, d, fi, &e);
 }
 
+/* As commands call it; the bytes are in label. */
+static const char *called(const struct pool *p, const char *name, char label[DISK_LABEL_MAX + 1])
+{
+	snprintf(label, DISK_LABEL_MAX + 1, "%s%s%s", p->name, p->name[0] ? ":" : "", name);
+	return label;
+}
+
 void dir_unlink(fuse_req_t req, uint32_t pool, const char *name)
 {
+	char label[DISK_LABEL_MAX + 1];
 	struct mount *m = mount_of(req);
 	struct pool *p = pool_of(m, pool);
 	struct disk *d = p ? tandem_disk_mounted(m->tandem, p, name) : NULL;
@@ -193,7 +201,7 @@ void dir_unlink(fuse_req_t req, uint32_t pool, const char *name)
 	if (!err && !d->format->flat)
 		err = -EPERM;
 	if (!err)
-		err = tandem_delete_disk(m->tandem, d, false, NULL);
+		err = tandem_delete_disk(m->tandem, d, called(p, name, label), false, NULL);
 	disk_unref(d);
 	pool_unref(p);
 	fuse_reply_err(req, -err);
@@ -202,6 +210,7 @@ void dir_unlink(fuse_req_t req, uint32_t pool, const char *name)
 void dir_rename(fuse_req_t req, uint32_t pool, const char *name, uint32_t new_pool,
 		const char *new_name, unsigned flags)
 {
+	char label[DISK_LABEL_MAX + 1];
 	struct mount *m = mount_of(req);
 	struct pool *p = pool_of(m, pool);
 	struct disk *d = p ? tandem_disk_mounted(m->tandem, p, name) : NULL;
@@ -210,7 +219,8 @@ void dir_rename(fuse_req_t req, uint32_t pool, const char *name, uint32_t new_po
 	if (!err && pool != new_pool)
 		err = -EXDEV; /* mv copies */
 	if (!err)
-		err = tandem_rename_disk(m->tandem, d, new_name, flags, NULL);
+		err = tandem_rename_disk(m->tandem, d, called(p, name, label), new_name, flags,
+					 NULL);
 	disk_unref(d);
 	pool_unref(p);
 	fuse_reply_err(req, -err);
@@ -228,10 +238,12 @@ void dir_sync(fuse_req_t req, uint32_t pool)
 void dir_statfs(fuse_req_t req, uint32_t pool)
 {
 	struct pool *p = pool_of(mount_of(req), pool);
-	struct statvfs st;
+	struct pool_status status = { 0 };
 
-	if (p && p->dirfd >= 0 && !fstatvfs(p->dirfd, &st))
-		fuse_reply_statfs(req, &st);
+	if (p)
+		pool_status(p, &status);
+	if (status.space_known)
+		fuse_reply_statfs(req, &status.space);
 	else
 		fuse_reply_err(req, EIO);
 	pool_unref(p);

@@ -33,7 +33,7 @@ struct handle {
 	uint64_t base;        /* file offset at which text begins */
 	bool commanded;       /* text is the result of a command given through this handle */
 	bool rendered;
-	uint64_t seen;                /* version of the text; of a pipe, the last event it gave */
+	_Atomic uint64_t seen;        /* version of the text; of a pipe, the last event it gave */
 	struct fuse_pollhandle *poll; /* under notify.lock */
 	struct handle *next_polled;   /* likewise */
 };

@@ -17,6 +17,7 @@
 #include "log.h"
 #include "mount.h"
 #include "options.h"
+#include "watch.h"
 
 struct daemon {
 	struct options options;
@@ -56,12 +57,11 @@ static void raise_descriptor_limit(void)
 static bool asked_to_stop(struct daemon *d)
 {
 	struct signalfd_siginfo info;
-	struct why why;
 	bool stop = false;
 
 	while (read(d->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGHUP)
-			tandem_rescan(d->tandem, false, &why);
+			watch_look(d->tandem->watch); /* this thread waits for no store */
 		else
 			stop = true;
 	}

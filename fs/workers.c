@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,7 +108,11 @@ void workers_submit(struct disk_job *job)
 	struct disk *d = disk_ref(job->disk);
 	struct workers *w = &job->mount->workers;
 
-	if (!gate_enter(&d->gate, &job->gate)) {
+	unsigned busy = atomic_fetch_add(&w->in_jobs, 1);
+
+	/* When many disks are stuck at once, the last quarter is for one request of each. */
+	if (!gate_enter_few(&d->gate, &job->gate, busy < w->limit - w->limit / 4 ? UINT_MAX : 1)) {
+		atomic_fetch_sub(&w->in_jobs, 1);
 		current = NULL; /* parked with it */
 		disk_unref(d);
 		return;
@@ -120,6 +125,7 @@ void workers_submit(struct disk_job *job)
 		if (b != current)
 			buffer_put(w, b);
 	}
+	atomic_fetch_sub(&w->in_jobs, 1);
 	disk_unref(d);
 }
 

@@ -35,6 +35,7 @@ struct workers {
 	pthread_t *threads; /* of those alive */
 	unsigned count, waiting;
 	_Atomic bool stop;
+	_Atomic unsigned in_jobs; /* threads that serve a disk now */
 	struct idle_worker *idle; /* under lock, as what follows */
 	struct request_buffer *spare;
 	unsigned spares;

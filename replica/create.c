@@ -177,10 +177,11 @@ static int create_in(struct tandem *t, const struct create_disk *c, struct pool 
 
 	if (err == -EOPNOTSUPP || err == -EISDIR || err == -EINVAL)
 		err = make_named(t, p, file, c, format);
-	if (!err && fsync(p->dirfd))
-		err = -errno;
-	if (!err)
-		err = scan_name(t, p, file, SCAN_LOOK);
+	if (err)
+		return refuse(why, err, "'%s' cannot be made: %s", file, strerror(-err));
+	err = fsync(p->dirfd) ? -errno : scan_name(t, p, file, SCAN_LOOK);
+	if (err)
+		unlinkat(p->dirfd, file, 0);
 	if (err)
 		return refuse(why, err, "'%s' cannot be made: %s", file, strerror(-err));
 	*out = tandem_disk_of_file(t, p, file);

@@ -270,7 +270,7 @@ void disk_unclaim(struct disk *d)
 
 void disk_know(struct disk *d)
 {
-	uint64_t writes = atomic_load(&d->unflushed);
+	uint64_t begun = atomic_load(&d->begun), writes = atomic_load(&d->unflushed);
 	struct file_stat st;
 
 	if (!d->image || d->image->file->ops->stat(d->image->file, &st))
@@ -280,7 +280,8 @@ void disk_know(struct disk *d)
 		return;
 	pthread_mutex_lock(&d->lock);
 	d->known = d->last_stat = st;
-	d->known_unflushed = d->last_stat_writes = writes;
+	d->known_begun = begun;
+	d->last_stat_writes = writes;
 	pthread_mutex_unlock(&d->lock);
 }
 
@@ -387,7 +388,7 @@ int disk_set_attributes(struct disk *d, const struct disk_attributes *a)
 	if (futimens(fd, times))
 		return -errno;
 	pthread_mutex_lock(&d->lock);
-	ours = d->known_unflushed == atomic_load(&d->unflushed);
+	ours = d->known_begun == atomic_load(&d->begun);
 	pthread_mutex_unlock(&d->lock);
 	/* Nothing else could have moved it: the new time is no foreign change. */
 	if (ours)

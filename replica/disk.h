@@ -81,6 +81,7 @@ struct disk {
 	struct gate gate;
 	struct disk_op_counters ops[DISK_OP_MAX];
 	_Atomic uint64_t changes;   /* goes up whenever its status changes in words */
+	_Atomic uint64_t begun;     /* goes up before a request that may change the file */
 	_Atomic uint64_t unflushed; /* goes up with every write; see disk_flush */
 	_Atomic uint64_t flushed;   /* what unflushed was when the last good flush began */
 	pthread_mutex_t flushing;   /* one at a time; see disk_flush */
@@ -104,7 +105,7 @@ struct disk {
 	uint64_t last_stat_writes;  /* unflushed, before it was asked for */
 	/* The image as it was last known to hold only what we wrote or looked at. */
 	struct file_stat known;
-	uint64_t known_unflushed;
+	uint64_t known_begun;
 };
 
 /* What a status shows, at one moment. */

@@ -71,6 +71,11 @@ static int may_change(struct disk *d)
 	return d->image->read_only || d->want_read_only ? -EROFS : 0;
 }
 
+static void begin_change(struct disk *d)
+{
+	atomic_fetch_add(&d->begun, 1);
+}
+
 static void changed(struct disk *d)
 {
 	atomic_fetch_add(&d->unflushed, 1);
@@ -130,28 +135,40 @@ static void lock_for_write(struct disk *d, struct range *r, uint64_t off, uint64
 		range_lock_write(&d->ranges, r, start, UINT64_MAX - start);
 }
 
+static int write_range(struct disk *d, const void *buf, size_t len, uint64_t off, unsigned io)
+{
+	struct range r;
+	int err;
+
+	lock_for_write(d, &r, off, len);
+	begin_change(d);
+	err = may_change(d);
+	if (!err && !d->image->format->grows_by_write && off + len > d->image->size)
+		err = -ENOSPC;
+	if (!err)
+		err = d->image->format->write(d->image, buf, len, off, io);
+	changed(d); /* also after a failure: some of it may have been written */
+	range_unlock(&d->ranges, &r);
+	return err;
+}
+
+/*
+ * O_SYNC and O_DSYNC are a write and then a flush like any other: the kernel
+ * tells an error of write-back once, to whoever syncs next, and only a flush
+ * knows what to make of it.
+ */
 int disk_write(struct disk *d, const void *buf, size_t len, uint64_t off, unsigned io)
 {
 	uint64_t began = monotonic_ns();
-	struct range r;
 	int err;
 
 	if (off + len < off || off + len > INT64_MAX)
 		return -EFBIG;
 	if (!len)
 		return 0;
-	lock_for_write(d, &r, off, len);
-	err = may_change(d);
-	if (!err && !d->image->format->grows_by_write && off + len > d->image->size)
-		err = -ENOSPC;
-	if (!err) {
-		err = d->image->format->write(d->image, buf, len, off, io);
-		if (err == -EIO && io & IO_DSYNC)
-			flush_failed(d,
-				     err); /* it may have been told of an older write's failure */
-	}
-	changed(d); /* also after a failure: some of it may have been written */
-	range_unlock(&d->ranges, &r);
+	err = write_range(d, buf, len, off, io);
+	if (!err && io & IO_DSYNC)
+		err = disk_flush(d);
 	return finish(d, DISK_OP_WRITE, err, len, began);
 }
 
@@ -200,6 +217,7 @@ int disk_zero(struct disk *d, uint64_t off, uint64_t len, enum zero_mode mode)
 		len = 0;
 	else if (len > size - off)
 		len = size - off;
+	begin_change(d);
 	err = may_change(d);
 	if (!err && len)
 		err = d->image->format->zero(d->image, off, len, mode);
@@ -219,6 +237,7 @@ int disk_allocate(struct disk *d, uint64_t off, uint64_t len, bool grow)
 	if (off + len < off || off + len > INT64_MAX)
 		return -EFBIG;
 	lock_for_write(d, &r, off, len);
+	begin_change(d);
 	err = may_change(d);
 	if (!err)
 		err = d->image->format->allocate(d->image, off, len, grow);
@@ -252,6 +271,7 @@ int disk_resize(struct disk *d, uint64_t size, bool shrink)
 	if (size > INT64_MAX)
 		return -EFBIG;
 	range_lock_write(&d->ranges, &r, 0, UINT64_MAX);
+	begin_change(d);
 	err = may_change(d);
 	if (!err && size < d->image->size && !shrink)
 		err = -EINVAL;

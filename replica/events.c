@@ -24,7 +24,8 @@ struct events {
 	pthread_mutex_t lock;
 	int dirfd, fd;
 	char *lines[EVENTS_KEPT]; /* lines[seq % EVENTS_KEPT] */
-	uint64_t first, last;     /* numbers of the kept lines; last 0: none */
+	uint64_t first;           /* number of the oldest kept line */
+	_Atomic uint64_t last;    /* of the newest; 0: none */
 	uint64_t in_file;         /* lines in the file */
 	bool behind;              /* the file lacks some: it is written anew when that works */
 	_Atomic(void (*)(void *)) listener;
@@ -237,14 +238,10 @@ void events_emit(struct events *e, enum event_severity severity, const char *kin
 		listener(e->listener_arg);
 }
 
+/* Without the lock, which is held while a line is written. */
 uint64_t events_last(struct events *e)
 {
-	uint64_t last;
-
-	pthread_mutex_lock(&e->lock);
-	last = e->last;
-	pthread_mutex_unlock(&e->lock);
-	return last;
+	return e->last;
 }
 
 char *events_after(struct events *e, uint64_t seq, size_t max, size_t *len, uint64_t *last)

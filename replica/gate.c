@@ -39,13 +39,13 @@ static void activate(struct gate *g, struct gate_item *item)
 	g->active = item;
 }
 
-bool gate_enter(struct gate *g, struct gate_item *item)
+bool gate_enter_few(struct gate *g, struct gate_item *item, unsigned limit)
 {
 	bool enter;
 
 	item->since = monotonic_ns();
 	pthread_mutex_lock(&g->mutex);
-	enter = g->running < g->limit;
+	enter = g->running < limit && g->running < g->limit;
 	if (enter) {
 		activate(g, item);
 	} else {
@@ -55,6 +55,11 @@ bool gate_enter(struct gate *g, struct gate_item *item)
 	}
 	pthread_mutex_unlock(&g->mutex);
 	return enter;
+}
+
+bool gate_enter(struct gate *g, struct gate_item *item)
+{
+	return gate_enter_few(g, item, g->limit);
 }
 
 struct gate_item *gate_leave(struct gate *g, struct gate_item *done)

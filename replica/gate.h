@@ -28,6 +28,8 @@ void gate_init(struct gate *g, unsigned limit);
 void gate_destroy(struct gate *g);
 /* True: run it now, then call gate_leave. False: parked, another thread will run it. */
 bool gate_enter(struct gate *g, struct gate_item *item);
+/* The same with a lower limit, at least 1, for when threads are short. */
+bool gate_enter_few(struct gate *g, struct gate_item *item, unsigned limit);
 /* The item is done. Returns the next to run, which has entered, or NULL. */
 struct gate_item *gate_leave(struct gate *g, struct gate_item *done);
 /* How long the oldest request has been with us, in nanoseconds; 0 when idle. */

@@ -17,6 +17,17 @@
 
 /* ---- DeleteDisk, rename ---- */
 
+/* Since the name was looked up, a scan may have found the image under another one. */
+static int check_still_called(struct tandem *t, struct disk *d, const char *called, struct why *why)
+{
+	struct disk *now = called ? tandem_disk_called(t, called) : d;
+	bool same = now == d;
+
+	if (called)
+		disk_unref(now);
+	return same ? 0 : refuse(why, -ENOENT, "%s is called %s now", called, d->label);
+}
+
 /* The directory may have been changed behind us: what has the name must be this image. */
 static int check_still_there(struct disk *d, struct why *why)
 {
@@ -24,8 +35,11 @@ static int check_still_there(struct disk *d, struct why *why)
 
 	if (!d->image)
 		return 0; /* could not be opened; the name is all there is */
-	if (fstatat(d->pool->dirfd, d->file_name, &named, AT_SYMLINK_NOFOLLOW))
-		return 0; /* nothing else can be hit */
+	if (fstatat(d->pool->dirfd, d->file_name, &named, AT_SYMLINK_NOFOLLOW)) {
+		if (errno == ENOENT)
+			return 0; /* nothing else can be hit */
+		return refuse(why, -errno, "%s: %s", d->file_name, strerror(errno));
+	}
 	if (fstat(file_fd(d->image->file), &ours) || named.st_ino != ours.st_ino ||
 	    named.st_dev != ours.st_dev)
 		return refuse_advise(why, -ENOENT, "Rescan", "%s is not the image it was",
@@ -47,7 +61,8 @@ static void forget(struct tandem *t, struct disk *d)
 		    disk_object(d, object, sizeof(object)), "By=command");
 }
 
-int tandem_delete_disk(struct tandem *t, struct disk *d, bool plan, struct why *why)
+int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, bool plan,
+		       struct why *why)
 {
 	int err;
 
@@ -55,7 +70,9 @@ int tandem_delete_disk(struct tandem *t, struct disk *d, bool plan, struct why *
 		disk_await_close(d);
 	pthread_mutex_lock(&t->discovery);
 	err = t->read_only ? refuse(why, -EROFS, "the mount is read-only")
-			   : check_still_there(d, why);
+			   : check_still_called(t, d, called, why);
+	if (!err)
+		err = check_still_there(d, why);
 	if (!err)
 		err = disk_claim(d, why);
 	if (!err && plan) {
@@ -123,8 +140,8 @@ static int rename_claimed(struct tandem *t, struct disk *d, struct disk *over, c
 	return 0;
 }
 
-int tandem_rename_disk(struct tandem *t, struct disk *d, const char *new_name, unsigned flags,
-		       struct why *why)
+int tandem_rename_disk(struct tandem *t, struct disk *d, const char *called, const char *new_name,
+		       unsigned flags, struct why *why)
 {
 	struct disk *over = NULL;
 	int err;
@@ -136,13 +153,20 @@ int tandem_rename_disk(struct tandem *t, struct disk *d, const char *new_name, u
 	disk_unref(over);
 	over = NULL;
 	pthread_mutex_lock(&t->discovery);
-	err = check_rename(t, d, new_name, flags, why);
+	err = check_still_called(t, d, called, why);
+	if (!err)
+		err = check_rename(t, d, new_name, flags, why);
 	if (!err && !strcmp(d->file_name, new_name))
 		goto out;
 	if (!err) {
 		over = tandem_disk_of_file(t, d->pool, new_name);
 		if (over && flags & RENAME_NOREPLACE)
 			err = refuse(why, -EEXIST, "'%s' exists", new_name);
+		else if (over && !disk_is_served(over))
+			err = refuse(why, -EEXIST, "'%s' is a disk that is %s", new_name,
+				     disk_state_name(disk_state(over)));
+		else if (over)
+			err = check_still_there(over, why);
 	}
 	if (!err)
 		err = disk_claim(d, why);
@@ -174,6 +198,16 @@ static int check_served(struct disk *d, struct why *why)
 			     "the disk is %s; this needs Ready", disk_state_name(s));
 }
 
+static bool only_opener(struct disk *d)
+{
+	bool only;
+
+	pthread_mutex_lock(&d->lock);
+	only = d->openers == 1;
+	pthread_mutex_unlock(&d->lock);
+	return only;
+}
+
 int tandem_resize_disk(struct tandem *t, struct disk *d, uint64_t size, bool force, bool plan,
 		       struct why *why)
 {
@@ -200,7 +234,7 @@ int tandem_resize_disk(struct tandem *t, struct disk *d, uint64_t size, bool for
 	err = disk_open(d, true);
 	if (err)
 		return refuse(why, err, "%s", strerror(-err));
-	err = disk_resize(d, size, force);
+	err = size < disk_size(d) && !only_opener(d) ? -EBUSY : disk_resize(d, size, force);
 	if (!err)
 		err = disk_flush(d);
 	disk_close(d);

@@ -51,8 +51,10 @@ void pool_sample(struct pool *p)
 
 	pthread_mutex_lock(&p->lock);
 	p->status.space_known = known;
-	if (known)
+	if (known) {
 		p->status.attributes = attributes;
+		p->status.space = st;
+	}
 	p->status.size = known ? st.f_blocks * st.f_frsize : 0;
 	p->status.free = known ? st.f_bavail * st.f_frsize : 0;
 	pthread_mutex_unlock(&p->lock);

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "why.h"
 
@@ -27,7 +28,8 @@ struct pool_status {
 	char problem[200];      /* why it is not there, "" when it is */
 	struct stat attributes; /* of the directory; zero when not known */
 	bool space_known;
-	uint64_t size, free; /* of its file system, in bytes; free for everybody */
+	struct statvfs space; /* of its file system, when known */
+	uint64_t size, free;  /* of its file system, in bytes; free for everybody */
 };
 
 struct pool {

@@ -122,6 +122,20 @@ static int claim_all(struct pool *p, struct disk **disks, size_t count, struct w
 	return 0;
 }
 
+/* Nobody flushes them after this. */
+static int flush_all(struct pool *p, struct disk **disks, size_t count, struct why *why)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct disk *d = disks[i];
+		int err = d->pool == p && d->image && !d->image->read_only ? disk_flush(d) : 0;
+
+		if (err)
+			return refuse(why, err, "%s cannot be flushed: %s", d->label,
+				      strerror(-err));
+	}
+	return 0;
+}
+
 static int remove_pool(struct tandem *t, struct pool *p, bool plan, struct why *why)
 {
 	char object[POOL_NAME_MAX + 8];
@@ -132,7 +146,9 @@ static int remove_pool(struct tandem *t, struct pool *p, bool plan, struct why *
 
 	if (err)
 		goto out;
-	if (!plan) {
+	if (!plan)
+		err = flush_all(p, disks, count, why);
+	if (!plan && !err) {
 		err = tandem_txn(t, &txn);
 		if (!err) {
 			catalogue_del_pool(txn, p->number);

@@ -208,18 +208,30 @@ static bool same_times(const struct disk *d, const struct stat *st)
 	       d->known.mtime.tv_nsec == st->st_mtim.tv_nsec;
 }
 
-/* Did somebody else change an image that we have open? */
-static bool changed_by_others(struct disk *d, const struct stat *st, enum scan_hint hint)
+/*
+ * Did somebody else change an image that we have open? Asked anew, and in this
+ * order: our own writes raise `begun` before they touch the file, and the size
+ * after.
+ */
+static bool changed_by_others(struct disk *d, enum scan_hint hint)
 {
-	bool ours;
+	uint64_t size = d->image->size, known_begun;
+	struct file_stat st, known;
 
-	if ((uint64_t)st->st_size < d->image->size)
+	if (d->image->file->ops->stat(d->image->file, &st))
+		return false;
+	if (st.size < size)
+		return true;
+	/* Nobody writes through us, so it grew without us. */
+	if (d->format->flat && st.size != size && !disk_is_open(d))
 		return true;
 	pthread_mutex_lock(&d->lock);
-	ours = d->known_unflushed != atomic_load(&d->unflushed);
+	known = d->known;
+	known_begun = d->known_begun;
 	pthread_mutex_unlock(&d->lock);
-	if (!ours)
-		return !same_times(d, st);
+	if (known_begun == atomic_load(&d->begun))
+		return known.size != st.size || known.mtime.tv_sec != st.mtime.tv_sec ||
+		       known.mtime.tv_nsec != st.mtime.tv_nsec;
 	/* We write it too, so its time tells nothing; that somebody closed it does. */
 	return hint == SCAN_CLOSED;
 }
@@ -227,8 +239,13 @@ static bool changed_by_others(struct disk *d, const struct stat *st, enum scan_h
 int scan_reload(struct tandem *t, struct disk *d)
 {
 	const char *reason;
-	int err = d->image->format->reload(d->image, &reason);
+	struct range whole;
+	int err;
 
+	/* A write that grows it must not come between looking and setting. */
+	range_lock_write(&d->ranges, &whole, 0, UINT64_MAX);
+	err = d->image->format->reload(d->image, &reason);
+	range_unlock(&d->ranges, &whole);
 	if (err)
 		return err;
 	disk_know(d);
@@ -249,7 +266,7 @@ static bool take_changes(struct batch *b, struct disk *d, const struct stat *st)
 	bool open = disk_is_open(d);
 
 	if ((disk_state(d) == DISK_CHANGED && open) || disk_state(d) == DISK_FAILED ||
-	    !changed_by_others(d, st, b->hint))
+	    !changed_by_others(d, b->hint))
 		return false;
 	events_emit(b->t->events, EVENT_WARNING, "DiskChanged",
 		    disk_object(d, object, sizeof(object)), "While=%s Size=%llu",
@@ -386,13 +403,16 @@ static int look(struct batch *b, struct pool *p, const char *name)
 {
 	struct image_name kind = image_name_classify(name);
 	struct disk *d = tandem_disk_of_file(b->t, p, name);
-	bool fresh = true;
+	bool fresh = true, there;
 	struct stat st;
 	int err = 0;
 
 	if (!kind.known)
 		goto out;
-	if (fstatat(p->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode) ||
+	there = !fstatat(p->dirfd, name, &st, AT_SYMLINK_NOFOLLOW);
+	if (!there && errno != ENOENT)
+		goto out; /* not known: nobody loses a disk for that */
+	if (!there || !S_ISREG(st.st_mode) ||
 	    (kind.needs_sectors && !d && (st.st_size == 0 || st.st_size % 512))) {
 		if (d)
 			scan_vanished(b->t, d);
@@ -435,7 +455,7 @@ static void drop_missing(struct tandem *t, struct pool *p)
 		struct disk *d = disks[i];
 
 		if (d->pool == p && disk_state(d) != DISK_MISSING &&
-		    fstatat(p->dirfd, d->file_name, &st, AT_SYMLINK_NOFOLLOW))
+		    fstatat(p->dirfd, d->file_name, &st, AT_SYMLINK_NOFOLLOW) && errno == ENOENT)
 			scan_vanished(t, d);
 	}
 	disks_free(disks, count);

@@ -120,11 +120,15 @@ struct create_disk {
 /* The disk is durable, in its state Ready, and in the mount. *out is a reference, NULL for a plan. */
 int tandem_create_disk(struct tandem *t, const struct create_disk *c, struct disk **out,
 		       struct why *why);
-/* -EBUSY while open. */
-int tandem_delete_disk(struct tandem *t, struct disk *d, bool plan, struct why *why);
-/* Renames the image too. Within one pool; flags as renameat2's RENAME_NOREPLACE. */
-int tandem_rename_disk(struct tandem *t, struct disk *d, const char *new_name, unsigned flags,
+/*
+ * -EBUSY while open. `called` is the name that led to d: if it has another by
+ * now, -ENOENT. NULL: whatever it is called.
+ */
+int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, bool plan,
 		       struct why *why);
+/* Renames the image too. Within one pool; flags as renameat2's RENAME_NOREPLACE. */
+int tandem_rename_disk(struct tandem *t, struct disk *d, const char *called, const char *new_name,
+		       unsigned flags, struct why *why);
 int tandem_resize_disk(struct tandem *t, struct disk *d, uint64_t size, bool force, bool plan,
 		       struct why *why);
 int tandem_set_disk_read_only(struct tandem *t, struct disk *d, bool read_only, bool plan,

@@ -55,8 +55,8 @@ struct watch {
 	pthread_cond_t stopping;
 	struct later *later; /* of the thread alone */
 	pthread_mutex_t own_lock;
-	struct own_close *own; /* under own_lock */
-	uint64_t last_scan;    /* 0: now */
+	struct own_close *own;      /* under own_lock */
+	_Atomic uint64_t last_scan; /* 0: now */
 	uint64_t next_sample;
 };
 
@@ -107,6 +107,12 @@ void watch_poke(struct watch *w)
 	if (write(w->wake, &one, sizeof(one)) < 0) {
 		/* Full is as good as one more. */
 	}
+}
+
+void watch_look(struct watch *w)
+{
+	atomic_store(&w->last_scan, 0);
+	watch_poke(w);
 }
 
 /* ---- closes of our own ---- */

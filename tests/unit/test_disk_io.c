@@ -104,11 +104,11 @@ START_TEST(a_flush_beside_one_that_fails)
 }
 END_TEST
 
-/* A write that is durable when it returns flushes too; its error uses up the descriptor's. */
+/* A write that is durable when it returns flushes too, and that failure is final as any. */
 START_TEST(a_durable_write_that_fails)
 {
 	ck_assert_int_eq(disk_write(d, buf, 512, 0, 0), 0);
-	fake_fail(file, FAKE_WRITE, 1, 1, EIO);
+	fake_fail(file, FAKE_FLUSH, 1, 1, EIO);
 	ck_assert_int_eq(disk_write(d, buf, 512, 4096, IO_DSYNC), -EIO);
 	ck_assert_int_eq(disk_flush(d), -EIO);
 	ck_assert_int_eq(disk_state(d), DISK_FAILED);
