@@ -20,11 +20,13 @@
 #define WRITE_HEADER 80
 #define STACK_SIZE (256 << 10)
 /*
- * So many threads wait in the kernel; the others that are idle wait here, the
- * last one busy on top. The kernel wakes waiting threads in turn: with many, each
- * request of a fast disk would wake another one, with cold caches.
+ * So many threads wait in the kernel, or as many as are serving disks; the
+ * others that are idle wait here, the last one busy on top. The kernel wakes
+ * waiting threads in turn: with many, each request of a fast disk would wake
+ * another one, with cold caches. With few, each request of a slow disk would
+ * first wake one here, to wait there.
  */
-#define MAX_WAITING 4
+#define MIN_WAITING 4
 /* How long an idle thread stays, and how many unused buffers are kept. */
 #define IDLE_SECONDS 10
 #define MAX_SPARE 4
@@ -205,7 +207,7 @@ static bool wait_again(struct workers *w)
 	pthread_mutex_lock(&w->lock);
 	if (w->stop)
 		again = false;
-	else if (w->waiting < MAX_WAITING)
+	else if (w->waiting < MIN_WAITING || w->waiting < atomic_load(&w->in_jobs))
 		w->waiting++;
 	else
 		again = stay_idle(w);
