@@ -25,7 +25,7 @@ struct mount;
 
 #define WORKERS_DEFAULT 128
 /* Requests of one disk that may occupy a thread; the rest of the threads serve others. */
-#define WORKERS_PER_DISK 16
+#define WORKERS_PER_DISK 32
 
 struct workers {
 	struct mount *mount;
