@@ -117,6 +117,11 @@ static void add_disk_problem(struct facts *f, const struct disk_facts *d)
 		p->state = "Stalled";
 		p->reason = "a request waits for its image";
 	}
+	if (!p->severity && d->warning[0]) {
+		p->severity = EVENT_WARNING;
+		p->state = "Warning";
+		p->reason = d->warning;
+	}
 	f->problem_count += p->severity != 0;
 }
 

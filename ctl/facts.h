@@ -19,7 +19,7 @@ struct pool_facts {
 struct problem {
 	const char *kind, *name; /* "disks", "x.img" */
 	enum event_severity severity;
-	const char *state, *reason; /* reason may be "" */
+	const char *state, *reason; /* "Invalid", "Stalled", ...; reason may be "" */
 };
 
 struct facts {

@@ -10,25 +10,47 @@
 #define COLUMNS 79
 #define INDENT 16
 
-/* One after the other, a dot between, broken where the line is full. */
+/* Behind what is there, or on a new line where this one is full. */
+static void add_piece(struct text *out, size_t *column, const char *piece, size_t len)
+{
+	if (*column > INDENT && *column + 1 + len > COLUMNS) {
+		text_addf(out, "\n%*s", INDENT, "");
+		*column = INDENT;
+	} else if (*column > INDENT) {
+		text_add(out, " ", 1);
+		++*column;
+	}
+	text_add(out, piece, len);
+	*column += len;
+}
+
+/* It is broken only if it is longer than a line. */
+static void add_usage(struct text *out, size_t *column, const char *usage)
+{
+	size_t len = strlen(usage);
+
+	if (len > COLUMNS - INDENT)
+		len = strcspn(usage, " ");
+	for (; len; len = strcspn(usage, " ")) {
+		add_piece(out, column, usage, len);
+		usage += len;
+		usage += *usage == ' ';
+	}
+}
+
+/* One after the other, a dash between. */
 static void add_operations(struct text *out, const char *control, const struct command *table)
 {
 	size_t column = INDENT;
 
 	text_addf(out, "%-*s", INDENT, control);
-	for (bool first = true; table->name; table++, first = false) {
+	for (; table->name; table++) {
 		struct text usage = { 0 };
 
 		command_usage(table, &usage);
-		if (!first && column + 3 + usage.len > COLUMNS) {
-			text_addf(out, "\n%*s", INDENT, "");
-			column = INDENT;
-		} else if (!first) {
-			text_addf(out, " - ");
-			column += 3;
-		}
-		text_add(out, usage.bytes, usage.len);
-		column += usage.len;
+		text_addf(&usage, "%s", table[1].name ? " -" : "");
+		if (text_ok(&usage))
+			add_usage(out, &column, usage.bytes);
 		out->failed |= usage.failed;
 		text_free(&usage);
 	}

@@ -12,17 +12,41 @@ static const char *text_of(const struct argument *a)
 	return a->given ? a->text : NULL;
 }
 
-enum { CREATE_NAME, CREATE_SIZE, CREATE_FORMAT, CREATE_PARENT };
+enum {
+	CREATE_NAME,
+	CREATE_SIZE,
+	CREATE_FORMAT,
+	CREATE_PARENT,
+	CREATE_BLOCK_SIZE,
+	CREATE_SECTOR_SIZE,
+};
 
 // clang-format off
 static const struct parameter create_disk_parameters[] = {
 	[CREATE_NAME]   = { "Name", VALUE_TEXT, .required = true },
-	[CREATE_SIZE]   = { "Size", VALUE_SIZE, .required = true },
+	[CREATE_SIZE]   = { "Size", VALUE_SIZE },
 	[CREATE_FORMAT] = { "Format", VALUE_TEXT },
-	[CREATE_PARENT] = { "Parent", VALUE_LATER },
+	[CREATE_PARENT] = { "Parent", VALUE_TEXT },
+	[CREATE_BLOCK_SIZE]  = { "BlockSize", VALUE_SIZE },
+	[CREATE_SECTOR_SIZE] = { "LogicalSectorSize", VALUE_SIZE },
 	{ NULL },
 };
 // clang-format on
+
+/* Whether a format can have them is the format's to say; here they only have to fit. */
+static int set_geometry(const struct argument *a, struct create_disk *create, struct why *why)
+{
+	if (a[CREATE_SIZE].given ? !create->size : !create->parent)
+		return refuse(why, -EINVAL, "Size is missing, or 0");
+	if (a[CREATE_BLOCK_SIZE].number > 256 << 20)
+		return refuse(why, -EINVAL, "BlockSize is at most 256M");
+	if (a[CREATE_SECTOR_SIZE].given && a[CREATE_SECTOR_SIZE].number != 512 &&
+	    a[CREATE_SECTOR_SIZE].number != 4096)
+		return refuse(why, -EINVAL, "LogicalSectorSize is 512 or 4096");
+	create->block_size = a[CREATE_BLOCK_SIZE].number;
+	create->sector_size = a[CREATE_SECTOR_SIZE].number;
+	return 0;
+}
 
 static int create_disk(const struct request *r)
 {
@@ -30,6 +54,7 @@ static int create_disk(const struct request *r)
 	struct create_disk create = {
 		.name = a[CREATE_NAME].text,
 		.format = text_of(&a[CREATE_FORMAT]),
+		.parent = text_of(&a[CREATE_PARENT]),
 		.size = a[CREATE_SIZE].number,
 		/*
 		 * For its owner alone: a disk holds the files of all users of a
@@ -41,21 +66,27 @@ static int create_disk(const struct request *r)
 		.gid = r->caller->gid,
 		.plan = r->plan,
 	};
-	char size[VALUE_TEXT_MAX];
+	char size[VALUE_TEXT_MAX], human[VALUE_TEXT_MAX];
 	struct disk_facts facts;
 	struct disk *disk = NULL;
-	int err = tandem_create_disk(r->ctl->tandem, &create, &disk, &r->result->why);
+	int err = set_geometry(a, &create, &r->result->why);
 
+	if (!err)
+		err = tandem_create_disk(r->ctl->tandem, &create, &disk, &r->result->why);
 	if (err)
 		return err;
-	value_human_size(size, create.size);
 	if (r->plan) {
+		if (create.size)
+			snprintf(size, sizeof(size), "%s", value_human_size(human, create.size));
+		else
+			snprintf(size, sizeof(size), "the size of its parent");
 		result_say(r->result, "would create %s with %s (%" PRIu64 " bytes), of uid %u",
 			   create.name, size, create.size, (unsigned)create.uid);
 		return 0;
 	}
 	disk_facts(disk, &facts);
 	disk_unref(disk);
+	value_human_size(size, facts.size);
 	snprintf(r->result->element_name, sizeof(r->result->element_name), "%s", facts.label);
 	result_say(r->result, "created %s with %s, format %s", facts.label, size, facts.format);
 	return 0;

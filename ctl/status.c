@@ -121,6 +121,13 @@ int disk_status_render(struct ctl *c, uint32_t object, struct text *out)
 		text_add_fieldf(out, "LogicalSectorSize", "%u", d.sector_size);
 	else
 		text_add_field(out, "LogicalSectorSize", "");
+	if (d.block_size)
+		text_add_fieldf(out, "BlockSize", "%u", d.block_size);
+	else
+		text_add_field(out, "BlockSize", "");
+	text_add_field(out, "Parent", d.parent);
+	text_add_fieldf(out, "Children", "%u", d.children);
+	text_add_field(out, "Warning", d.warning);
 	text_add_field(out, "Identity", value_uuid(buf, d.id));
 	text_add_field(out, "Busy", d.busy_ns ? value_seconds(buf, d.busy_ns) : "");
 	return 0;

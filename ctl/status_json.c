@@ -45,7 +45,7 @@ static void add_daemon(struct json *j, const struct tandem *t)
 
 static void add_health(struct json *j, const struct facts *f)
 {
-	char object[sizeof("disks/") + DISK_LABEL_MAX], message[300];
+	char object[sizeof("disks/") + DISK_LABEL_MAX], message[500];
 
 	json_object_at(j, "Health");
 	json_string_at(j, "State", health_name(facts_health(f)));
@@ -89,6 +89,10 @@ static void add_disk(struct json *j, const struct disk_facts *d)
 	json_uint_at(j, "Openers", d->openers);
 	json_bool_at(j, "ReadOnly", d->read_only);
 	json_known_at(j, "LogicalSectorSize", known, d->sector_size);
+	json_known_at(j, "BlockSize", d->block_size != 0, d->block_size);
+	json_string_at(j, "Parent", or_null(d->parent));
+	json_uint_at(j, "Children", d->children);
+	json_string_at(j, "Warning", or_null(d->warning));
 	json_string_at(j, "Identity", value_uuid(id, d->id));
 	json_key(j, "BusySeconds");
 	json_seconds(j, d->busy_ns / 1000000);

@@ -27,12 +27,27 @@
 #define STATX_DIOALIGN 0x00002000U
 #endif
 
+/* Permissions of QEMU's block layer, as bits of a set. */
+enum permission {
+	PERMISSION_READ = 1 << 0, /* and what is read is consistent */
+	PERMISSION_WRITE = 1 << 1,
+	PERMISSION_REWRITE = 1 << 2, /* the same content again */
+	PERMISSION_RESIZE = 1 << 3,
+};
+#define PERMISSIONS 4
+
+/* What one program says: what it does, and what nobody else may do. */
+struct held {
+	uint8_t used, unshared;
+};
+
 struct posix_file {
 	struct file base;
 	int fd;        /* through the page cache */
 	int direct_fd; /* O_DIRECT, or -1 */
 	/* What a direct request must be a multiple of. */
 	uint32_t direct_align, memory_align;
+	struct held locks; /* on fd */
 };
 
 static struct posix_file *posix(const struct file *f)
@@ -165,6 +180,7 @@ static int posix_stat(struct file *f, struct file_stat *out)
 		.allocated = (uint64_t)st.st_blocks * 512,
 		.mtime = st.st_mtim,
 		.ctime = st.st_ctim,
+		.dev = st.st_dev,
 		.ino = st.st_ino,
 		.mode = st.st_mode,
 		.uid = st.st_uid,
@@ -172,6 +188,92 @@ static int posix_stat(struct file *f, struct file_stat *out)
 		.nlink = st.st_nlink,
 	};
 	return 0;
+}
+
+/* ---- locks ---- */
+
+/* A byte is read-locked for each permission in use, and another for each that is not shared. */
+#define LOCK_USED 100
+#define LOCK_UNSHARED 200
+
+static const struct held uses[] = {
+	[FILE_UNUSED] = { 0, 0 },
+	[FILE_READ] = { PERMISSION_READ, PERMISSION_WRITE | PERMISSION_RESIZE },
+	[FILE_WRITE] = { PERMISSION_READ | PERMISSION_WRITE | PERMISSION_RESIZE,
+			 (1 << PERMISSIONS) - 1 },
+};
+
+static int lock_byte(int fd, int command, short type, int at, short *found)
+{
+	struct flock byte = { .l_type = type, .l_whence = SEEK_SET, .l_start = at, .l_len = 1 };
+
+	if (fcntl(fd, command, &byte))
+		return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+	*found = byte.l_type;
+	return 0;
+}
+
+/* From one set of bytes to another. Unlocking goes on after an error. */
+static int lock_change(int fd, int base, uint8_t from, uint8_t to)
+{
+	int err = 0;
+	short found;
+
+	for (int i = 0; i < PERMISSIONS; i++) {
+		bool now = from & 1 << i, then = to & 1 << i;
+
+		if (!now && then && !err)
+			err = lock_byte(fd, F_OFD_SETLK, F_RDLCK, base + i, &found);
+		else if (now && !then)
+			lock_byte(fd, F_OFD_SETLK, F_UNLCK, base + i, &found);
+	}
+	return err;
+}
+
+/* Has anybody else one of these bytes? */
+static int lock_probe(int fd, int base, uint8_t set)
+{
+	short found = F_UNLCK;
+	int err = 0;
+
+	for (int i = 0; i < PERMISSIONS && !err && found == F_UNLCK; i++)
+		if (set & 1 << i)
+			err = lock_byte(fd, F_OFD_GETLK, F_WRLCK, base + i, &found);
+	return err ? err : found == F_UNLCK ? 0 : -EBUSY;
+}
+
+/* Says the new first, besides the old, and then looks: of two that do so at once, one sees it. */
+static int lock_try(int fd, struct held old, struct held new)
+{
+	int err = lock_change(fd, LOCK_USED, old.used, old.used | new.used);
+
+	if (!err)
+		err = lock_change(fd, LOCK_UNSHARED, old.unshared, old.unshared | new.unshared);
+	if (!err)
+		err = lock_probe(fd, LOCK_UNSHARED, new.used);
+	if (!err)
+		err = lock_probe(fd, LOCK_USED, new.unshared);
+	return err;
+}
+
+static int posix_lock(struct file *f, enum file_use use)
+{
+	struct posix_file *p = posix(f);
+	struct held new = uses[use], all;
+	int err = use == FILE_UNUSED ? 0 : lock_try(p->fd, p->locks, new);
+
+	/* Without locks on this file system nobody else has any either. */
+	if (err == -EOPNOTSUPP || err == -ENOLCK || err == -EINVAL || err == -ENOSYS) {
+		new = (struct held){ 0, 0 };
+		err = 0;
+	}
+	all.used = p->locks.used | uses[use].used;
+	all.unshared = p->locks.unshared | uses[use].unshared;
+	if (!err)
+		p->locks = new;
+	lock_change(p->fd, LOCK_USED, all.used, p->locks.used);
+	lock_change(p->fd, LOCK_UNSHARED, all.unshared, p->locks.unshared);
+	return err;
 }
 
 static void posix_close(struct file *f)
@@ -194,6 +296,7 @@ static const struct file_ops posix_ops = {
 	.resize = posix_resize,
 	.seek = posix_seek,
 	.stat = posix_stat,
+	.lock = posix_lock,
 	.close = posix_close,
 };
 

@@ -23,6 +23,13 @@ enum io_flags {
 	IO_DSYNC = 1 << 1, /* the client said O_SYNC or O_DSYNC; files and formats ignore it */
 };
 
+/* What a file is used for, towards other programs. */
+enum file_use {
+	FILE_UNUSED,
+	FILE_READ,  /* nobody may write it */
+	FILE_WRITE, /* nobody else may write it, nor rely on what it holds */
+};
+
 /* What to do with a range that shall read as zeros. */
 enum zero_mode {
 	ZERO_PUNCH, /* give the space back */
@@ -33,7 +40,7 @@ struct file_stat {
 	uint64_t size;
 	uint64_t allocated; /* bytes of disk space */
 	struct timespec mtime, ctime;
-	uint64_t ino;
+	uint64_t dev, ino;
 	uint32_t mode, uid, gid, nlink;
 };
 
@@ -54,6 +61,13 @@ struct file_ops {
 	/* lseek's SEEK_DATA and SEEK_HOLE; *found is set on success. */
 	int (*seek)(struct file *f, uint64_t off, int whence, uint64_t *found);
 	int (*stat)(struct file *f, struct file_stat *st);
+	/*
+	 * Tells other programs what it is used for, in the way that QEMU understands
+	 * (OFD locks), and finds out what they use it for. -EBUSY when the two don't go
+	 * together; then what was said before stays. Programs that ask for no lock are
+	 * not seen. FILE_UNUSED always succeeds. Callers take turns.
+	 */
+	int (*lock)(struct file *f, enum file_use use);
 	/* The only one that may not run beside others. Takes half-built ones. */
 	void (*close)(struct file *f);
 };

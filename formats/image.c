@@ -2,23 +2,32 @@
 #include "image.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "notes.h"
+#include "qemu_formats.h"
 #include "raw.h"
+#include "vhd.h"
+#include "vhdx.h"
 
-const struct image_format *const image_formats[] = { &raw_format, NULL };
+const struct image_format *const image_formats[] = {
+	&raw_format, &vhd_format,       &vhdx_format, &qcow2_format, &vmdk_format,
+	&vdi_format, &parallels_format, &qed_format,  NULL,
+};
 
-/* What a disk may be called. Those that no format claims are shown, not served. */
-static const char *const disk_endings[] = { "img",   "raw",   "iso",  "vhd", "avhd", "vhdx",
-					    "avhdx", "qcow2", "vmdk", "vdi", NULL };
-
-const struct image_format *image_format_named(const char *name)
+const struct image_format *image_format_named(const char *name, const char **kind)
 {
 	for (size_t i = 0; image_formats[i]; i++)
-		if (!strcasecmp(image_formats[i]->name, name))
-			return image_formats[i];
+		for (const char *const *k = image_formats[i]->kinds; *k; k++)
+			if (!strcasecmp(*k, name)) {
+				if (kind)
+					*kind = *k;
+				return image_formats[i];
+			}
 	return NULL;
 }
 
@@ -33,38 +42,41 @@ static const struct image_format *format_with_ending(const char *ending)
 
 struct image_name image_name_classify(const char *file_name)
 {
-	struct image_name none = { 0 };
 	const char *dot = strrchr(file_name, '.');
 
 	if (!file_name[0] || file_name[0] == '.')
-		return none;
+		return (struct image_name){ 0 };
 	if (!dot)
-		return (struct image_name){ .known = true,
-					    .needs_sectors = true,
-					    .ending = "",
-					    .format = &raw_format };
-	for (size_t i = 0; disk_endings[i]; i++)
-		if (!strcasecmp(disk_endings[i], dot + 1))
-			return (struct image_name){ .known = true,
-						    .ending = disk_endings[i],
-						    .format = format_with_ending(dot + 1) };
-	return none;
+		return (struct image_name){ .format = &raw_format, .needs_sectors = true };
+	return (struct image_name){ .format = format_with_ending(dot + 1) };
 }
 
-int image_open(struct file *file, const struct image_format *format, bool read_only,
-	       struct image **out, const char **reason)
+/* Everything but the file. */
+static void drop_contents(struct image *img)
+{
+	img->format->close(img);
+	img->private = NULL;
+	image_close(img->parent);
+	img->parent = NULL;
+}
+
+int image_open(struct file *file, const struct image_format *format,
+	       const struct image_around *around, struct image **out, char reason[IMAGE_REASON])
 {
 	struct image *img = calloc(1, sizeof(*img));
 	int err;
 
+	reason[0] = '\0';
 	if (!img)
 		return -ENOMEM;
 	img->format = format;
 	img->file = file;
-	img->read_only = read_only;
+	img->read_only = around->read_only;
+	img->notes = around->notes;
+	img->parents = around->parents;
 	err = format->open(img, reason);
 	if (err) {
-		format->close(img);
+		drop_contents(img);
 		free(img);
 		return err;
 	}
@@ -76,7 +88,50 @@ void image_close(struct image *img)
 {
 	if (!img)
 		return;
-	img->format->close(img);
+	drop_contents(img);
 	img->file->ops->close(img->file);
+	notes_close(img->notes);
 	free(img);
+}
+
+/* Opened beside the old one, so that there is always one of the two. */
+int image_reload(struct image *img, char reason[IMAGE_REASON])
+{
+	struct image fresh = {
+		.format = img->format,
+		.file = img->file,
+		.notes = img->notes,
+		.parents = img->parents,
+		.read_only = img->read_only && !img->complaint[0],
+	};
+	int err;
+
+	reason[0] = '\0';
+	err = img->format->open(&fresh, reason);
+	if (err) {
+		drop_contents(&fresh);
+		return err;
+	}
+	drop_contents(img);
+	img->kind = fresh.kind;
+	img->parent = fresh.parent;
+	img->size = fresh.size;
+	img->sector_size = fresh.sector_size;
+	img->block_size = fresh.block_size;
+	memcpy(img->identity, fresh.identity, sizeof(img->identity));
+	img->read_only = fresh.read_only;
+	img->in_doubt = fresh.in_doubt;
+	memcpy(img->complaint, fresh.complaint, sizeof(img->complaint));
+	img->private = fresh.private;
+	return 0;
+}
+
+int image_fail(char reason[IMAGE_REASON], int err, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(reason, IMAGE_REASON, format, args);
+	va_end(args);
+	return err;
 }

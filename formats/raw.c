@@ -4,17 +4,17 @@
 #include <errno.h>
 #include <stdatomic.h>
 
+static const char *const raw_kinds[] = { "raw", NULL };
 static const char *const raw_endings[] = { "img", "raw", "iso", NULL };
 
-static int raw_open(struct image *img, const char **reason)
+static int raw_open(struct image *img, char reason[IMAGE_REASON])
 {
 	struct file_stat st;
 	int err = img->file->ops->stat(img->file, &st);
 
-	if (err) {
-		*reason = "its size cannot be read";
-		return err;
-	}
+	if (err)
+		return image_fail(reason, err, "its size cannot be read");
+	img->kind = raw_kinds[0];
 	img->size = st.size;
 	img->sector_size = 512;
 	return 0;
@@ -92,17 +92,21 @@ static int raw_resize(struct image *img, uint64_t size)
 	return err;
 }
 
-static int raw_create(struct file *file, uint64_t size)
+static int raw_create(struct file *file, const struct image_create *c, char reason[IMAGE_REASON])
 {
-	return file->ops->resize(file, size);
+	if (c->parent)
+		return image_fail(reason, -EOPNOTSUPP, "a raw image has no parent");
+	if (c->block_size || (c->sector_size && c->sector_size != 512))
+		return image_fail(reason, -EINVAL, "a raw image has sectors of 512 bytes only");
+	return file->ops->resize(file, c->size);
 }
 
 const struct image_format raw_format = {
 	.name = "raw",
+	.kinds = raw_kinds,
 	.endings = raw_endings,
 	.flat = true,
 	.open = raw_open,
-	.reload = raw_open, /* nothing but the size is kept */
 	.close = raw_close,
 	.read = raw_read,
 	.write = raw_write,

@@ -52,67 +52,109 @@ static int split_name(struct tandem *t, const char *name, struct pool **pool, co
 	return 0;
 }
 
-static int choose_format(const struct create_disk *c, const char *file,
-			 const struct image_format **format, struct why *why)
+/* What will be made, and of what. */
+struct plan {
+	struct pool *pool;
+	const char *file;
+	const struct image_format *format;
+	struct disk *parent; /* a reference, or NULL */
+	struct image_create image;
+	char parent_path[PATH_MAX + NAME_MAX + 2];
+};
+
+static int choose_format(const struct create_disk *c, struct plan *p, struct why *why)
 {
-	struct image_name kind = image_name_classify(file);
+	struct image_name kind = image_name_classify(p->file);
 
 	if (c->as_file) {
-		if (!kind.known || !kind.format || !kind.format->flat || kind.needs_sectors)
+		if (!kind.format || !kind.format->flat || kind.needs_sectors)
 			return refuse(
 				why, -EPERM,
 				"only names of raw disks (.img .raw .iso) are made like files");
-		*format = kind.format;
+		p->format = kind.format;
+		p->image.kind = p->format->kinds[0];
 		return 0;
 	}
-	if (!kind.known)
-		return refuse_advise(why, -EINVAL, "a name that ends in .img or .raw",
-				     "'%s' is not called like a disk", file);
-	*format = kind.format;
+	if (!kind.format)
+		return refuse_advise(why, -EINVAL, "a name that ends in .img, .vhdx, ...",
+				     "'%s' is not called like a disk", p->file);
+	p->format = kind.format;
 	if (c->format) {
-		*format = image_format_named(c->format);
-		if (!*format)
+		p->format = image_format_named(c->format, &p->image.kind);
+		if (!p->format)
 			return refuse(why, -EOPNOTSUPP, "this tandemfs makes no %s images",
 				      c->format);
-		if (kind.format != *format)
+		if (kind.format != p->format)
 			return refuse(why, -EINVAL, "a %s image is not called '%s'", c->format,
-				      file);
+				      p->file);
 	}
-	if (!*format || !(*format)->create)
-		return refuse(why, -EOPNOTSUPP, "this tandemfs makes no %s images", kind.ending);
+	if (!p->image.kind)
+		p->image.kind = p->format->kinds[0];
 	return 0;
 }
 
-static int check_create(struct tandem *t, const struct create_disk *c, struct pool *p,
-			const char *file, const struct image_format **format, struct why *why)
+/* A parent is not written any more: nobody may have it open for that. */
+static int choose_parent(struct tandem *t, const struct create_disk *c, struct plan *p,
+			 struct why *why)
 {
+	struct disk *d;
+
+	if (!c->parent)
+		return 0;
+	d = p->parent = tandem_disk_called(t, c->parent);
+	if (!d || !disk_is_served(d))
+		return refuse(why, -ENOENT, "there is no disk '%s' that is served", c->parent);
+	if (disk_is_written(d))
+		return refuse_advise(why, -EBUSY, "close it first", "%s is open for writing",
+				     d->label);
+	if (d->pool == p->pool)
+		p->image.parent_at.relative = d->file_name;
+	snprintf(p->parent_path, sizeof(p->parent_path), "%s/%s", d->pool->dir, d->file_name);
+	p->image.parent_at.absolute = p->parent_path;
+	p->image.parent = d->image;
+	if (!c->size)
+		p->image.size = disk_size(d);
+	return 0;
+}
+
+static int check_create(struct tandem *t, const struct create_disk *c, struct plan *p,
+			struct why *why)
+{
+	const char *file = p->file;
 	struct stat st;
 	int err;
 
 	if (t->read_only)
 		return refuse(why, -EROFS, "the mount is read-only");
-	err = choose_format(c, file, format, why);
+	p->image.size = c->size;
+	p->image.block_size = c->block_size;
+	p->image.sector_size = c->sector_size;
+	err = choose_format(c, p, why);
+	if (!err)
+		err = choose_parent(t, c, p, why);
+	if (!err)
+		err = check_file_name(file, why);
 	if (err)
 		return err;
-	err = check_file_name(file, why);
-	if (err)
-		return err;
-	if (!c->as_file && (c->size == 0 || c->size % 512))
+	if (!c->as_file && (p->image.size == 0 || p->image.size % 512))
 		return refuse(why, -EINVAL, "Size is a multiple of 512 and not 0");
-	if (c->size > INT64_MAX)
+	if (p->image.size > INT64_MAX)
 		return refuse(why, -EINVAL, "Size is too large");
-	if (!fstatat(p->dirfd, file, &st, AT_SYMLINK_NOFOLLOW))
+	if (!fstatat(p->pool->dirfd, file, &st, AT_SYMLINK_NOFOLLOW))
 		return refuse(why, -EEXIST, "there is a file '%s' already", file);
-	for (size_t i = 1; i < t->pool_count && p->number == 0; i++)
+	for (size_t i = 1; i < t->pool_count && p->pool->number == 0; i++)
 		if (!strcmp(t->pools[i]->name, file))
 			return refuse(why, -EEXIST, "there is a pool '%s' already", file);
 	return 0;
 }
 
 /* The descriptor is closed with the file. */
-static int fill_image(int fd, const struct create_disk *c, const struct image_format *format)
+static int fill_image(int fd, const struct create_disk *c, const struct plan *p,
+		      char reason[IMAGE_REASON])
 {
+	struct image_create image = p->image;
 	struct file *f;
+	char path[32];
 	int err;
 
 	if ((c->uid != geteuid() || c->gid != getegid()) && fchown(fd, c->uid, c->gid))
@@ -121,7 +163,9 @@ static int fill_image(int fd, const struct create_disk *c, const struct image_fo
 		err = fchmod(fd, c->mode & 07777) ? -errno : 0;
 	if (err || (err = file_adopt(dup(fd), false, &f)))
 		return err;
-	err = format->create(f, c->size);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file_fd(f));
+	image.path = path;
+	err = p->format->create(f, &image, reason);
 	if (!err)
 		err = f->ops->flush(f);
 	f->ops->close(f);
@@ -129,15 +173,15 @@ static int fill_image(int fd, const struct create_disk *c, const struct image_fo
 }
 
 /* Nothing has a name before it is whole and durable. */
-static int make_unnamed(struct pool *p, const char *file, const struct create_disk *c,
-			const struct image_format *format)
+static int make_unnamed(const struct create_disk *c, const struct plan *p,
+			char reason[IMAGE_REASON])
 {
-	int fd = openat(p->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), reading, err;
+	int fd = openat(p->pool->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), reading, err;
 	char path[32];
 
 	if (fd < 0)
 		return -errno;
-	err = fill_image(fd, c, format);
+	err = fill_image(fd, c, p, reason);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	/* It has no name yet while a descriptor that could write is closed: nobody hears of it. */
 	reading = open(path, O_RDONLY | O_CLOEXEC);
@@ -145,7 +189,7 @@ static int make_unnamed(struct pool *p, const char *file, const struct create_di
 		err = -errno;
 	close(fd);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", reading);
-	if (!err && linkat(AT_FDCWD, path, p->dirfd, file, AT_SYMLINK_FOLLOW))
+	if (!err && linkat(AT_FDCWD, path, p->pool->dirfd, p->file, AT_SYMLINK_FOLLOW))
 		err = -errno;
 	if (reading >= 0)
 		close(reading);
@@ -153,60 +197,66 @@ static int make_unnamed(struct pool *p, const char *file, const struct create_di
 }
 
 /* Where files cannot be without a name. */
-static int make_named(struct tandem *t, struct pool *p, const char *file,
-		      const struct create_disk *c, const struct image_format *format)
+static int make_named(struct tandem *t, const struct create_disk *c, const struct plan *p,
+		      char reason[IMAGE_REASON])
 {
-	int fd = openat(p->dirfd, file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int err;
+	int dir = p->pool->dirfd, err;
+	int fd = openat(dir, p->file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (fd < 0)
 		return -errno;
-	err = fill_image(fd, c, format);
-	watch_own_close(t->watch, p, file);
+	err = fill_image(fd, c, p, reason);
+	watch_own_close(t->watch, p->pool, p->file);
 	close(fd);
 	if (err)
-		unlinkat(p->dirfd, file, 0);
+		unlinkat(dir, p->file, 0);
 	return err;
 }
 
-static int create_in(struct tandem *t, const struct create_disk *c, struct pool *p,
-		     const char *file, const struct image_format *format, struct disk **out,
-		     struct why *why)
+static int create_in(struct tandem *t, const struct create_disk *c, const struct plan *p,
+		     struct disk **out, struct why *why)
 {
-	int err = make_unnamed(p, file, c, format);
+	char reason[IMAGE_REASON] = "";
+	struct disk *made;
+	int err = make_unnamed(c, p, reason);
 
-	if (err == -EOPNOTSUPP || err == -EISDIR || err == -EINVAL)
-		err = make_named(t, p, file, c, format);
+	if ((err == -EOPNOTSUPP || err == -EISDIR || err == -EINVAL) && !reason[0])
+		err = make_named(t, c, p, reason);
+	if (err && reason[0])
+		return refuse(why, err, "'%s' cannot be made: %s", p->file, reason);
 	if (err)
-		return refuse(why, err, "'%s' cannot be made: %s", file, strerror(-err));
-	err = fsync(p->dirfd) ? -errno : scan_name(t, p, file, SCAN_LOOK);
+		return refuse(why, err, "'%s' cannot be made: %s", p->file, strerror(-err));
+	err = fsync(p->pool->dirfd) ? -errno : scan_name(t, p->pool, p->file, SCAN_LOOK);
 	if (err)
-		unlinkat(p->dirfd, file, 0);
+		unlinkat(p->pool->dirfd, p->file, 0);
 	if (err)
-		return refuse(why, err, "'%s' cannot be made: %s", file, strerror(-err));
-	*out = tandem_disk_of_file(t, p, file);
-	if (*out && disk_is_served(*out))
+		return refuse(why, err, "'%s' cannot be made: %s", p->file, strerror(-err));
+	made = tandem_disk_of_file(t, p->pool, p->file);
+	if (made && disk_is_served(made)) {
+		*out = made;
 		return 0;
-	disk_unref(*out);
-	return refuse(why, -EIO, "'%s' was made, but is not served", file);
+	}
+	err = refuse(why, -EIO, "'%s' was made, but is not served: %s", p->file,
+		     made ? made->reason : "it is gone");
+	disk_unref(made);
+	return err;
 }
 
 int tandem_create_disk(struct tandem *t, const struct create_disk *c, struct disk **out,
 		       struct why *why)
 {
-	const struct image_format *format = NULL;
+	struct plan p = { 0 };
 	struct disk *made = NULL;
-	struct pool *p = NULL;
-	const char *file = NULL;
 	int err;
 
 	pthread_mutex_lock(&t->discovery);
-	err = split_name(t, c->name, &p, &file, why);
+	err = split_name(t, c->name, &p.pool, &p.file, why);
 	if (!err) {
-		err = check_create(t, c, p, file, &format, why);
+		err = check_create(t, c, &p, why);
 		if (!err && !c->plan)
-			err = create_in(t, c, p, file, format, &made, why);
-		pool_unref(p);
+			err = create_in(t, c, &p, &made, why);
+		disk_unref(p.parent);
+		pool_unref(p.pool);
 	}
 	pthread_mutex_unlock(&t->discovery);
 	if (!err)

@@ -54,12 +54,48 @@ int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t n
 	range_lock_init(&d->ranges);
 	gate_init(&d->gate, t->requests_per_disk);
 	pthread_mutex_init(&d->flushing, NULL);
+	pthread_mutex_init(&d->opening, NULL);
 	pthread_mutex_init(&d->lock, NULL);
 	/* What was written before we came may not be durable: the first flush is a real one. */
 	atomic_store(&d->unflushed, 1);
+	if (image)
+		disk_describe(d, "");
 	disk_set_names(d, file_name);
 	*out = d;
 	return 0;
+}
+
+/* As the file of its parent is called now; "" without one. */
+static void parent_file_name(const struct image *img, char name[NAME_MAX + 1])
+{
+	char link[40], path[PATH_MAX];
+	const char *slash;
+	ssize_t len;
+
+	name[0] = '\0';
+	if (!img->parent)
+		return;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", file_fd(img->parent->file));
+	len = readlink(link, path, sizeof(path) - 1);
+	path[len > 0 ? len : 0] = '\0';
+	slash = strrchr(path, '/');
+	snprintf(name, NAME_MAX + 1, "%.*s", NAME_MAX, slash ? slash + 1 : path);
+}
+
+void disk_describe(struct disk *d, const char *opinion)
+{
+	const struct image *img = d->image;
+	char parent[NAME_MAX + 1];
+
+	parent_file_name(img, parent);
+	pthread_mutex_lock(&d->lock);
+	d->about.kind = img->kind;
+	d->about.sector_size = img->sector_size;
+	d->about.block_size = img->block_size;
+	memcpy(d->about.parent, parent, sizeof(parent));
+	snprintf(d->about.warning, sizeof(d->about.warning), "%s%s%s", img->complaint,
+		 img->complaint[0] && opinion[0] ? "; " : "", opinion);
+	pthread_mutex_unlock(&d->lock);
 }
 
 struct disk *disk_ref(struct disk *d)
@@ -80,6 +116,7 @@ void disk_unref(struct disk *d)
 	range_lock_destroy(&d->ranges);
 	pthread_mutex_destroy(&d->lock);
 	pthread_mutex_destroy(&d->flushing);
+	pthread_mutex_destroy(&d->opening);
 	free(d);
 }
 
@@ -155,7 +192,9 @@ enum disk_state disk_natural_state(const struct disk *d)
 {
 	if (atomic_load(&d->broken_flush))
 		return DISK_FAILED;
-	return d->image->read_only || d->want_read_only ? DISK_READ_ONLY : DISK_READY;
+	return d->image->read_only || d->want_read_only || atomic_load(&d->children)
+		       ? DISK_READ_ONLY
+		       : DISK_READY;
 }
 
 bool disk_is_open(struct disk *d)
@@ -166,6 +205,16 @@ bool disk_is_open(struct disk *d)
 	open = d->openers > 0;
 	pthread_mutex_unlock(&d->lock);
 	return open;
+}
+
+bool disk_is_written(struct disk *d)
+{
+	bool written;
+
+	pthread_mutex_lock(&d->opening);
+	written = d->use == FILE_WRITE;
+	pthread_mutex_unlock(&d->opening);
+	return written;
 }
 
 static bool served(const struct disk *d)
@@ -183,20 +232,115 @@ bool disk_is_served(struct disk *d)
 	return yes;
 }
 
-int disk_open(struct disk *d, bool write)
+static int take_changes(struct disk *d, const struct file_stat *st)
+{
+	char reason[IMAGE_REASON], object[DISK_LABEL_MAX + 8];
+	int err = image_reload(d->image, reason);
+
+	if (err)
+		return err; /* the watcher will look at it and find why */
+	disk_describe(d, "");
+	disk_know(d);
+	events_emit(d->tandem->events, EVENT_WARNING, "DiskChanged",
+		    disk_object(d, object, sizeof(object)), "While=closed Size=%llu",
+		    (unsigned long long)st->size);
+	return 0;
+}
+
+/* Somebody else may have changed the image since it was closed, and the event still be under way. */
+static int take_up(struct disk *d)
+{
+	char reason[IMAGE_REASON];
+	struct file_stat st, known;
+	int err = d->image->file->ops->stat(d->image->file, &st);
+
+	pthread_mutex_lock(&d->lock);
+	known = d->known;
+	pthread_mutex_unlock(&d->lock);
+	if (!err && !d->format->flat &&
+	    (st.size != known.size || st.mtime.tv_sec != known.mtime.tv_sec ||
+	     st.mtime.tv_nsec != known.mtime.tv_nsec))
+		err = take_changes(d, &st);
+	if (err)
+		return err;
+	return d->format->start ? d->format->start(d->image, reason) : 0;
+}
+
+/* Under opening. What other programs may do from now on. */
+static int use_image(struct disk *d, enum file_use use)
+{
+	int err;
+
+	if (use <= d->use)
+		return 0;
+	err = d->format->locks_itself ? 0 : d->image->file->ops->lock(d->image->file, use);
+	if (!err)
+		d->use = use;
+	return err;
+}
+
+static void leave_image(struct disk *d)
+{
+	if (!d->format->locks_itself)
+		d->image->file->ops->lock(d->image->file, FILE_UNUSED);
+	d->use = FILE_UNUSED;
+}
+
+static int may_open(struct disk *d, bool write, bool *first)
 {
 	int err = 0;
 
 	pthread_mutex_lock(&d->lock);
+	*first = d->openers == 0;
 	if (!served(d))
 		err = -ENOENT;
 	else if (write && d->state == DISK_READ_ONLY)
 		err = -EROFS;
-	else if (d->openers++ == 0)
-		atomic_fetch_add(&d->tandem->openers, 1);
 	pthread_mutex_unlock(&d->lock);
+	return err;
+}
+
+int disk_open(struct disk *d, bool write)
+{
+	bool first;
+	int err;
+
+	pthread_mutex_lock(&d->opening);
+	err = may_open(d, write, &first);
+	if (!err)
+		err = use_image(d, write ? FILE_WRITE : FILE_READ);
+	if (!err && first) {
+		err = take_up(d);
+		if (err)
+			leave_image(d);
+	}
+	if (!err)
+		err = may_open(d, write, &first); /* it may have gone meanwhile */
+	if (!err) {
+		pthread_mutex_lock(&d->lock);
+		if (d->openers++ == 0)
+			atomic_fetch_add(&d->tandem->openers, 1);
+		pthread_mutex_unlock(&d->lock);
+	}
+	pthread_mutex_unlock(&d->opening);
 	if (!err)
 		tandem_changed(d->tandem, d);
+	return err;
+}
+
+int disk_rest(struct disk *d)
+{
+	int err = 0;
+
+	/* Also one that is gone from its directory: it may have been moved, or come back. */
+	if (d->format->rest && !atomic_load(&d->broken_flush)) {
+		pthread_mutex_lock(&d->flushing);
+		err = d->format->rest(d->image);
+		pthread_mutex_unlock(&d->flushing);
+	}
+	if (err)
+		disk_flush_failed(d, err);
+	leave_image(d);
 	return err;
 }
 
@@ -205,17 +349,22 @@ void disk_close(struct disk *d)
 	struct tandem *t = d->tandem;
 	bool last, unsettled;
 
+	pthread_mutex_lock(&d->opening);
 	pthread_mutex_lock(&d->lock);
 	assert(d->openers > 0);
 	last = d->openers == 1;
 	pthread_mutex_unlock(&d->lock);
-	/* Before the count goes down: from then on a difference is somebody else's. */
-	if (last)
+	if (last) {
+		/* Before the count goes down: from then on a difference is somebody else's. */
+		atomic_fetch_add(&d->begun, 1);
+		disk_rest(d);
 		disk_know(d);
+	}
 	pthread_mutex_lock(&d->lock);
-	last = --d->openers == 0;
+	d->openers--;
 	unsettled = last && d->state != DISK_READY && d->state != DISK_READ_ONLY;
 	pthread_mutex_unlock(&d->lock);
+	pthread_mutex_unlock(&d->opening);
 	tandem_changed(t, d);
 	if (unsettled)
 		watch_poke(t->watch);
@@ -299,22 +448,26 @@ void disk_facts(struct disk *d, struct disk_facts *out)
 	out->number = d->number;
 	memcpy(out->id, d->id, sizeof(out->id));
 	snprintf(out->pool, sizeof(out->pool), "%s", d->pool->name);
-	out->format = d->format ? d->format->name : NULL;
+	out->children = atomic_load(&d->children);
 	out->size = disk_size(d);
 	if (!disk_stat(d, &st))
 		out->allocated = st.allocated;
-	out->sector_size = d->image ? d->image->sector_size : 0;
 	out->busy_ns = busy;
 	pthread_mutex_lock(&d->lock);
 	memcpy(out->label, d->label, sizeof(out->label));
 	memcpy(out->mount_name, d->mount_name, sizeof(out->mount_name));
 	memcpy(out->file_name, d->file_name, sizeof(out->file_name));
 	memcpy(out->reason, d->reason, sizeof(out->reason));
+	out->format = d->about.kind ? d->about.kind : d->format ? d->format->name : NULL;
+	out->sector_size = d->about.sector_size;
+	out->block_size = d->about.block_size;
+	memcpy(out->parent, d->about.parent, sizeof(out->parent));
+	memcpy(out->warning, d->about.warning, sizeof(out->warning));
 	out->state = d->state;
 	out->openers = d->openers;
 	out->stalled = d->stalled;
 	out->read_only = d->state == DISK_READ_ONLY || !d->image || d->image->read_only ||
-			 d->want_read_only;
+			 d->want_read_only || out->children;
 	pthread_mutex_unlock(&d->lock);
 }
 

@@ -5,6 +5,7 @@
  *
  * Locks, in this order: tandem.discovery, tandem.table, disk.lock. Range locks
  * are taken with none of them held. Nothing waits for I/O under table or lock.
+ * A disk's opening is taken before its lock, and may be held across I/O.
  */
 #ifndef TANDEMFS_DISK_H
 #define TANDEMFS_DISK_H
@@ -86,8 +87,14 @@ struct disk {
 	_Atomic uint64_t flushed;   /* what unflushed was when the last good flush began */
 	pthread_mutex_t flushing;   /* one at a time; see disk_flush */
 	_Atomic bool broken_flush;  /* a flush failed: writes and flushes are refused */
+	atomic_uint children;       /* disks built upon this one: it is read-only */
 	_Atomic bool lost;          /* the image is gone from its directory: I/O is refused */
 	_Atomic uint64_t error_event_ns[2]; /* when one was last announced: I/O error, no space */
+
+	/* First open, last close and reload: the image's own fields change under it only. May be
+	 * held while the store is waited for. */
+	pthread_mutex_t opening;
+	enum file_use use; /* under opening: what other programs are told */
 
 	pthread_mutex_t lock;
 	/* Under lock. */
@@ -96,6 +103,12 @@ struct disk {
 	char mount_name[NAME_MAX + 1 + 4]; /* FILE or FILE.raw: its name in its mount directory */
 	enum disk_state state;
 	char reason[200];
+	struct { /* of the image, by disk_describe */
+		const char *kind;
+		uint32_t sector_size, block_size;
+		char parent[NAME_MAX + 1];
+		char warning[2 * IMAGE_REASON + 4];
+	} about;
 	unsigned openers;
 	bool want_read_only;        /* Set ReadOnly=true, recorded */
 	bool stalled;               /* Stalled was announced */
@@ -118,9 +131,12 @@ struct disk_facts {
 	char pool[201]; /* "" for DISKDIR */
 	enum disk_state state;
 	char reason[200];
-	const char *format; /* NULL: unknown to this build */
+	char warning[2 * IMAGE_REASON + 4]; /* what is wrong with it though it can be used; "" */
+	char parent[NAME_MAX + 1];          /* the file name of its image's parent; "" */
+	unsigned children;                  /* disks built upon it */
+	const char *format;                 /* NULL: unknown to this build */
 	uint64_t size, allocated;
-	uint32_t sector_size;
+	uint32_t sector_size, block_size; /* block_size 0: not in blocks */
 	unsigned openers;
 	bool read_only;   /* cannot be written now, for whatever reason */
 	uint64_t busy_ns; /* age of the oldest request in progress */
@@ -133,12 +149,15 @@ void disk_unref(struct disk *d);
 
 enum disk_state disk_state(struct disk *d);
 bool disk_is_open(struct disk *d);
+/* Somebody has it open for writing. Waits for whoever opens or closes it. */
+bool disk_is_written(struct disk *d);
 /* It is in the mount: Ready or ReadOnly. */
 bool disk_is_served(struct disk *d);
 
 /*
  * A client opens it: -ENOENT when it is not served, -EROFS for writing to a
- * read-only one. An open disk keeps its image, whatever happens in the
+ * read-only one, -EBUSY when another program uses the image in a way that does
+ * not go with it. May wait for the store. An open disk keeps its image, whatever happens in the
  * directory; disk_close may make a state final (a vanished image's disk goes).
  */
 int disk_open(struct disk *d, bool write);
@@ -196,6 +215,18 @@ const char *disk_object(struct disk *d, char *buf, size_t size);
 /* With discovery held. From here on nobody opens it; -EBUSY when somebody has. */
 int disk_claim(struct disk *d, struct why *why);
 void disk_unclaim(struct disk *d);
+/*
+ * Under opening, by whoever closes it last, or at the stop: the image is whole by
+ * itself, and other programs are told that it is free. 0 or -errno; then Failed.
+ */
+int disk_rest(struct disk *d);
+/* An error of a flush is final: what was written since the last good one is in doubt. */
+void disk_flush_failed(struct disk *d, int err);
+/*
+ * Under opening, or of a disk that is not listed: the image was opened or
+ * reloaded. opinion: what else is to be said of it, or "".
+ */
+void disk_describe(struct disk *d, const char *opinion);
 /* The image as it is now is what we know of it. */
 void disk_know(struct disk *d);
 

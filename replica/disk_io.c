@@ -68,7 +68,7 @@ static int may_change(struct disk *d)
 {
 	if (atomic_load(&d->lost) || atomic_load(&d->broken_flush))
 		return -EIO;
-	return d->image->read_only || d->want_read_only ? -EROFS : 0;
+	return d->image->read_only || d->want_read_only || atomic_load(&d->children) ? -EROFS : 0;
 }
 
 static void begin_change(struct disk *d)
@@ -111,8 +111,7 @@ static void raise_to(_Atomic uint64_t *v, uint64_t to)
 		;
 }
 
-/* An error of a flush is final: what was written since the last good one is in doubt. */
-static void flush_failed(struct disk *d, int err)
+void disk_flush_failed(struct disk *d, int err)
 {
 	char reason[120];
 
@@ -182,9 +181,11 @@ static int flush_upto(struct disk *d, uint64_t upto)
 	if (upto <= atomic_load(&d->flushed))
 		return 0;
 	upto = atomic_load(&d->unflushed);
+	if (!d->format->flat)
+		begin_change(d); /* of its tables */
 	err = d->image->format->flush(d->image);
 	if (err)
-		flush_failed(d, err);
+		disk_flush_failed(d, err);
 	else
 		raise_to(&d->flushed, upto);
 	return err;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "lock.h"
+#include "notes.h"
 #include "scan.h"
 #include "tandem.h"
 #include "watch.h"
@@ -99,6 +100,7 @@ int tandem_set(struct tandem *t, const struct tandem_settings *s, bool plan, str
 static int open_state(struct tandem *t, const struct tandem_options *o, struct why *why)
 {
 	char path[PATH_MAX];
+	int err;
 
 	if (o->state_dir)
 		snprintf(path, sizeof(path), "%s", o->state_dir);
@@ -117,7 +119,17 @@ static int open_state(struct tandem *t, const struct tandem_options *o, struct w
 			    0600);
 	if (t->lock_fd < 0)
 		return refuse(why, -errno, "%s/lock: %s", t->state_dir, strerror(errno));
-	return lock_exclusive(t->lock_fd, t->state_dir, why);
+	err = lock_exclusive(t->lock_fd, t->state_dir, why);
+	if (err)
+		return err;
+	if (mkdirat(t->state_dirfd, "notes", 0700) && errno != EEXIST)
+		return refuse(why, -errno, "%s/notes: %s", t->state_dir, strerror(errno));
+	t->notes_dirfd = openat(t->state_dirfd, "notes",
+				O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (t->notes_dirfd < 0)
+		return refuse(why, -errno, "%s/notes: %s", t->state_dir, strerror(errno));
+	err = notes_boot(t->boot);
+	return err ? refuse(why, err, "the boot's id cannot be read: %s", strerror(-err)) : 0;
 }
 
 /* ---- pools ---- */
@@ -232,7 +244,7 @@ static struct tandem *allocate(void)
 	clock_gettime(CLOCK_REALTIME, &now);
 	t->started = now.tv_sec;
 	t->started_ns = monotonic_ns();
-	t->state_dirfd = t->lock_fd = -1;
+	t->state_dirfd = t->lock_fd = t->notes_dirfd = -1;
 	pthread_mutex_init(&t->discovery, NULL);
 	pthread_mutex_init(&t->idle_lock, NULL);
 	pthread_mutex_init(&t->settings_lock, NULL);
@@ -328,6 +340,11 @@ static bool settle_disk(struct tandem *t, struct disk *d, struct catalogue_txn *
 	if (d->image && !atomic_load(&d->lost) &&
 	    (atomic_load(&d->unflushed) > 1 || (!t->was_clean && !d->image->read_only)))
 		good = disk_flush(d) == 0;
+	if (d->image && good) {
+		pthread_mutex_lock(&d->opening);
+		good = disk_rest(d) == 0; /* somebody may have it open still */
+		pthread_mutex_unlock(&d->opening);
+	}
 	if (!txn || !d->identity.len || !d->image)
 		return good;
 	scan_record(d, &r);
@@ -368,6 +385,7 @@ static void remove_state(struct tandem *t)
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
 		unlinkat(t->state_dirfd, files[i], 0);
 	unlinkat(t->state_dirfd, "catalogue", AT_REMOVEDIR);
+	unlinkat(t->state_dirfd, "notes", AT_REMOVEDIR);
 	rmdir(t->state_dir);
 }
 
@@ -389,6 +407,8 @@ void tandem_close(struct tandem *t)
 		close(t->lock_fd); /* whoever waits for it may now have the images */
 	if (t->state_dirfd >= 0)
 		close(t->state_dirfd);
+	if (t->notes_dirfd >= 0)
+		close(t->notes_dirfd);
 	free(t->by_label);
 	free(t->by_number);
 	free(t->pools);

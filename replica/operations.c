@@ -53,12 +53,22 @@ static void forget(struct tandem *t, struct disk *d)
 	struct catalogue_txn *txn;
 
 	tandem_unlist_disk(t, d);
+	parents_settle(t);
 	if (!tandem_txn(t, &txn)) {
 		catalogue_del_disk(txn, d->number);
 		tandem_commit(t);
 	}
 	events_emit(t->events, EVENT_INFORMATION, "DiskRemoved",
 		    disk_object(d, object, sizeof(object)), "By=command");
+}
+
+static int check_no_children(struct disk *d, struct why *why)
+{
+	unsigned children = atomic_load(&d->children);
+
+	return children ? refuse(why, -EBUSY, "%u disk%s built upon %s", children,
+				 children == 1 ? " is" : "s are", d->label)
+			: 0;
 }
 
 int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, bool plan,
@@ -71,6 +81,8 @@ int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, boo
 	pthread_mutex_lock(&t->discovery);
 	err = t->read_only ? refuse(why, -EROFS, "the mount is read-only")
 			   : check_still_called(t, d, called, why);
+	if (!err)
+		err = check_no_children(d, why);
 	if (!err)
 		err = check_still_there(d, why);
 	if (!err)
@@ -103,7 +115,7 @@ static int check_rename(struct tandem *t, struct disk *d, const char *new_name, 
 		return refuse(why, -EPERM, "only raw disks, to names of raw disks");
 	if (check_file_name(new_name, why))
 		return -EPERM;
-	return check_still_there(d, why);
+	return check_no_children(d, why) ?: check_still_there(d, why);
 }
 
 static void rename_done(struct tandem *t, struct disk *d, const char *new_name)
@@ -166,7 +178,7 @@ int tandem_rename_disk(struct tandem *t, struct disk *d, const char *called, con
 			err = refuse(why, -EEXIST, "'%s' is a disk that is %s", new_name,
 				     disk_state_name(disk_state(over)));
 		else if (over)
-			err = check_still_there(over, why);
+			err = check_no_children(over, why) ?: check_still_there(over, why);
 	}
 	if (!err)
 		err = disk_claim(d, why);
@@ -221,6 +233,8 @@ int tandem_resize_disk(struct tandem *t, struct disk *d, uint64_t size, bool for
 		return refuse(why, -EINVAL, "Size is a multiple of 512 and not 0");
 	if (!d->format->resize)
 		return refuse(why, -EOPNOTSUPP, "a %s image keeps its size", d->format->name);
+	if (size < disk_size(d) && !d->format->flat)
+		return refuse(why, -EOPNOTSUPP, "a %s image does not shrink", d->format->name);
 	if (size < disk_size(d) && !force)
 		return refuse_advise(why, -EPERM, "Resize with Force",
 				     "this cuts off and loses the last %" PRIu64 " bytes",

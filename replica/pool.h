@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "parents.h"
 #include "why.h"
 
 #define POOL_NAME_MAX 200
@@ -37,9 +38,10 @@ struct pool {
 	char name[POOL_NAME_MAX + 1];
 	char dir[PATH_MAX];
 	atomic_uint refs;
-	_Atomic int dirfd; /* -1: not there; locked against other daemons when it is */
-	int watch;         /* inotify's, -1 when none */
-	bool recorded;     /* by AddPool: comes back after a restart */
+	_Atomic int dirfd;      /* -1: not there; locked against other daemons when it is */
+	int watch;              /* inotify's, -1 when none */
+	struct parents parents; /* of images in it */
+	bool recorded;          /* by AddPool: comes back after a restart */
 	bool listed;
 	_Atomic uint64_t changes;
 	pthread_mutex_t lock;

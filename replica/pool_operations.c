@@ -168,6 +168,7 @@ static int remove_pool(struct tandem *t, struct pool *p, bool plan, struct why *
 	if (!plan && !err) {
 		watch_forget(t->watch, p);
 		tandem_unlist_pool(t, p);
+		parents_settle(t);
 		snprintf(object, sizeof(object), "pools/%s", p->name);
 		events_emit(t->events, EVENT_INFORMATION, "PoolRemoved", object, "%s", "");
 	}

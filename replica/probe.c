@@ -12,6 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "notes.h"
+#include "witness.h"
+
 /* Somebody has it open for writing: a read lease is only given when nobody has. */
 static bool open_for_writing(int fd)
 {
@@ -28,15 +31,67 @@ void probe_invalid(struct found *f, const char *reason)
 	snprintf(f->reason, sizeof(f->reason), "%s", reason);
 }
 
-static void open_image(struct pool *p, const char *name, const struct image_name *kind,
-		       bool read_only, struct found *f)
+/*
+ * Notes of a daemon that died: what it acknowledged is brought into the image
+ * before anybody uses it.
+ */
+static void complete(struct image *img, struct found *f)
 {
-	const char *reason = "";
+	bool locks = !img->format->locks_itself;
+	char reason[IMAGE_REASON] = "";
+	int err = locks ? img->file->ops->lock(img->file, FILE_WRITE) : 0;
+
+	if (err) {
+		probe_invalid(f, "another program has it open; it lacks the last writes that "
+				 "tandemfs had taken");
+		f->written_elsewhere = true;
+		return;
+	}
+	if (img->format->start)
+		err = img->format->start(img, reason);
+	if (!err && img->format->rest)
+		err = img->format->rest(img);
+	if (locks)
+		img->file->ops->lock(img->file, FILE_UNUSED);
+	if (!err)
+		return;
+	snprintf(f->reason, sizeof(f->reason), "its last writes cannot be added: %.150s",
+		 reason[0] ? reason : strerror(-err));
+	f->state = DISK_INVALID;
+	f->written_elsewhere = true; /* look again */
+}
+
+/* libvhdi's opinion; what it does not know is nothing. Under discovery, so one at a time. */
+static void ask_witness(struct found *f)
+{
+	struct witness w;
+
+	if (!witness_look(file_fd(f->image->file), &w))
+		witness_compare(&w, f->image, f->warning);
+}
+
+static int open_notes(struct tandem *t, const struct image_name *kind, uint32_t number,
+		      struct notes **out)
+{
+	char name[16];
+
+	*out = NULL;
+	if (kind->format->flat)
+		return 0;
+	snprintf(name, sizeof(name), "%u", number);
+	return notes_open(t->notes_dirfd, name, t->boot, out);
+}
+
+static void open_image(struct tandem *t, struct pool *p, const char *name,
+		       const struct image_name *kind, uint32_t number, struct found *f)
+{
+	struct image_around around = { .read_only = t->read_only, .parents = &p->parents.base };
+	char reason[IMAGE_REASON] = "";
 	struct file_stat st;
 	struct file *file;
 	int err;
 
-	err = file_open(p->dirfd, name, &read_only, &file);
+	err = file_open(p->dirfd, name, &around.read_only, &file);
 	if (err) {
 		probe_invalid(f,
 			      err == -EMLINK ? "the file has more than one link" : strerror(-err));
@@ -50,17 +105,29 @@ static void open_image(struct pool *p, const char *name, const struct image_name
 		return;
 	}
 	if (!err)
-		err = image_open(file, kind->format, read_only, &f->image, &reason);
+		err = open_notes(t, kind, number, &around.notes);
+	if (!err)
+		err = image_open(file, kind->format, &around, &f->image, reason);
 	if (err) {
 		file->ops->close(file);
+		notes_close(around.notes);
 		probe_invalid(f, reason[0] ? reason : strerror(-err));
+		/* A parent may come, or be closed. */
+		f->written_elsewhere = err == -ENOENT || err == -EBUSY;
 		return;
 	}
-	f->state = read_only ? DISK_READ_ONLY : DISK_READY;
+	ask_witness(f);
+	f->state = f->image->read_only ? DISK_READ_ONLY : DISK_READY;
+	if (!f->image->read_only && around.notes && notes_bytes(around.notes))
+		complete(f->image, f);
+	if (f->state == DISK_INVALID) {
+		image_close(f->image);
+		f->image = NULL;
+	}
 }
 
 void probe_file(struct tandem *t, struct pool *p, const char *name, const struct image_name *kind,
-		int fd, struct found *f)
+		int fd, uint32_t number, struct found *f)
 {
 	if (strchr(name, ':')) {
 		probe_invalid(f, "a name with ':' reads as POOL:FILE");
@@ -69,11 +136,7 @@ void probe_file(struct tandem *t, struct pool *p, const char *name, const struct
 	} else if (open_for_writing(fd)) {
 		probe_invalid(f, "another program has it open for writing");
 		f->written_elsewhere = true;
-	} else if (!kind->format) {
-		snprintf(f->reason, sizeof(f->reason), "this tandemfs does not serve %s images",
-			 kind->ending);
-		f->state = DISK_INVALID;
 	} else {
-		open_image(p, name, kind, t->read_only, f);
+		open_image(t, p, name, kind, number, f);
 	}
 }

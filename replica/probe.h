@@ -11,6 +11,8 @@
 struct found {
 	enum disk_state state;
 	char reason[200];
+	char warning
+		[IMAGE_REASON]; /* what is wrong though it can be served, but not image->complaint */
 	bool written_elsewhere;
 	struct image *image;
 	struct identity identity;
@@ -18,11 +20,11 @@ struct found {
 };
 
 /*
- * fd is the file, open for reading; f->st and f->identity are set already. Sets
- * the rest; the caller closes f->image.
+ * fd is the file, open for reading; f->st and f->identity are set already; its
+ * number is the disk's. Sets the rest; the caller closes f->image.
  */
 void probe_file(struct tandem *t, struct pool *p, const char *name, const struct image_name *kind,
-		int fd, struct found *f);
+		int fd, uint32_t number, struct found *f);
 /* It is Invalid, for this reason. */
 void probe_invalid(struct found *f, const char *reason);
 

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "notes.h"
 #include "probe.h"
 
 #define FAILED_BEFORE \
@@ -76,12 +77,16 @@ static int batch_keep(struct batch *b, struct disk *d)
 /* Announces one disk that is listed now. */
 static void announce(struct tandem *t, struct disk *d)
 {
-	char object[DISK_LABEL_MAX + 8], word[800];
+	char object[DISK_LABEL_MAX + 8], word[4 * sizeof(d->about.warning)];
 
 	events_emit(t->events, EVENT_INFORMATION, "DiskAdded",
 		    disk_object(d, object, sizeof(object)), "State=%s Size=%llu%s%s",
 		    disk_state_name(d->state), (unsigned long long)disk_size(d),
 		    d->reason[0] ? " Reason=" : "", event_word(word, sizeof(word), d->reason));
+	if (d->about.warning[0])
+		events_emit(t->events, EVENT_WARNING, "DiskWarning",
+			    disk_object(d, object, sizeof(object)), "Reason=%s",
+			    event_word(word, sizeof(word), d->about.warning));
 }
 
 static int batch_finish(struct batch *b)
@@ -98,6 +103,7 @@ static int batch_finish(struct batch *b)
 		disk_unref(d);
 	}
 	free(b->added);
+	parents_settle(b->t);
 	if (err)
 		events_emit(b->t->events, EVENT_MAJOR, "CatalogueFailed", "daemon", "Error=%d",
 			    -err);
@@ -123,26 +129,28 @@ static void compare_with_stop(struct batch *b, struct disk *d, const struct disk
 		    (unsigned long long)f->st.st_size);
 }
 
-static int add_disk(struct batch *b, struct pool *p, const char *name, struct found *f)
+/* What is recorded of the file, or a number for a new one; *known tells which. */
+static int find_record(struct batch *b, const struct found *f, struct disk_record *r, bool *known)
 {
 	struct catalogue_txn *txn;
-	struct disk_record r, now;
-	struct disk *d;
-	int err, known;
+	int err = catalogue_disk_by_identity(b->t->catalogue, &f->identity, r);
 
-	known = catalogue_disk_by_identity(b->t->catalogue, &f->identity, &r);
-	if (known && known != -ENOENT)
-		return known;
-	if (known == -ENOENT) {
-		memset(&r, 0, sizeof(r));
-		make_uuid(r.id);
-		err = tandem_txn(b->t, &txn);
-		if (!err)
-			err = catalogue_new_number(txn, &r.number);
-		if (err)
-			return err;
-	}
-	err = disk_new(b->t, p, name, r.number, r.id, f->image, &d);
+	*known = !err;
+	if (err != -ENOENT)
+		return err;
+	memset(r, 0, sizeof(*r));
+	make_uuid(r->id);
+	err = tandem_txn(b->t, &txn);
+	return err ? err : catalogue_new_number(txn, &r->number);
+}
+
+static int add_disk(struct batch *b, struct pool *p, const char *name, struct found *f,
+		    const struct disk_record *record, bool known)
+{
+	struct disk_record r = *record, now;
+	struct disk *d;
+	int err = disk_new(b->t, p, name, r.number, r.id, f->image, &d);
+
 	if (err)
 		return err;
 	f->image = NULL;
@@ -158,16 +166,19 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 		d->known.mtime = f->st.st_mtim;
 		d->known.ctime = f->st.st_ctim;
 	}
-	if (known == 0)
+	if (d->image)
+		disk_describe(d, f->warning);
+	if (known)
 		compare_with_stop(b, d, &r, f);
-	if (known == 0 && r.failed && d->image) {
+	if (d->image && ((known && r.failed) || d->image->in_doubt)) {
 		atomic_store(&d->broken_flush, true);
 		d->state = DISK_FAILED;
-		snprintf(d->reason, sizeof(d->reason), "%s", FAILED_BEFORE);
+		snprintf(d->reason, sizeof(d->reason), "%s",
+			 d->image->in_doubt ? d->image->complaint : FAILED_BEFORE);
 	}
 	scan_record(d, &now);
 	/* What cannot be known again is not remembered. */
-	if (d->identity.len && (known == -ENOENT || r.gone || r.pool != now.pool ||
+	if (d->identity.len && (!known || r.gone || r.failed != now.failed || r.pool != now.pool ||
 				strcmp(r.file_name, now.file_name) || r.stopped.mtime.tv_sec))
 		err = put_record(b->t, &now);
 	if (!err)
@@ -218,9 +229,12 @@ static bool changed_by_others(struct disk *d, enum scan_hint hint)
 	uint64_t size = d->image->size, known_begun;
 	struct file_stat st, known;
 
+	/* The program that writes it for us closes it too, and keeps others out. */
+	if (d->format->locks_itself && disk_is_open(d))
+		return false;
 	if (d->image->file->ops->stat(d->image->file, &st))
 		return false;
-	if (st.size < size)
+	if (d->format->flat && st.size < size)
 		return true;
 	/* Nobody writes through us, so it grew without us. */
 	if (d->format->flat && st.size != size && !disk_is_open(d))
@@ -238,14 +252,21 @@ static bool changed_by_others(struct disk *d, enum scan_hint hint)
 
 int scan_reload(struct tandem *t, struct disk *d)
 {
-	const char *reason;
+	char reason[IMAGE_REASON];
 	struct range whole;
-	int err;
+	int err = 0;
 
+	pthread_mutex_lock(&d->opening);
 	/* A write that grows it must not come between looking and setting. */
 	range_lock_write(&d->ranges, &whole, 0, UINT64_MAX);
-	err = d->image->format->reload(d->image, &reason);
+	if (d->image->in_doubt) /* it is taken as it is: what does not fit goes */
+		err = notes_clear(d->image->notes);
+	if (!err)
+		err = image_reload(d->image, reason);
+	if (!err)
+		disk_describe(d, "");
 	range_unlock(&d->ranges, &whole);
+	pthread_mutex_unlock(&d->opening);
 	if (err)
 		return err;
 	disk_know(d);
@@ -316,6 +337,8 @@ static int find_new(struct batch *b, struct pool *p, const char *name,
 		    const struct image_name *kind, const struct stat *st, struct disk *was)
 {
 	struct found f = { .st = *st };
+	struct disk_record r;
+	bool known;
 	int err = 0, fd;
 
 	fd = openat(p->dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -333,13 +356,16 @@ static int find_new(struct batch *b, struct pool *p, const char *name,
 		identity_of(fd, &f.identity); /* of two links, each is shown for itself */
 	if (!was && settle_moved(b, p, name, &f))
 		goto out;
+	err = find_record(b, &f, &r, &known);
+	if (err)
+		goto out;
 	if (fd >= 0)
-		probe_file(b->t, p, name, kind, fd, &f);
+		probe_file(b->t, p, name, kind, fd, r.number, &f);
 	if (was && !f.image && !strcmp(was->reason, f.reason))
 		goto out; /* nothing new to say */
 	if (was)
 		tandem_unlist_disk(b->t, was);
-	err = add_disk(b, p, name, &f);
+	err = add_disk(b, p, name, &f, &r, known);
 out:
 	image_close(f.image);
 	if (fd >= 0)
@@ -407,7 +433,7 @@ static int look(struct batch *b, struct pool *p, const char *name)
 	struct stat st;
 	int err = 0;
 
-	if (!kind.known)
+	if (!kind.format)
 		goto out;
 	there = !fstatat(p->dirfd, name, &st, AT_SYMLINK_NOFOLLOW);
 	if (!there && errno != ENOENT)
@@ -508,6 +534,7 @@ static void remove_disk(struct tandem *t, struct disk *d)
 	char object[DISK_LABEL_MAX + 8];
 
 	tandem_unlist_disk(t, d);
+	parents_settle(t);
 	record_gone(t, d);
 	events_emit(t->events, EVENT_INFORMATION, "DiskRemoved",
 		    disk_object(d, object, sizeof(object)), "%s", "");

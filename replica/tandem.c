@@ -173,6 +173,7 @@ int tandem_list_pool(struct tandem *t, struct pool *p)
 		}
 	}
 	if (!err) {
+		parents_init(&p->parents, t, p);
 		t->pools[t->pool_count++] = pool_ref(p);
 		p->listed = true;
 	}

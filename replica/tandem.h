@@ -32,6 +32,9 @@ struct tandem {
 	bool read_only;
 	time_t started;             /* CLOCK_REALTIME */
 	uint64_t started_ns;        /* CLOCK_MONOTONIC */
+	int notes_dirfd;            /* STATE/notes: files called by numbers of disks */
+	uint8_t boot[16];           /* this boot of the machine */
+	bool had_children;          /* under discovery; see parents.c */
 	unsigned requests_per_disk; /* limit of each disk's gate */
 	pthread_mutex_t settings_lock;
 	struct tandem_settings settings; /* under settings_lock */
@@ -109,10 +112,12 @@ void tandem_set_listener(struct tandem *t, void (*fn)(void *), void *arg);
  */
 
 struct create_disk {
-	const char *name;   /* [POOL:]FILE */
-	const char *format; /* NULL: by ending */
-	uint64_t size;
-	uint32_t mode, uid, gid; /* of the file */
+	const char *name;                 /* [POOL:]FILE */
+	const char *format;               /* NULL: by ending */
+	uint64_t size;                    /* 0: the parent's */
+	uint32_t block_size, sector_size; /* 0: the format's choice */
+	const char *parent;               /* the name of a disk, or NULL */
+	uint32_t mode, uid, gid;          /* of the file */
 	/* By open(O_CREAT) in the mount: may be empty; a name that is not a raw disk's is -EPERM. */
 	bool as_file;
 	bool plan;

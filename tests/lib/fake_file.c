@@ -4,7 +4,7 @@
  *   - pending is sorted by seq
  *   - durable_seq[s] is the seq of the change that made sector s what it is in
  *     durable; a pending change of a lower seq says nothing about s any more
- *   - durable is `room` bytes long, zero past durable_size
+ *   - durable is zero past durable_size
  */
 #include "fake_file.h"
 
@@ -17,10 +17,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pages.h"
 #include "unit.h"
 
 #define SECTOR 512
-#define ROOM (64u << 20) /* no fake is larger */
 
 /* One change: whole sectors as they are after it, and the size. */
 struct change {
@@ -29,17 +29,21 @@ struct change {
 	uint64_t first, count; /* sectors */
 	bool cuts;             /* size went down: what is behind it is zero */
 	bool in_doubt;         /* a flush of it failed */
+	bool zeros;            /* they are, and there is no data */
+	bool extends;          /* a write that made the file longer */
 	uint8_t data[];
 };
 
 struct fake_file {
 	struct file base;
 	pthread_mutex_t lock;
-	uint8_t *now, *durable;
+	struct pages *now, *durable;
 	bool *taken; /* blocks with space */
 	uint64_t *durable_seq;
 	uint64_t room, size, durable_size, durable_size_seq, seq, space;
+	bool ordered;
 	struct change *pending, **last;
+	enum file_use use;
 	struct {
 		unsigned calls, fail_at, fail_times, delay_us, return_us;
 		int err;
@@ -105,14 +109,10 @@ static bool has_room(struct fake_file *f, uint64_t size)
 
 	if (size <= f->room)
 		return true;
-	if (size > ROOM)
+	if (size > PAGES_ROOM)
 		return false;
-	f->now = realloc(f->now, room);
-	f->durable = realloc(f->durable, room);
 	f->taken = realloc(f->taken, blocks * sizeof(*f->taken));
 	f->durable_seq = realloc(f->durable_seq, sectors * sizeof(*f->durable_seq));
-	memset(f->now + f->room, 0, room - f->room);
-	memset(f->durable + f->room, 0, room - f->room);
 	memset(f->taken + old, 0, (blocks - old) * sizeof(*f->taken));
 	memset(f->durable_seq + f->room / SECTOR, 0,
 	       (room - f->room) / SECTOR * sizeof(*f->durable_seq));
@@ -120,36 +120,60 @@ static bool has_room(struct fake_file *f, uint64_t size)
 	return true;
 }
 
+static size_t data_bytes(const struct change *c)
+{
+	return c->zeros ? 0 : c->count * SECTOR;
+}
+
+static void append(struct fake_file *f, struct change *c)
+{
+	*f->last = c;
+	f->last = &c->next;
+}
+
 /* Records that [off, off + len) of now, or only the size, is not what it was. */
-static struct change *changed(struct fake_file *f, uint64_t off, uint64_t len, bool cuts)
+static struct change *changed(struct fake_file *f, uint64_t off, uint64_t len, bool cuts,
+			      bool zeros)
 {
 	uint64_t first = off / SECTOR, count = len ? (off + len - 1) / SECTOR - first + 1 : 0;
-	struct change *c = malloc(sizeof(*c) + count * SECTOR);
+	bool whole = zeros && off % SECTOR == 0 && len % SECTOR == 0;
+	struct change *c = malloc(sizeof(*c) + (whole ? 0 : count * SECTOR));
 
 	*c = (struct change){ .seq = ++f->seq,
 			      .size = f->size,
 			      .first = first,
 			      .count = count,
-			      .cuts = cuts };
-	memcpy(c->data, f->now + first * SECTOR, count * SECTOR);
-	*f->last = c;
-	f->last = &c->next;
+			      .cuts = cuts,
+			      .zeros = whole };
+	pages_read(f->now, c->data, data_bytes(c), first * SECTOR);
+	append(f, c);
 	return c;
 }
 
-/* The size as after c, in an image of this room. */
-static void apply_size(uint8_t *image, uint64_t room, uint64_t *size, const struct change *c)
+/* The size as after c. */
+static void apply_size(struct pages *image, uint64_t *size, const struct change *c)
 {
 	*size = c->size;
 	if (c->cuts)
-		memset(image + c->size, 0, room - c->size);
+		pages_zero(image, c->size, PAGES_ROOM);
+}
+
+/* Its ith sector. */
+static void apply_sector(struct pages *image, const struct change *c, uint64_t i)
+{
+	uint64_t at = (c->first + i) * SECTOR;
+
+	if (c->zeros)
+		pages_zero(image, at, at + SECTOR);
+	else
+		pages_write(image, c->data + i * SECTOR, SECTOR, at);
 }
 
 static void make_size_durable(struct fake_file *f, uint64_t upto)
 {
 	for (const struct change *c = f->pending; c && c->seq <= upto; c = c->next)
 		if (c->seq > f->durable_size_seq) {
-			apply_size(f->durable, f->room, &f->durable_size, c);
+			apply_size(f->durable, &f->durable_size, c);
 			f->durable_size_seq = c->seq;
 			for (uint64_t s = (c->size + SECTOR - 1) / SECTOR;
 			     c->cuts && s < f->room / SECTOR; s++)
@@ -162,7 +186,7 @@ static void make_data_durable(struct fake_file *f, const struct change *c)
 	for (uint64_t i = 0; i < c->count; i++)
 		if (f->durable_seq[c->first + i] < c->seq) {
 			f->durable_seq[c->first + i] = c->seq;
-			memcpy(f->durable + (c->first + i) * SECTOR, c->data + i * SECTOR, SECTOR);
+			apply_sector(f->durable, c, i);
 		}
 }
 
@@ -228,22 +252,25 @@ static int fake_read(struct file *file, void *buf, size_t len, uint64_t off, uns
 	if (!err && off + len > f->size)
 		err = -EIO;
 	if (!err)
-		memcpy(buf, f->now + off, len);
+		pages_read(f->now, buf, len, off);
 	return leave(f, FAKE_READ, err);
 }
 
 static int put(struct fake_file *f, const void *buf, size_t len, uint64_t off, unsigned io)
 {
 	struct change *c;
+	bool extends;
 
 	if (!has_room(f, off + len))
 		return -EFBIG;
 	if (!take_space(f, off, len))
 		return -ENOSPC;
-	memcpy(f->now + off, buf, len);
-	if (off + len > f->size)
+	pages_write(f->now, buf, len, off);
+	extends = off + len > f->size;
+	if (extends)
 		f->size = off + len;
-	c = changed(f, off, len, false);
+	c = changed(f, off, len, false, false);
+	c->extends = extends;
 	if (io & IO_DSYNC) {
 		make_size_durable(f, c->seq);
 		make_data_durable(f, c);
@@ -294,8 +321,8 @@ static int fake_zero(struct file *file, uint64_t off, uint64_t len, enum zero_mo
 		else if (mode == ZERO_PUNCH)
 			give_space_back(f, off, end);
 		if (!err) {
-			memset(f->now + off, 0, end - off);
-			changed(f, off, end - off, false);
+			pages_zero(f->now, off, end);
+			changed(f, off, end - off, false, true);
 		}
 	}
 	return leave(f, FAKE_ZERO, err);
@@ -312,7 +339,7 @@ static int fake_allocate(struct file *file, uint64_t off, uint64_t len, bool gro
 		err = -ENOSPC;
 	if (!err && grow && off + len > f->size) {
 		f->size = off + len;
-		changed(f, off, 0, false);
+		changed(f, off, 0, false, false);
 	}
 	return leave(f, FAKE_ALLOCATE, err);
 }
@@ -328,11 +355,11 @@ static int fake_resize(struct file *file, uint64_t size)
 		bool cuts = size < f->size;
 
 		if (cuts) {
-			memset(f->now + size, 0, f->room - size);
+			pages_zero(f->now, size, PAGES_ROOM);
 			give_space_back(f, size, f->room);
 		}
 		f->size = size;
-		changed(f, size, size % SECTOR ? 1 : 0, cuts);
+		changed(f, size, size % SECTOR ? 1 : 0, cuts, false);
 	}
 	return leave(f, FAKE_RESIZE, err);
 }
@@ -370,6 +397,16 @@ static int fake_stat(struct file *file, struct file_stat *st)
 	return leave(f, FAKE_STAT, err);
 }
 
+static int fake_lock(struct file *file, enum file_use use)
+{
+	struct fake_file *f = fake(file);
+	int err = enter(f, FAKE_LOCK);
+
+	if (!err)
+		f->use = use;
+	return leave(f, FAKE_LOCK, err);
+}
+
 static void fake_close(struct file *file)
 {
 	struct fake_file *f = fake(file);
@@ -377,8 +414,8 @@ static void fake_close(struct file *file)
 	while (f->pending)
 		drop(f, &f->pending);
 	pthread_mutex_destroy(&f->lock);
-	free(f->now);
-	free(f->durable);
+	pages_free(f->now);
+	pages_free(f->durable);
 	free(f->taken);
 	free(f->durable_seq);
 	free(f);
@@ -393,27 +430,39 @@ static const struct file_ops fake_ops = {
 	.resize = fake_resize,
 	.seek = fake_seek,
 	.stat = fake_stat,
+	.lock = fake_lock,
 	.close = fake_close,
 };
 
 /* ---- for tests ---- */
 
-struct file *fake_file_new(const void *content, uint64_t size)
+/* Takes over the pages. */
+static struct fake_file *new_of(struct pages *content, uint64_t size)
 {
 	struct fake_file *f = calloc(1, sizeof(*f));
 
-	assert(size <= ROOM);
+	assert(size <= PAGES_ROOM);
 	f->base.ops = &fake_ops;
 	pthread_mutex_init(&f->lock, NULL);
 	f->last = &f->pending;
 	f->space = UINT64_MAX;
 	has_room(f, size ? size : 1);
 	f->size = f->durable_size = size;
-	if (content) {
-		memcpy(f->now, content, size);
-		memcpy(f->durable, content, size);
+	f->now = content;
+	f->durable = pages_copy(content);
+	return f;
+}
+
+struct file *fake_file_new(const void *content, uint64_t size)
+{
+	struct pages *pages = pages_new();
+	struct fake_file *f;
+
+	if (content)
+		pages_write(pages, content, size, 0);
+	f = new_of(pages, size);
+	if (content)
 		take_space(f, 0, size);
-	}
 	return &f->base;
 }
 
@@ -466,39 +515,158 @@ unsigned fake_calls(struct file *file, enum fake_call call)
 	return n;
 }
 
-/* Now and then a whole change is kept or lost, else each of its sectors by itself. */
-static void keep_some(const struct fake_file *f, const struct change *c, uint8_t *image,
-		      uint64_t *seed)
+enum file_use fake_use(struct file *file)
 {
-	uint64_t how = unit_below(seed, 4);
+	struct fake_file *f = fake(file);
+	enum file_use use;
 
-	for (uint64_t i = 0; i < c->count; i++) {
-		bool keep = how == 0 || (how != 1 && unit_below(seed, 2));
+	pthread_mutex_lock(&f->lock);
+	use = f->use;
+	pthread_mutex_unlock(&f->lock);
+	return use;
+}
 
-		if (keep && f->durable_seq[c->first + i] < c->seq)
-			memcpy(image + (c->first + i) * SECTOR, c->data + i * SECTOR, SECTOR);
+/* ---- power cuts ---- */
+
+/*
+ * What a power cut likes to keep. What breaks an order is often one change that
+ * is there before all others, or one that is missing, so these are frequent.
+ */
+struct taste {
+	enum { ANY, NEWEST, ALL_BUT_ONE, ONLY_ONE } shape;
+	uint64_t seq; /* the one, or the first of the newest */
+};
+
+static struct taste taste_of(const struct fake_file *f, uint64_t *seed)
+{
+	uint64_t shape = unit_below(seed, 8), n = 0, nth;
+	const struct change *c = f->pending;
+
+	for (; c; c = c->next)
+		n++;
+	if (!n || shape > ONLY_ONE)
+		return (struct taste){ ANY, 0 };
+	nth = unit_below(seed, n);
+	for (c = f->pending; nth; nth--)
+		c = c->next;
+	return (struct taste){ shape, c->seq };
+}
+
+/* Does it keep all of c, nothing, or some? */
+static enum { NOTHING, SOME, ALL } how_much(struct taste t, const struct change *c, uint64_t *seed)
+{
+	uint64_t how;
+
+	switch (t.shape) {
+	case NEWEST:
+		return c->seq >= t.seq ? ALL : NOTHING;
+	case ALL_BUT_ONE:
+		return c->seq != t.seq ? ALL : NOTHING;
+	case ONLY_ONE:
+		return c->seq == t.seq ? ALL : NOTHING;
+	default:
+		how = unit_below(seed, 4);
+		return how == 0 ? ALL : how == 1 ? NOTHING : SOME;
 	}
+}
+
+static void keep_some(const struct fake_file *f, const struct change *c, struct pages *image,
+		      struct taste t, bool is_long, uint64_t *seed)
+{
+	int how = how_much(t, c, seed);
+
+	if (f->ordered && c->extends && is_long)
+		how = ALL;
+
+	for (uint64_t i = 0; i < c->count && how != NOTHING; i++)
+		if (f->durable_seq[c->first + i] < c->seq && (how == ALL || unit_below(seed, 2)))
+			apply_sector(image, c, i);
+}
+
+/* Under lock. */
+static struct pages *crash(struct fake_file *f, uint64_t seed, uint64_t *size)
+{
+	struct pages *image = pages_copy(f->durable);
+	struct taste t = taste_of(f, &seed);
+	uint64_t last_size;
+
+	check(f);
+	*size = f->durable_size;
+	/* The sizes of the changes up to here are kept, of those after it lost. */
+	last_size = f->durable_size_seq + unit_below(&seed, f->seq - f->durable_size_seq + 1);
+	for (const struct change *c = f->pending; c; c = c->next) {
+		bool is_long = c->seq > f->durable_size_seq && c->seq <= last_size;
+
+		keep_some(f, c, image, t, is_long, &seed);
+		if (is_long)
+			apply_size(image, size, c);
+	}
+	pages_zero(image, *size, PAGES_ROOM);
+	return image;
+}
+
+void fake_ordered(struct file *file)
+{
+	fake(file)->ordered = true;
 }
 
 uint8_t *fake_crash(struct file *file, uint64_t seed, uint64_t *size)
 {
 	struct fake_file *f = fake(file);
-	uint64_t last_size;
-	uint8_t *image;
+	struct pages *image;
+	uint8_t *bytes;
 
 	pthread_mutex_lock(&f->lock);
-	check(f);
-	image = malloc(f->room);
-	memcpy(image, f->durable, f->room);
-	*size = f->durable_size;
-	/* The sizes of the changes up to here are kept, of those after it lost. */
-	last_size = f->durable_size_seq + unit_below(&seed, f->seq - f->durable_size_seq + 1);
-	for (const struct change *c = f->pending; c; c = c->next) {
-		keep_some(f, c, image, &seed);
-		if (c->seq > f->durable_size_seq && c->seq <= last_size)
-			apply_size(image, f->room, size, c);
-	}
-	memset(image + *size, 0, f->room - *size);
+	image = crash(f, seed, size);
+	bytes = malloc(f->room);
+	pages_read(image, bytes, f->room, 0);
 	pthread_mutex_unlock(&f->lock);
-	return image;
+	pages_free(image);
+	return bytes;
+}
+
+struct file *fake_crashed(struct file *file, uint64_t seed)
+{
+	struct fake_file *f = fake(file), *new;
+	struct pages *image;
+	uint64_t size;
+
+	pthread_mutex_lock(&f->lock);
+	image = crash(f, seed, &size);
+	new = new_of(image, size);
+	/* What was to be given back may still be there. */
+	for (uint64_t b = 0; b < new->room / FAKE_BLOCK; b++) {
+		new->taken[b] = f->taken[b] || pages_written(image, b * FAKE_BLOCK);
+		new->space -= new->taken[b];
+	}
+	new->ordered = f->ordered;
+	pthread_mutex_unlock(&f->lock);
+	return &new->base;
+}
+
+struct file *fake_twin(struct file *file)
+{
+	struct fake_file *f = fake(file), *new;
+
+	pthread_mutex_lock(&f->lock);
+	new = new_of(pages_copy(f->now), f->size);
+	pages_free(new->durable);
+	new->durable = pages_copy(f->durable);
+	has_room(new, f->room);
+	new->durable_size = f->durable_size;
+	new->durable_size_seq = f->durable_size_seq;
+	new->seq = f->seq;
+	new->space = f->space;
+	new->ordered = f->ordered;
+	memcpy(new->taken, f->taken, f->room / FAKE_BLOCK * sizeof(*f->taken));
+	memcpy(new->durable_seq, f->durable_seq, f->room / SECTOR * sizeof(*f->durable_seq));
+	for (const struct change *c = f->pending; c; c = c->next) {
+		struct change *copy = malloc(sizeof(*copy) + data_bytes(c));
+
+		memcpy(copy, c, sizeof(*copy) + data_bytes(c));
+		copy->next = NULL;
+		append(new, copy);
+	}
+	pthread_mutex_unlock(&f->lock);
+	return &new->base;
 }

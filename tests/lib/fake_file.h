@@ -27,6 +27,7 @@ enum fake_call {
 	FAKE_RESIZE,
 	FAKE_SEEK,
 	FAKE_STAT,
+	FAKE_LOCK,
 	FAKE_CALLS
 };
 
@@ -46,8 +47,20 @@ void fake_delay_return(struct file *f, enum fake_call call, unsigned us);
 void fake_space(struct file *f, uint64_t blocks);
 /* Calls of this kind so far, failed ones too. */
 unsigned fake_calls(struct file *f, enum fake_call call);
+/* What it was last locked for; there is nobody else to be in the way. */
+enum file_use fake_use(struct file *f);
 
+/*
+ * After a power cut a file is not longer than what was written into it: where a
+ * write made it longer, what was written is there (ext4's data=ordered, XFS).
+ * Without this call each sector is by itself there, too. Before anything else.
+ */
+void fake_ordered(struct file *f);
 /* What a power cut now would leave; malloc'd. The file goes on. */
 uint8_t *fake_crash(struct file *f, uint64_t seed, uint64_t *size);
+/* The same as a new file, at little cost. */
+struct file *fake_crashed(struct file *f, uint64_t seed);
+/* Another file in the same state: what is pending here is pending there. Faults are not copied. */
+struct file *fake_twin(struct file *f);
 
 #endif

@@ -249,12 +249,13 @@ void bare_tandem_free(struct tandem *t)
 struct disk *bare_disk(struct tandem *t, struct file *file)
 {
 	const uint8_t id[16] = { 1 };
-	const char *reason;
+	char reason[IMAGE_REASON];
+	struct image_around around = { 0 };
 	struct image *img;
 	struct pool *p;
 	struct disk *d;
 
-	ck_assert_int_eq(image_open(file, &raw_format, false, &img, &reason), 0);
+	ck_assert_int_eq(image_open(file, &raw_format, &around, &img, reason), 0);
 	ck_assert_int_eq(pool_new(0, "", "/nowhere", &p), 0);
 	ck_assert_int_eq(disk_new(t, p, "a.img", 1, id, img, &d), 0);
 	pool_unref(p);

@@ -228,7 +228,18 @@ START_TEST(help_fits_on_a_screen)
 	for (line = cat("help"); *line; line = strchr(line, '\n') + 1, lines++)
 		ck_assert_int_lt(strchr(line, '\n') - line, 80);
 	ck_assert_int_le(lines, 24);
-	expect("CreateDisk Name= Size= [Format=]");
+	expect("CreateDisk Name= [Size=] [Format=] [Parent=] ");
+}
+END_TEST
+
+/* Words are only broken off where an operation is longer than a line. */
+START_TEST(help_is_wrapped)
+{
+	start();
+	cat("help");
+	expect("[BlockSize=]\n                [LogicalSectorSize=] - DeleteDisk Name= [Force] -\n");
+	expect("\n                AddPool Name= Dir= - RemovePool Name= - Rescan -\n");
+	expect("\ndisks/*/control Resize Size= [Force] - Accept [Force] - Set ReadOnly=\n");
 }
 END_TEST
 
@@ -290,6 +301,74 @@ START_TEST(create_and_delete)
 }
 END_TEST
 
+START_TEST(containers)
+{
+	start();
+	ck_assert_int_eq(command("control", "CreateDisk Name=a.vhd Size=1G BlockSize=1M"), 0);
+	expect("\nMessage: created a.vhd with 1G, format vhd\n");
+	ck_assert_int_eq(command("control", "Plan CreateDisk Name=b.vhd Parent=a.vhd"), 0);
+	expect("the size of its parent");
+	ck_assert_str_eq(list("disks"), "a.vhd/ ");
+	ck_assert_int_eq(command("control", "CreateDisk Name=b.vhd Parent=a.vhd.raw"), 0);
+	expect("\nMessage: created b.vhd with 1G, format vhd-differencing\n");
+	cat("disks/a.vhd/status");
+	expect("State: ReadOnly\nReason: 1 disk is built upon it\nName: a.vhd.raw\nImage: a.vhd\n");
+	expect("\nLogicalSectorSize: 512\nBlockSize: 1048576\nParent: -\nChildren: 1\nWarning: -\n");
+	cat("disks/b.vhd/status");
+	expect("State: Ready\n");
+	expect("\nFormat: vhd-differencing\nSize: 1073741824 (1G)\n");
+	expect("\nBlockSize: 2097152\nParent: a.vhd\nChildren: 0\n");
+	cat("disks/b.vhd/status.json");
+	expect("\"BlockSize\":2097152,\"Parent\":\"a.vhd\",\"Children\":0,\"Warning\":null,");
+	ck_assert_int_eq(command("control", "DeleteDisk Name=a.vhd Force"), -EBUSY);
+	expect("1 disk is built upon a.vhd");
+	ck_assert_int_eq(command("disks/a.vhd/control", "Resize Size=2G"), -EBUSY);
+	expect("ReturnValue: 4 Failed\n");
+	ck_assert_int_eq(command("disks/b.vhd/control", "Resize Size=2G"), 0);
+	ck_assert_int_eq(command("disks/b.vhd/control", "Resize Size=1G Force"), -EOPNOTSUPP);
+	ck_assert_int_eq(command("control", "DeleteDisk Name=b.vhd"), 0);
+	cat("disks/a.vhd/status");
+	expect("State: Ready\n");
+	expect("\nChildren: 0\n");
+	ck_assert_int_eq(command("control", "CreateDisk Name=c.vhdx Size=1G Format=vhdx-fixed"
+					    " LogicalSectorSize=4096 BlockSize=32M"),
+			 0);
+	cat("disks/c.vhdx/status");
+	expect("\nFormat: vhdx-fixed\n");
+	expect("\nLogicalSectorSize: 4096\nBlockSize: 33554432\n");
+}
+END_TEST
+
+/* Damage that can be lived with: a block that lies outside of the file. */
+START_TEST(warnings)
+{
+	const uint8_t far[4] = { 0, 1, 0, 0 };
+	char path[512];
+	int fd;
+
+	start();
+	ck_assert_int_eq(command("control", "CreateDisk Name=a.vhd Size=1G"), 0);
+	ck_assert_ptr_nonnull(strstr(cat("status"), "\nHealth: OK\n"));
+	snprintf(path, sizeof(path), "%s/a.vhd", dir);
+	fd = open(path, O_WRONLY);
+	ck_assert_int_eq(pwrite(fd, far, sizeof(far), 1536), sizeof(far));
+	close(fd);
+	ck_assert_int_eq(command("control", "Rescan"), 0);
+	cat("disks/a.vhd/status");
+	expect("State: Ready\n");
+	expect("\nWarning: a block lies outside of the file: it reads as zeros\n");
+	cat("disks/a.vhd/status.json");
+	expect("\"Warning\":\"a block lies outside of the file: it reads as zeros\",");
+	cat("status");
+	expect("\nHealth: WARN disks/a.vhd Warning: a block lies outside of the file: ");
+	cat("status.json");
+	expect("\"Problems\":[{\"Object\":\"disks/a.vhd\",\"Severity\":\"Warning\","
+	       "\"Message\":\"Warning: a block lies outside of the file: it reads as zeros\"}]");
+	cat("metrics");
+	expect("\ntandemfs_health 1\n");
+}
+END_TEST
+
 START_TEST(commands_of_a_disk)
 {
 	make("a.img", 1 << 20);
@@ -343,7 +422,16 @@ START_TEST(refused)
 		{ "Plan Plan", -EINVAL }, { "CreateDisk Name=x.img", -EINVAL },
 		{ "CreateDisk Name=x.img Size=-1", -EINVAL },
 		{ "CreateDisk Name=x.img Size=1G Size=1G", -EINVAL },
-		{ "CreateDisk Name=x.img Size=1G Parent=y", -EOPNOTSUPP },
+		{ "CreateDisk Name=x.img Size=0", -EINVAL }, { "CreateDisk Name=x.vhd", -EINVAL },
+		{ "CreateDisk Name=x.vhd Parent=y.vhd", -ENOENT },
+		{ "Plan CreateDisk Name=x.vhd Parent=y.vhd", -ENOENT },
+		{ "CreateDisk Name=x.vhd Size=1G BlockSize=257M", -EINVAL },
+		{ "CreateDisk Name=x.vhd Size=1G BlockSize=3M", -EINVAL },
+		{ "CreateDisk Name=x.vhdx Size=1G LogicalSectorSize=1000", -EINVAL },
+		{ "CreateDisk Name=x.vhd Size=1G LogicalSectorSize=4096", -EINVAL },
+		{ "CreateDisk Name=x.vhd Size=1G Format=vhdx", -EINVAL },
+		{ "CreateDisk Name=x.img Size=1G Format=vhd", -EINVAL },
+		{ "CreateDisk Name=x.vhd Size=1G Format=floppy", -EOPNOTSUPP },
 		{ "CreateDisk Name=../x.img Size=1G", -EINVAL },
 		{ "CreateDisk Name=.x.img Size=1G", -EINVAL },
 		{ "AddPool Name=a/b Dir=/tmp", -EINVAL }, { "RemovePool Name=no", -ENOENT },
@@ -408,7 +496,11 @@ START_TEST(machine_readable)
 	       "ff.img\",state=\"Ready\"} 1\n");
 	cat("capabilities");
 	expect("version: ");
+	expect("\nformats: raw, vhd, vhd-fixed, vhdx, vhdx-fixed");
 	expect("\noperations: CreateDisk, ");
+	expect("\nqemu: ");
+	expect("\nlibraries: lmdb ");
+	expect(", libvhdi 20");
 	expect("\nkernel: 6.18\n");
 	cat("disks/a\"\\\xff.img/status.json");
 	expect("\"State\":\"Ready\",");
@@ -427,8 +519,11 @@ int main(void)
 	tcase_add_test(c, looked_up);
 	tcase_add_test(c, nodes_that_are_no_more);
 	tcase_add_test(c, help_fits_on_a_screen);
+	tcase_add_test(c, help_is_wrapped);
 	tcase_add_test(c, status_of_the_whole);
 	tcase_add_test(c, create_and_delete);
+	tcase_add_test(c, containers);
+	tcase_add_test(c, warnings);
 	tcase_add_test(c, commands_of_a_disk);
 	tcase_add_test(c, settings);
 	tcase_add_test(c, refused);

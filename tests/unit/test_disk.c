@@ -313,7 +313,7 @@ START_TEST(without_an_image)
 	ck_assert_int_eq(disk_set_attributes(bad, &none), -ENOENT);
 	ck_assert_uint_eq(disk_size(bad), 0);
 	disk_facts(bad, &facts);
-	ck_assert(!facts.format && !facts.size && facts.read_only);
+	ck_assert(!strcmp(facts.format, "qcow2") && !facts.size && facts.read_only);
 	ck_assert_str_eq(facts.reason, "this build has nothing for it");
 	ck_assert_int_eq(disk_open(bad, false), -ENOENT);
 	disk_unref(bad);

@@ -231,7 +231,20 @@ START_TEST(waits)
 }
 END_TEST
 
+START_TEST(locks)
+{
+	ck_assert_int_eq(fake_use(f), FILE_UNUSED);
+	ck_assert_int_eq(f->ops->lock(f, FILE_READ), 0);
+	fake_fail(f, FAKE_LOCK, 1, 1, EBUSY);
+	ck_assert_int_eq(f->ops->lock(f, FILE_WRITE), -EBUSY);
+	ck_assert_int_eq(fake_use(f), FILE_READ);
+	ck_assert_int_eq(f->ops->lock(f, FILE_WRITE), 0);
+	ck_assert_int_eq(fake_use(f), FILE_WRITE);
+	ck_assert_uint_eq(fake_calls(f, FAKE_LOCK), 3);
+}
+END_TEST
+
 UNIT_MAIN("fake file", setup, teardown, reads_what_was_written, unflushed_is_kept_or_lost_by_sector,
 	  flushed_is_kept, dsync_is_kept_and_no_older_write_comes_over_it, a_failed_flush_is_final,
 	  sizes_in_their_order, a_cut_keeps_the_sector_it_goes_through, fails_the_nth_call,
-	  a_failed_write_is_torn, space_runs_out, seeks, waits)
+	  a_failed_write_is_torn, space_runs_out, seeks, waits, locks)

@@ -16,10 +16,11 @@ static char buf[8192];
 
 static void setup(void)
 {
-	const char *reason;
+	char reason[IMAGE_REASON];
+	struct image_around around = { 0 };
 
 	file = fake_file_new(NULL, SIZE);
-	ck_assert_int_eq(image_open(file, &raw_format, false, &img, &reason), 0);
+	ck_assert_int_eq(image_open(file, &raw_format, &around, &img, reason), 0);
 }
 
 static void teardown(void)
@@ -80,13 +81,17 @@ END_TEST
 START_TEST(creates)
 {
 	struct file *empty = fake_file_new(NULL, 0);
+	struct image_create create = { .size = SIZE };
+	char reason[IMAGE_REASON];
 	struct file_stat st;
 
-	ck_assert_int_eq(raw_format.create(empty, SIZE), 0);
+	ck_assert_int_eq(raw_format.create(empty, &create, reason), 0);
 	ck_assert_int_eq(empty->ops->stat(empty, &st), 0);
 	ck_assert_uint_eq(st.size, SIZE);
 	fake_fail(empty, FAKE_RESIZE, 1, 1, EFBIG);
-	ck_assert_int_eq(raw_format.create(empty, 1 << 20), -EFBIG);
+	ck_assert_int_eq(raw_format.create(empty, &create, reason), -EFBIG);
+	create.sector_size = 4096;
+	ck_assert_int_eq(raw_format.create(empty, &create, reason), -EINVAL);
 	empty->ops->close(empty);
 }
 END_TEST

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What block_map.c, block_io.c and block_bits.c share. */
+#ifndef TANDEMFS_BLOCK_INNER_H
+#define TANDEMFS_BLOCK_INNER_H
+
+#include "block_map.h"
+
+/* In an entry: the block is in `changed`. */
+#define BLOCK_CHANGED ((block_entry)4)
+
+/* Kinds of notes. */
+enum { NOTE_ENTRY = 1, NOTE_BITS = 2 };
+
+struct note_entry {
+	uint64_t block, entry;
+};
+
+struct note_bits {
+	uint64_t block;
+	uint32_t first, count; /* sectors of the block that are there now */
+};
+
+/* Appends v to a list of numbers that grows. 0 or -ENOMEM. */
+int block_list_push(uint64_t **list, size_t *count, size_t *room, uint64_t v);
+
+/*
+ * Under lock. Gives `block` a place if it has none; *out is its entry then.
+ * *settle: it could not be noted, so the caller flushes before it acknowledges.
+ */
+int block_allocate(struct image *img, struct block_map *m, uint64_t block, bool full,
+		   block_entry *out, bool *settle);
+/* Under lock. The block reads as zeros from now on, its place is given up. */
+int block_discard(struct image *img, struct block_map *m, uint64_t block, bool *settle);
+
+/*
+ * The bitmap of a PARTIAL block. All under lock. It stays valid until the lock
+ * is let go of.
+ */
+struct bitmap {
+	struct bitmap *next;
+	uint64_t block, used;
+	bool dirty;
+	uint8_t bits[]; /* LSB first */
+};
+
+int bitmap_get(struct image *img, struct block_map *m, uint64_t block, struct bitmap **out);
+/* Of a block that was just allocated: nothing is there. */
+int bitmap_make(struct block_map *m, uint64_t block, struct bitmap **out);
+void bitmap_forget(struct block_map *m, uint64_t block);
+void bitmaps_free(struct block_map *m);
+static inline size_t bitmap_bytes(const struct block_map *m)
+{
+	return (m->block_size / 512 + 7) / 8;
+}
+/* Sectors from `at` that are all there, or all not, up to `end`; *there tells which. */
+uint32_t bitmap_run(const uint8_t *bits, uint32_t at, uint32_t end, bool *there);
+/*
+ * These sectors are there now: sets the bits, notes them; when all are, the
+ * block is PRESENT.
+ */
+int bitmap_set(struct image *img, struct block_map *m, uint64_t block, uint32_t first,
+	       uint32_t count, bool note, bool *settle);
+/* So many bitmaps wait for a flush that a writer should bring one about. */
+bool bitmaps_crowded(const struct block_map *m);
+
+#endif

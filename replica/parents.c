@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "parents.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tandem.h"
+
+#define DEPTH_MAX 16
+
+static int open_by_name(const struct image_parents *base, const struct parent_name *name,
+			struct image **out, char reason[IMAGE_REASON]);
+
+void parents_init(struct parents *p, struct tandem *t, const struct pool *pool)
+{
+	*p = (struct parents){ .base.open = open_by_name, .tandem = t, .pool = pool };
+}
+
+/* ---- names ---- */
+
+/* Takes ".", ".." and empty names out of a path, by its text alone. */
+static bool normalise(const char *path, char *out, size_t size)
+{
+	size_t len = 0;
+
+	while (*path) {
+		size_t n = strcspn(path, "/");
+
+		if (n == 2 && path[0] == '.' && path[1] == '.') {
+			while (len > 0 && out[--len] != '/')
+				;
+		} else if (n > 0 && !(n == 1 && path[0] == '.')) {
+			if (len + 1 + n >= size)
+				return false;
+			out[len++] = '/';
+			memcpy(out + len, path, n);
+			len += n;
+		}
+		path += n + (path[n] == '/');
+	}
+	out[len] = '\0';
+	return true;
+}
+
+bool parents_split(const char *path, char *dir, size_t size, const char **name)
+{
+	char *slash;
+
+	if (path[0] != '/' || !normalise(path, dir, size))
+		return false;
+	slash = strrchr(dir, '/');
+	if (!slash || !slash[1])
+		return false;
+	*name = slash + 1;
+	/* "/x" lies in "/": the name moves so that both end. */
+	if (slash == dir) {
+		if (strlen(dir) + 2 > size)
+			return false;
+		memmove(dir + 2, dir + 1, strlen(dir + 1) + 1);
+		*name = dir + 2;
+		dir[1] = '\0';
+	} else {
+		*slash = '\0';
+	}
+	return true;
+}
+
+/* The pool whose directory this is; a reference. */
+static struct pool *pool_at(struct tandem *t, const char *dir)
+{
+	size_t count;
+	struct pool **pools = tandem_pools(t, &count), *found = NULL;
+
+	for (size_t i = 0; i < count && !found; i++)
+		if (!strcmp(pools[i]->dir, dir))
+			found = pool_ref(pools[i]);
+	pools_free(pools, count);
+	return found;
+}
+
+/* ---- opening ---- */
+
+static int open_image(const struct parents *child, struct pool *pool, const char *name,
+		      struct image **out, char reason[IMAGE_REASON])
+{
+	const struct image_format *format = image_name_classify(name).format;
+	struct parents own = { .base.open = open_by_name,
+			       .tandem = child->tandem,
+			       .pool = pool,
+			       .depth = child->depth + 1 };
+	struct image_around around = { .read_only = true, .parents = &own.base };
+	char inner[IMAGE_REASON];
+	bool read_only = true;
+	struct file *file;
+	int err;
+
+	if (own.depth > DEPTH_MAX)
+		return image_fail(reason, -ELOOP, "it has more than %d parents, or is its own",
+				  DEPTH_MAX);
+	if (!format || format->locks_itself)
+		return image_fail(reason, -EINVAL, "its parent %s is no image of that kind", name);
+	err = file_open(pool->dirfd, name, &read_only, &file);
+	if (err == -ENOENT)
+		return err;
+	if (err)
+		return image_fail(reason, err, "its parent %s: %s", name, strerror(-err));
+	err = file->ops->lock(file, FILE_READ);
+	if (err)
+		image_fail(reason, err, "its parent %s is open for writing", name);
+	else
+		err = image_open(file, format, &around, out, inner);
+	if (err && !reason[0])
+		image_fail(reason, err, "its parent %s: %s", name,
+			   inner[0] ? inner : strerror(-err));
+	if (err)
+		file->ops->close(file);
+	else
+		(*out)->parents = NULL;
+	return err == -ENOENT ? -EIO : err;
+}
+
+/* -ENOENT when there is nothing, or -EXDEV when it may not be looked at. */
+static int open_path(const struct parents *child, const char *path, struct image **out,
+		     char reason[IMAGE_REASON])
+{
+	char dir[PATH_MAX];
+	const char *name;
+	struct pool *pool;
+	int err;
+
+	if (!parents_split(path, dir, sizeof(dir), &name))
+		return -ENOENT;
+	pool = pool_at(child->tandem, dir);
+	if (!pool)
+		return -EXDEV;
+	err = pool->dirfd < 0 ? -ENOENT : open_image(child, pool, name, out, reason);
+	pool_unref(pool);
+	return err;
+}
+
+static int open_by_name(const struct image_parents *base, const struct parent_name *name,
+			struct image **out, char reason[IMAGE_REASON])
+{
+	const struct parents *child = (const struct parents *)base;
+	const char *shown = name->relative ? name->relative : name->absolute;
+	char path[2 * PATH_MAX];
+	int err = -ENOENT, second;
+
+	reason[0] = '\0';
+	if (name->relative && name->relative[0] != '/') {
+		snprintf(path, sizeof(path), "%s/%s", child->pool->dir, name->relative);
+		err = open_path(child, path, out, reason);
+	}
+	if ((err == -ENOENT || err == -EXDEV) && name->absolute) {
+		second = open_path(child, name->absolute, out, reason);
+		err = second == -ENOENT ? err : second;
+	}
+	if (err == -ENOENT)
+		return image_fail(reason, err, "its parent %.120s is missing",
+				  shown ? shown : "(without a name)");
+	if (err == -EXDEV)
+		return image_fail(reason, err,
+				  "its parent %.100s lies outside of the disk directory and pools",
+				  shown);
+	return err;
+}
+
+/* ---- children ---- */
+
+struct ancestors {
+	struct file_stat *list;
+	size_t count, room;
+};
+
+static bool add_ancestor(struct ancestors *a, const struct image *img)
+{
+	if (a->count == a->room) {
+		size_t room = a->room ? 2 * a->room : 16;
+		struct file_stat *more = realloc(a->list, room * sizeof(*more));
+
+		if (!more)
+			return false;
+		a->list = more;
+		a->room = room;
+	}
+	if (!img->file->ops->stat(img->file, &a->list[a->count]))
+		a->count++;
+	return true;
+}
+
+static bool add_ancestors(struct ancestors *a, struct disk *d)
+{
+	bool known = true;
+
+	if (!d->image || d->format->flat || d->format->locks_itself)
+		return true;
+	pthread_mutex_lock(&d->opening); /* a reload closes parents */
+	for (struct image *img = d->image->parent; img && known; img = img->parent)
+		known = add_ancestor(a, img);
+	pthread_mutex_unlock(&d->opening);
+	return known;
+}
+
+static void set_children(struct disk *d, unsigned children)
+{
+	enum disk_state state = disk_state(d);
+	char reason[100] = "";
+
+	if (atomic_exchange(&d->children, children) == children)
+		return;
+	if (state != DISK_READY && state != DISK_READ_ONLY)
+		return;
+	if (children)
+		snprintf(reason, sizeof(reason), "%u disk%s built upon it", children,
+			 children == 1 ? " is" : "s are");
+	disk_set_state(d, disk_natural_state(d), reason);
+}
+
+void parents_settle(struct tandem *t)
+{
+	size_t count;
+	struct disk **disks = tandem_disks(t, &count);
+	struct ancestors a = { 0 };
+	bool known = true;
+
+	for (size_t i = 0; i < count; i++)
+		known &= add_ancestors(&a, disks[i]);
+	for (size_t i = 0; i < count && known && (a.count || t->had_children); i++) {
+		unsigned children = 0;
+		struct file_stat st;
+
+		if (!disks[i]->image ||
+		    disks[i]->image->file->ops->stat(disks[i]->image->file, &st))
+			continue;
+		for (size_t k = 0; k < a.count; k++)
+			children += a.list[k].dev == st.dev && a.list[k].ino == st.ino;
+		set_children(disks[i], children);
+	}
+	t->had_children = a.count > 0;
+	free(a.list);
+	disks_free(disks, count);
+}

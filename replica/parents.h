@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Where the parents of images are looked for: in DISKDIR and the pools, nowhere
+ * else, whatever path an image names.
+ */
+#ifndef TANDEMFS_PARENTS_H
+#define TANDEMFS_PARENTS_H
+
+#include "image.h"
+
+struct pool;
+struct tandem;
+
+/* For images of one directory. */
+struct parents {
+	struct image_parents base; /* what the images get */
+	struct tandem *tandem;
+	const struct pool *pool;
+	unsigned depth; /* 0 for the image of a disk, 1 for its parent, ... */
+};
+void parents_init(struct parents *p, struct tandem *t, const struct pool *pool);
+
+/*
+ * Counts for each listed disk the listed disks whose parent it is, directly or
+ * not, and makes those that have any ReadOnly. Under discovery.
+ */
+void parents_settle(struct tandem *t);
+
+/* "/pool/dir/x/../base.vhd" to its directory and name; false when it has none. Pure. */
+bool parents_split(const char *path, char *dir, size_t size, const char **name);
+
+#endif

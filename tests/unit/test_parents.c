@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Chains of images: found where they may be, and kept as they are. */
+#include "parents.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "temp_tandem.h"
+#include "unit.h"
+
+#define SIZE (8u << 20)
+
+static struct why why;
+static char second[PATH_MAX];
+
+static void setup(void)
+{
+	temp_tandem_begin();
+	temp_open();
+	snprintf(second, sizeof(second), "%s", unit_dir());
+}
+
+START_TEST(paths)
+{
+	static const struct {
+		const char *path, *dir, *name; /* dir NULL: none */
+	} list[] = {
+		{ "/a/b.vhd", "/a", "b.vhd" },
+		{ "/a//./b.vhd", "/a", "b.vhd" },
+		{ "/a/c/../b.vhd", "/a", "b.vhd" },
+		{ "/../../b.vhd", "/", "b.vhd" },
+		{ "/b.vhd", "/", "b.vhd" },
+		{ "/a/b/", "/a", "b" },
+		{ "/a/..", NULL, NULL },
+		{ "/", NULL, NULL },
+		{ "", NULL, NULL },
+		{ "a/b.vhd", NULL, NULL },
+		{ "C:/a/b.vhd", NULL, NULL },
+		{ "//server/share/b.vhd", "/server/share", "b.vhd" },
+	};
+	char dir[PATH_MAX], tiny[8];
+	const char *name;
+
+	for (size_t i = 0; i < UNIT_LENGTH(list); i++) {
+		bool has = parents_split(list[i].path, dir, sizeof(dir), &name);
+
+		ck_assert_msg(has == !!list[i].dir, "%s", list[i].path);
+		if (has)
+			ck_assert_str_eq(dir, list[i].dir);
+		if (has)
+			ck_assert_str_eq(name, list[i].name);
+	}
+	ck_assert(!parents_split("/a/long.vhd", tiny, sizeof(tiny), &name));
+}
+END_TEST
+
+static int create(const char *name, const char *parent)
+{
+	struct create_disk c = { .name = name,
+				 .size = parent ? 0 : SIZE,
+				 .parent = parent,
+				 .mode = 0600,
+				 .uid = geteuid(),
+				 .gid = getegid() };
+	struct disk *d = NULL;
+	int err = tandem_create_disk(temp.t, &c, &d, &why);
+
+	disk_unref(d);
+	temp_check_tables();
+	return err;
+}
+
+static void created(const char *name, const char *parent)
+{
+	ck_assert_msg(!create(name, parent), "%s: %s", name, why.message);
+}
+
+static void write_byte(const char *label, uint64_t off, char c)
+{
+	struct disk *d = temp_disk(label);
+
+	ck_assert_int_eq(disk_open(d, true), 0);
+	ck_assert_int_eq(disk_write(d, &c, 1, off, 0), 0);
+	disk_close(d);
+	disk_unref(d);
+}
+
+static char read_byte(const char *label, uint64_t off)
+{
+	struct disk *d = temp_disk(label);
+	size_t done;
+	char c;
+
+	ck_assert_int_eq(disk_open(d, false), 0);
+	ck_assert_int_eq(disk_read(d, &c, 1, off, 0, &done), 0);
+	disk_close(d);
+	disk_unref(d);
+	return c;
+}
+
+static unsigned children(const char *label)
+{
+	struct disk *d = temp_disk(label);
+	struct disk_facts facts;
+
+	disk_facts(d, &facts);
+	disk_unref(d);
+	return facts.children;
+}
+
+START_TEST(a_chain)
+{
+	created("base.vhd", NULL);
+	write_byte("base.vhd", 1, 'b');
+	created("middle.vhd", "base.vhd");
+	write_byte("middle.vhd", 70000, 'm');
+	created("top.avhd", "middle.vhd.raw");
+	write_byte("top.avhd", 5000000, 't');
+	ck_assert_str_eq(temp_state("base.vhd"), "ReadOnly");
+	ck_assert_str_eq(temp_reason("base.vhd"), "2 disks are built upon it");
+	ck_assert_str_eq(temp_state("middle.vhd"), "ReadOnly");
+	ck_assert_str_eq(temp_state("top.avhd"), "Ready");
+	for (int again = 0; again < 2; again++) {
+		ck_assert_int_eq(read_byte("top.avhd", 1), 'b');
+		ck_assert_int_eq(read_byte("top.avhd", 70000), 'm');
+		ck_assert_int_eq(read_byte("top.avhd", 5000000), 't');
+		ck_assert_int_eq(read_byte("middle.vhd", 5000000), 0);
+		temp_close();
+		temp_open();
+	}
+	ck_assert_uint_eq(children("base.vhd"), 2);
+}
+END_TEST
+
+START_TEST(a_parent_stays_as_it_is)
+{
+	struct disk *d;
+
+	created("base.vhd", NULL);
+	created("child.vhd", "base.vhd");
+	d = temp_disk("base.vhd");
+	ck_assert_int_eq(disk_open(d, true), -EROFS);
+	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, &why), -EBUSY);
+	ck_assert_str_eq(why.message, "1 disk is built upon base.vhd");
+	ck_assert_int_eq(tandem_resize_disk(temp.t, d, 2 * SIZE, false, false, &why), -EROFS);
+	disk_unref(d);
+	d = temp_disk("child.vhd");
+	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, &why), 0);
+	disk_unref(d);
+	ck_assert_str_eq(temp_state("base.vhd"), "Ready");
+	write_byte("base.vhd", 0, 'x');
+}
+END_TEST
+
+START_TEST(who_can_be_a_parent)
+{
+	struct disk *d;
+
+	created("base.vhd", NULL);
+	created("raw.img", NULL);
+	created("x.vhdx", NULL);
+	ck_assert_int_eq(create("child.vhd", "nothing.vhd"), -ENOENT);
+	ck_assert_int_eq(create("child.vhd", "raw.img"), -EINVAL);
+	ck_assert_int_eq(create("child.vhdx", "x.vhdx"), -EOPNOTSUPP);
+	ck_assert_int_eq(create("child.img", "base.vhd"), -EOPNOTSUPP);
+	d = temp_disk("base.vhd");
+	ck_assert_int_eq(disk_open(d, true), 0);
+	ck_assert_int_eq(create("child.vhd", "base.vhd"), -EBUSY);
+	disk_close(d);
+	disk_unref(d);
+	created("child.vhd", "base.vhd");
+}
+END_TEST
+
+START_TEST(a_parent_that_is_not_there)
+{
+	char away[2 * PATH_MAX];
+
+	created("base.vhd", NULL);
+	created("child.vhd", "base.vhd");
+	temp_close();
+	snprintf(away, sizeof(away), "%s/base.vhd", second);
+	ck_assert_int_eq(rename(temp_path("base.vhd"), away), 0);
+	temp_open();
+	ck_assert_str_eq(temp_state("child.vhd"), "Invalid");
+	ck_assert_str_eq(temp_reason("child.vhd"), "its parent ./base.vhd is missing");
+	/* Another disk with its name. */
+	created("base.vhd", NULL);
+	temp_rescan();
+	ck_assert_str_eq(temp_reason("child.vhd"),
+			 "the file with its parent's name is another disk");
+	ck_assert_int_eq(rename(away, temp_path("base.vhd")), 0);
+	temp_rescan();
+	temp_rescan();
+	ck_assert_str_eq(temp_state("child.vhd"), "Ready");
+	ck_assert_str_eq(temp_state("base.vhd"), "ReadOnly");
+}
+END_TEST
+
+START_TEST(in_another_pool)
+{
+	created("base.vhd", NULL);
+	ck_assert_int_eq(tandem_add_pool(temp.t, "p", second, false, &why), 0);
+	created("p:child.vhd", "base.vhd");
+	ck_assert_str_eq(temp_state("base.vhd"), "ReadOnly");
+	temp_close();
+	temp_open();
+	ck_assert_str_eq(temp_state("p:child.vhd"), "Ready");
+	ck_assert_str_eq(temp_state("base.vhd"), "ReadOnly");
+	ck_assert_int_eq(tandem_remove_pool(temp.t, "p", false, &why), 0);
+	ck_assert_str_eq(temp_state("base.vhd"), "Ready");
+}
+END_TEST
+
+UNIT_MAIN("parents", setup, temp_tandem_end, paths, a_chain, a_parent_stays_as_it_is,
+	  who_can_be_a_parent, a_parent_that_is_not_there, in_another_pool)
