@@ -391,16 +391,24 @@ static int start_writing(struct image *img, struct block_map *m)
 
 	if (img->read_only)
 		return -EROFS;
+	/*
+	 * What open read, of a daemon that died, may be in the page cache alone. It has to
+	 * be durable before a place that it gives as free is used.
+	 */
+	err = m->flushed_once ? 0 : img->file->ops->flush(img->file);
 	/* None counts, and their binding is about to change. */
-	err = img->notes && !m->resumed ? notes_clear(img->notes) : 0;
+	if (!err && img->notes && !m->resumed)
+		err = notes_clear(img->notes);
 	if (!err)
 		err = m->tables->start_writing(img, m->resumed);
 	if (!err && img->notes && !m->resumed) {
 		m->tables->binding(img, binding);
 		err = notes_begin(img->notes, binding);
 	}
-	if (!err)
+	if (!err) {
+		m->flushed_once = true;
 		atomic_store(&m->writing, true);
+	}
 	return err;
 }
 

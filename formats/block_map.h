@@ -103,7 +103,7 @@ struct block_map {
 	uint32_t block_shift;
 	_Atomic bool writing; /* start_writing was done */
 	bool resumed;         /* notes were applied */
-	bool flushed_once;    /* only rest looks at it */
+	bool flushed_once;    /* under flushing: what open read is durable */
 	pthread_mutex_t flushing, lock;
 	/* Under lock. */
 	struct block_range {

@@ -32,6 +32,7 @@ struct nbd_source {
 	const char *driver; /* QEMU's name of the format */
 	int fd;             /* of the image; open as long as this lives */
 	bool read_only;
+	bool one_at_a_time;  /* QEMU's driver does not stand more */
 	uint64_t size;       /* which it must have */
 	struct notes *notes; /* or NULL; they stay the caller's */
 	uint8_t binding[32]; /* of the notes */

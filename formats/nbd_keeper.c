@@ -117,7 +117,7 @@ static int connect_first(struct nbd_disk *d, char reason[IMAGE_REASON])
 	if (nbd_client_size(h) != d->source.size)
 		return image_fail(reason, -EINVAL, "QEMU takes its disk for one of %llu bytes",
 				  (unsigned long long)nbd_client_size(h));
-	d->limit = nbd_client_shares(h) ? NBD_CONNECTIONS : 1;
+	d->limit = nbd_client_shares(h) && !d->source.one_at_a_time ? NBD_CONNECTIONS : 1;
 	return 0;
 }
 

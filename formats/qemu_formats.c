@@ -31,14 +31,16 @@ struct qemu_kind {
 	foreign_head_read *head;
 	const char *driver;        /* QEMU's name */
 	const char *create_option; /* for the size of its blocks; NULL: it has one size */
+	bool one_at_a_time;
 };
 
+/* QED: of writes that allocate at the same time, QEMU 7.2 fails an assertion. */
 static const struct qemu_kind kinds[] = {
 	{ &qcow2_format, qcow2_head_read, "qcow2", "cluster_size" },
 	{ &vmdk_format, vmdk_head_read, "vmdk", NULL },
 	{ &vdi_format, vdi_head_read, "vdi", NULL },
 	{ &parallels_format, parallels_head_read, "parallels", "cluster_size" },
-	{ &qed_format, qed_head_read, "qed", "cluster_size" },
+	{ &qed_format, qed_head_read, "qed", "cluster_size", true },
 };
 
 static const struct qemu_kind *kind_of(const struct image_format *format)
@@ -213,6 +215,7 @@ static int qemu_start(struct image *img, char reason[IMAGE_REASON])
 		.driver = kind_of(img->format)->driver,
 		.fd = file_fd(img->file),
 		.read_only = img->read_only,
+		.one_at_a_time = kind_of(img->format)->one_at_a_time,
 		.size = img->size,
 		.notes = img->notes,
 		.before = before_server,

@@ -23,7 +23,7 @@ int disk_attributes(struct disk *d, struct stat *st)
 		.st_gid = f.gid,
 		.st_size = f.size,
 		.st_blocks = f.allocated / 512,
-		.st_blksize = 4096,
+		.st_blksize = 128 << 10, /* what cmp and stdio read at a time */
 		.st_atim = f.mtime,
 		.st_mtim = f.mtime,
 		.st_ctim = f.ctime,

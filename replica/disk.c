@@ -65,29 +65,12 @@ int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t n
 	return 0;
 }
 
-/* As the file of its parent is called now; "" without one. */
-static void parent_file_name(const struct image *img, char name[NAME_MAX + 1])
-{
-	char link[40], path[PATH_MAX];
-	const char *slash;
-	ssize_t len;
-
-	name[0] = '\0';
-	if (!img->parent)
-		return;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", file_fd(img->parent->file));
-	len = readlink(link, path, sizeof(path) - 1);
-	path[len > 0 ? len : 0] = '\0';
-	slash = strrchr(path, '/');
-	snprintf(name, NAME_MAX + 1, "%.*s", NAME_MAX, slash ? slash + 1 : path);
-}
-
 void disk_describe(struct disk *d, const char *opinion)
 {
 	const struct image *img = d->image;
-	char parent[NAME_MAX + 1];
+	char parent[DISK_LABEL_MAX + 1];
 
-	parent_file_name(img, parent);
+	parents_label(d->tandem, img, parent);
 	pthread_mutex_lock(&d->lock);
 	d->about.kind = img->kind;
 	d->about.sector_size = img->sector_size;
@@ -263,7 +246,10 @@ static int take_up(struct disk *d)
 		err = take_changes(d, &st);
 	if (err)
 		return err;
-	return d->format->start ? d->format->start(d->image, reason) : 0;
+	if (!d->format->start)
+		return 0;
+	atomic_fetch_add(&d->begun, 1); /* it may write */
+	return d->format->start(d->image, reason);
 }
 
 /* Under opening. What other programs may do from now on. */

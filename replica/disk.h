@@ -106,7 +106,7 @@ struct disk {
 	struct { /* of the image, by disk_describe */
 		const char *kind;
 		uint32_t sector_size, block_size;
-		char parent[NAME_MAX + 1];
+		char parent[DISK_LABEL_MAX + 1];
 		char warning[2 * IMAGE_REASON + 4];
 	} about;
 	unsigned openers;
@@ -132,7 +132,7 @@ struct disk_facts {
 	enum disk_state state;
 	char reason[200];
 	char warning[2 * IMAGE_REASON + 4]; /* what is wrong with it though it can be used; "" */
-	char parent[NAME_MAX + 1];          /* the file name of its image's parent; "" */
+	char parent[DISK_LABEL_MAX + 1];    /* its image's, as commands call it; "" */
 	unsigned children;                  /* disks built upon it */
 	const char *format;                 /* NULL: unknown to this build */
 	uint64_t size, allocated;

@@ -284,7 +284,8 @@ int tandem_set_disk_read_only(struct tandem *t, struct disk *d, bool read_only, 
 	pthread_mutex_lock(&d->lock);
 	d->want_read_only = read_only;
 	pthread_mutex_unlock(&d->lock);
-	disk_set_state(d, read_only || d->image->read_only ? DISK_READ_ONLY : DISK_READY, "");
+	disk_set_state(d, disk_natural_state(d), "");
+	parents_settle(t); /* which has a reason of its own */
 out:
 	pthread_mutex_unlock(&t->discovery);
 	return err;

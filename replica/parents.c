@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tandem.h"
 
@@ -206,17 +207,63 @@ static bool add_ancestors(struct ancestors *a, struct disk *d)
 
 static void set_children(struct disk *d, unsigned children)
 {
+	bool same = atomic_exchange(&d->children, children) == children, has_reason;
 	enum disk_state state = disk_state(d);
 	char reason[100] = "";
 
-	if (atomic_exchange(&d->children, children) == children)
-		return;
-	if (state != DISK_READY && state != DISK_READ_ONLY)
+	pthread_mutex_lock(&d->lock);
+	has_reason = d->reason[0];
+	pthread_mutex_unlock(&d->lock);
+	if ((same && has_reason == (children > 0)) ||
+	    (state != DISK_READY && state != DISK_READ_ONLY))
 		return;
 	if (children)
 		snprintf(reason, sizeof(reason), "%u disk%s built upon it", children,
 			 children == 1 ? " is" : "s are");
 	disk_set_state(d, disk_natural_state(d), reason);
+}
+
+bool parents_needed_elsewhere(struct tandem *t, const struct disk *parent)
+{
+	struct ancestors a = { 0 };
+	bool needed = false;
+	struct file_stat st;
+	struct disk **disks;
+	size_t count;
+
+	if (!atomic_load(&parent->children) ||
+	    parent->image->file->ops->stat(parent->image->file, &st))
+		return false;
+	disks = tandem_disks(t, &count);
+	for (size_t i = 0; i < count; i++)
+		if (disks[i]->pool != parent->pool)
+			add_ancestors(&a, disks[i]);
+	for (size_t k = 0; k < a.count; k++)
+		needed |= a.list[k].dev == st.dev && a.list[k].ino == st.ino;
+	free(a.list);
+	disks_free(disks, count);
+	return needed;
+}
+
+void parents_label(struct tandem *t, const struct image *img, char *label)
+{
+	char link[40], path[PATH_MAX], dir[PATH_MAX];
+	struct pool *pool;
+	const char *name;
+	ssize_t len;
+
+	label[0] = '\0';
+	if (!img->parent)
+		return;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", file_fd(img->parent->file));
+	len = readlink(link, path, sizeof(path) - 1);
+	path[len > 0 ? len : 0] = '\0';
+	if (!parents_split(path, dir, sizeof(dir), &name))
+		return;
+	pool = pool_at(t, dir);
+	snprintf(label, DISK_LABEL_MAX + 1, "%s%s%.*s", pool ? pool->name : "",
+		 pool && pool->name[0] ? ":" : "", NAME_MAX, name);
+	pool_unref(pool);
 }
 
 void parents_settle(struct tandem *t)

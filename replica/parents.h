@@ -8,6 +8,7 @@
 
 #include "image.h"
 
+struct disk;
 struct pool;
 struct tandem;
 
@@ -25,6 +26,11 @@ void parents_init(struct parents *p, struct tandem *t, const struct pool *pool);
  * not, and makes those that have any ReadOnly. Under discovery.
  */
 void parents_settle(struct tandem *t);
+
+/* A disk of another pool is built upon this one. Under discovery. */
+bool parents_needed_elsewhere(struct tandem *t, const struct disk *parent);
+/* Of an image that cannot be reloaded meanwhile: its parent as commands call it, "" without one. */
+void parents_label(struct tandem *t, const struct image *img, char *label);
 
 /* "/pool/dir/x/../base.vhd" to its directory and name; false when it has none. Pure. */
 bool parents_split(const char *path, char *dir, size_t size, const char **name);

@@ -106,11 +106,18 @@ int tandem_add_pool(struct tandem *t, const char *name, const char *dir, bool pl
 	return err;
 }
 
+static int claim(struct disk *d, struct why *why)
+{
+	if (parents_needed_elsewhere(d->tandem, d))
+		return refuse(why, -EBUSY, "a disk of another pool is built upon %s", d->label);
+	return disk_claim(d, why);
+}
+
 /* All or none are claimed. */
 static int claim_all(struct pool *p, struct disk **disks, size_t count, struct why *why)
 {
 	for (size_t i = 0; i < count; i++) {
-		int err = disks[i]->pool == p ? disk_claim(disks[i], why) : 0;
+		int err = disks[i]->pool == p ? claim(disks[i], why) : 0;
 
 		if (err) {
 			while (i-- > 0)

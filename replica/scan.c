@@ -259,7 +259,10 @@ int scan_reload(struct tandem *t, struct disk *d)
 	pthread_mutex_lock(&d->opening);
 	/* A write that grows it must not come between looking and setting. */
 	range_lock_write(&d->ranges, &whole, 0, UINT64_MAX);
-	if (d->image->in_doubt) /* it is taken as it is: what does not fit goes */
+	/* Somebody opened it just now; disk_open() looked whether it was changed. */
+	if (!d->format->flat && disk_is_open(d))
+		err = -EBUSY;
+	if (!err && d->image->in_doubt) /* it is taken as it is: what does not fit goes */
 		err = notes_clear(d->image->notes);
 	if (!err)
 		err = image_reload(d->image, reason);
@@ -285,6 +288,7 @@ static bool take_changes(struct batch *b, struct disk *d, const struct stat *st)
 {
 	char object[DISK_LABEL_MAX + 8];
 	bool open = disk_is_open(d);
+	int err;
 
 	if ((disk_state(d) == DISK_CHANGED && open) || disk_state(d) == DISK_FAILED ||
 	    !changed_by_others(d, b->hint))
@@ -298,7 +302,8 @@ static bool take_changes(struct batch *b, struct disk *d, const struct stat *st)
 		return false;
 	}
 	/* Nothing depends on the old content: the image is taken as it is now. */
-	if (!scan_reload(b->t, d))
+	err = scan_reload(b->t, d);
+	if (!err || err == -EBUSY)
 		return false;
 	tandem_unlist_disk(b->t, d);
 	return true;

@@ -11,7 +11,8 @@
  *   kill        the file and the notes are as they are. All that was
  *               acknowledged is there.
  *
- * Works through the members of struct image_format alone.
+ * Works through the members of struct image_format alone. What an end left is
+ * used in the thread, and in the midst of the call, that it interrupted.
  */
 #ifndef TESTS_CONTAINER_H
 #define TESTS_CONTAINER_H

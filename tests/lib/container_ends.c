@@ -61,22 +61,32 @@ static bool wrong_sector(struct run *r, uint64_t sector, uint64_t content, enum 
 			      (unsigned long long)r->rig->c->unit / MODEL_SECTOR);
 }
 
+/* It may have to wait for a request of the other thread. */
+static int read_disk(struct run *r, uint8_t *buf, uint64_t len, uint64_t off)
+{
+	int err;
+
+	r->inside++;
+	pthread_mutex_unlock(&r->turn);
+	err = r->img->format->read(r->img, buf, len, off, 0);
+	pthread_mutex_lock(&r->turn);
+	r->inside--;
+	return err;
+}
+
 bool container_read(struct run *r, uint64_t first, uint64_t count, uint8_t *buf)
 {
-	uint8_t *bytes = buf ? buf : malloc(count * MODEL_SECTOR);
-	int err = r->img->format->read(r->img, bytes, count * MODEL_SECTOR, first * MODEL_SECTOR,
-				       0);
-	bool right = !err || container_fail(r, "read failed: %s", strerror(-err));
+	int err = read_disk(r, buf, count * MODEL_SECTOR, first * MODEL_SECTOR);
 
-	for (uint64_t i = 0; i < count && right; i++) {
-		uint64_t content = content_name(bytes + i * MODEL_SECTOR);
+	if (err)
+		return container_fail(r, "read failed: %s", strerror(-err));
+	for (uint64_t i = 0; i < count; i++) {
+		uint64_t content = content_name(buf + i * MODEL_SECTOR);
 
 		if (content != model_now(r->model, first + i))
-			right = wrong_sector(r, first + i, content, MODEL_KILL, r->model);
+			return wrong_sector(r, first + i, content, MODEL_KILL, r->model);
 	}
-	if (!buf)
-		free(bytes);
-	return right;
+	return true;
 }
 
 /* What it calls a hole reads as zeros. */
@@ -132,7 +142,7 @@ static bool compare(struct run *r, enum model_end end)
 		int err;
 
 		n = size - off < PIECE ? size - off : PIECE;
-		err = r->img->format->read(r->img, buf, n, off, 0);
+		err = read_disk(r, buf, n, off);
 		if (err)
 			return container_fail(r, "read failed: %s", strerror(-err));
 		for (uint64_t i = 0; i < n; i += MODEL_SECTOR) {

@@ -65,7 +65,7 @@ void container_run(struct rig *rig, struct run *r);
 bool container_open(struct run *r);
 /* Ends a run. It is abandoned if it is not at rest. */
 void container_close(struct run *r);
-/* These sectors are as the last operation left them. Into buf; or NULL. */
+/* Reads these sectors; they are as the last operation left them. */
 bool container_read(struct run *r, uint64_t first, uint64_t count, uint8_t *buf);
 /* The same of the whole disk. */
 bool container_verify(struct run *r);

@@ -101,11 +101,13 @@ void qemu_disk_open(struct qemu_disk *q)
 
 void qemu_disk_close(struct qemu_disk *q)
 {
+	pid_t pid;
+
 	ck_assert_int_eq(q->format->rest(q->img), 0);
 	ck_assert(!q->notes || !notes_bytes(q->img->notes));
 	image_close(q->img);
 	q->img = NULL;
-	ck_assert_uint_eq(qemu_servers_of(getpid()), 0);
+	ck_assert_uint_eq(qemu_find_server(getpid(), &pid), 0);
 }
 
 void qemu_disk_compare(struct qemu_disk *q)
@@ -208,13 +210,15 @@ void qemu_disk_request(struct qemu_disk *q, uint64_t *seed, uint64_t from, uint6
 		break;
 	case READ:
 		err = q->format->read(q->img, buf, r.len, r.off, 0);
-		ck_assert(err || !memcmp(buf, q->twin + r.off, r.len));
+		if (!err && memcmp(buf, q->twin + r.off, r.len))
+			err = -EILSEQ;
 		break;
 	case FLUSH:
 		err = q->format->flush(q->img);
 	}
-	ck_assert_msg(!err, "%s: request %d of %llu at %llu: %s", q->format->name, r.what,
-		      (unsigned long long)r.len, (unsigned long long)r.off, strerror(-err));
+	if (err)
+		ck_abort_msg("%s: request %d of %llu at %llu: %s", q->format->name, r.what,
+			     (unsigned long long)r.len, (unsigned long long)r.off, strerror(-err));
 	free(buf);
 }
 
@@ -251,7 +255,7 @@ static bool is_server_of(const char *pid, pid_t parent)
 	return after && strstr(text, "(qemu-nbd)") && atoi(after + 4) == parent;
 }
 
-static unsigned find_servers(pid_t parent, pid_t *last)
+unsigned qemu_find_server(pid_t parent, pid_t *pid)
 {
 	DIR *proc = opendir("/proc");
 	unsigned count = 0;
@@ -259,18 +263,11 @@ static unsigned find_servers(pid_t parent, pid_t *last)
 
 	while ((e = readdir(proc)))
 		if (atoi(e->d_name) > 0 && is_server_of(e->d_name, parent)) {
-			*last = atoi(e->d_name);
+			*pid = atoi(e->d_name);
 			count++;
 		}
 	closedir(proc);
 	return count;
-}
-
-unsigned qemu_servers_of(pid_t parent)
-{
-	pid_t pid;
-
-	return find_servers(parent, &pid);
 }
 
 struct wanted {
@@ -281,7 +278,7 @@ static bool found_server(void *arg)
 {
 	struct wanted *w = arg;
 
-	return find_servers(w->parent, &w->found) > 0;
+	return qemu_find_server(w->parent, &w->found) > 0;
 }
 
 pid_t qemu_server_of(pid_t parent)

@@ -43,9 +43,10 @@ void qemu_disk_request(struct qemu_disk *q, uint64_t *seed, uint64_t from, uint6
 void qemu_twin_request(uint8_t *twin, uint64_t *seed, uint64_t from, uint64_t to, uint64_t *off,
 		       uint64_t *len);
 
-/* The qemu-nbd that this process started, 0 if there is none. Waits for one at most 5 s. */
+/* How many qemu-nbd that process started and has; *pid: of one of them, if there is any. */
+unsigned qemu_find_server(pid_t parent, pid_t *pid);
+/* Waits for one at most 5 s; 0. */
 pid_t qemu_server_of(pid_t parent);
-unsigned qemu_servers_of(pid_t parent);
 /* The command in that directory has to succeed. */
 void qemu_shell(const char *dir, const char *command);
 

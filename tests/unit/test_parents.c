@@ -201,6 +201,9 @@ END_TEST
 
 START_TEST(in_another_pool)
 {
+	struct disk_facts facts;
+	struct disk *d;
+
 	created("base.vhd", NULL);
 	ck_assert_int_eq(tandem_add_pool(temp.t, "p", second, false, &why), 0);
 	created("p:child.vhd", "base.vhd");
@@ -211,6 +214,22 @@ START_TEST(in_another_pool)
 	ck_assert_str_eq(temp_state("base.vhd"), "ReadOnly");
 	ck_assert_int_eq(tandem_remove_pool(temp.t, "p", false, &why), 0);
 	ck_assert_str_eq(temp_state("base.vhd"), "Ready");
+	/* The other way round it would be missed. */
+	ck_assert_int_eq(tandem_add_pool(temp.t, "p", second, false, &why), 0);
+	created("p:gold.vhd", NULL);
+	created("copy.vhd", "p:gold.vhd");
+	d = temp_disk("copy.vhd");
+	disk_facts(d, &facts);
+	disk_unref(d);
+	ck_assert_str_eq(facts.parent, "p:gold.vhd");
+	ck_assert_int_eq(tandem_remove_pool(temp.t, "p", false, &why), -EBUSY);
+	/* A setting does not make a parent writable. */
+	d = temp_disk("p:gold.vhd");
+	ck_assert_int_eq(tandem_set_disk_read_only(temp.t, d, true, false, &why), 0);
+	ck_assert_int_eq(tandem_set_disk_read_only(temp.t, d, false, false, &why), 0);
+	disk_unref(d);
+	ck_assert_str_eq(temp_state("p:gold.vhd"), "ReadOnly");
+	ck_assert_str_eq(temp_reason("p:gold.vhd"), "1 disk is built upon it");
 }
 END_TEST
 
