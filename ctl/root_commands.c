@@ -66,7 +66,7 @@ static int create_disk(const struct request *r)
 		.gid = r->caller->gid,
 		.plan = r->plan,
 	};
-	char size[VALUE_TEXT_MAX], human[VALUE_TEXT_MAX];
+	char size[2 * VALUE_TEXT_MAX], human[VALUE_TEXT_MAX];
 	struct disk_facts facts;
 	struct disk *disk = NULL;
 	int err = set_geometry(a, &create, &r->result->why);
@@ -77,11 +77,12 @@ static int create_disk(const struct request *r)
 		return err;
 	if (r->plan) {
 		if (create.size)
-			snprintf(size, sizeof(size), "%s", value_human_size(human, create.size));
+			snprintf(size, sizeof(size), "%s (%" PRIu64 " bytes)",
+				 value_human_size(human, create.size), create.size);
 		else
 			snprintf(size, sizeof(size), "the size of its parent");
-		result_say(r->result, "would create %s with %s (%" PRIu64 " bytes), of uid %u",
-			   create.name, size, create.size, (unsigned)create.uid);
+		result_say(r->result, "would create %s with %s, of uid %u", create.name, size,
+			   (unsigned)create.uid);
 		return 0;
 	}
 	disk_facts(disk, &facts);

@@ -61,7 +61,8 @@ static void make_room(struct block_map *m)
 		return;
 	for (size_t i = 0; i < sizeof(m->bitmaps) / sizeof(m->bitmaps[0]); i++)
 		for (struct bitmap **link = &m->bitmaps[i]; *link; link = &(*link)->next)
-			if (!(*link)->dirty && (!oldest || (*link)->used < (*oldest)->used))
+			if (!(*link)->dirty && !(*link)->saving &&
+			    (!oldest || (*link)->used < (*oldest)->used))
 				oldest = link;
 	if (oldest)
 		drop(m, oldest);
@@ -130,7 +131,7 @@ static void make_present(struct block_map *m, struct bitmap *b)
 	block_entry e = atomic_load(&m->entries[b->block]);
 
 	atomic_store(&m->entries[b->block], (e & ~(block_entry)3) | BLOCK_PRESENT);
-	if (!b->dirty)
+	if (!b->dirty && !b->saving)
 		bitmap_forget(m, b->block);
 }
 

@@ -39,7 +39,8 @@ int block_discard(struct image *img, struct block_map *m, uint64_t block, bool *
 struct bitmap {
 	struct bitmap *next;
 	uint64_t block, used;
-	bool dirty;
+	bool dirty;     /* the file lacks it */
+	bool saving;    /* a flush is writing it; till it is done, the file may lack it */
 	uint8_t bits[]; /* LSB first */
 };
 

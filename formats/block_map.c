@@ -19,6 +19,12 @@
 #define GROW_BLOCKS 8
 #define GROW_MAX ((uint64_t)1 << 30)
 
+bool block_map_can_be(uint64_t count, uint32_t block_size)
+{
+	return count <= UINT64_MAX / 2 / block_size &&
+	       count <= ENTRIES_PER_TIB * (1 + (count * block_size >> 40));
+}
+
 int block_map_new(uint64_t count, uint32_t block_size, const struct block_tables *tables,
 		  struct block_map **out)
 {
@@ -26,8 +32,7 @@ int block_map_new(uint64_t count, uint32_t block_size, const struct block_tables
 
 	if (block_size < 4096 || block_size > 256 << 20 || block_size & (block_size - 1))
 		return -EINVAL;
-	if (count > UINT64_MAX / 2 / block_size ||
-	    count > ENTRIES_PER_TIB * (1 + (count * block_size >> 40)))
+	if (!block_map_can_be(count, block_size))
 		return -E2BIG;
 	m = calloc(1, sizeof(*m));
 	if (!m)
@@ -127,7 +132,7 @@ static int reach(struct image *img, struct block_map *m, uint64_t end)
 		ahead = end / 4;
 	ahead = round_up(end + (ahead < GROW_MAX ? ahead : GROW_MAX), m->align);
 	err = m->tables->grow(img, ahead);
-	if (err) {
+	if (err == -EFBIG || err == -ENOSPC) {
 		ahead = end;
 		err = m->tables->grow(img, ahead);
 	}
@@ -284,12 +289,27 @@ static int collect_bitmaps(struct block_map *m, struct batch *b)
 	return err;
 }
 
-static void set_bitmaps_clean(struct block_map *m)
+static void set_bitmaps_saving(struct block_map *m)
 {
 	for (size_t i = 0; i < sizeof(m->bitmaps) / sizeof(m->bitmaps[0]); i++)
-		for (struct bitmap *bits = m->bitmaps[i]; bits; bits = bits->next)
+		for (struct bitmap *bits = m->bitmaps[i]; bits; bits = bits->next) {
+			bits->saving = bits->dirty;
 			bits->dirty = false;
+		}
 	m->bitmap_dirty = 0;
+}
+
+/* Under lock. They are in the file now, or all of it has to be done again. */
+static void set_bitmaps_saved(struct block_map *m, bool failed)
+{
+	for (size_t i = 0; i < sizeof(m->bitmaps) / sizeof(m->bitmaps[0]); i++)
+		for (struct bitmap *bits = m->bitmaps[i]; bits; bits = bits->next) {
+			if (failed && bits->saving && !bits->dirty) {
+				bits->dirty = true;
+				m->bitmap_dirty++;
+			}
+			bits->saving = false;
+		}
 }
 
 /* Under lock. What is acknowledged now, and nothing that comes later. */
@@ -312,7 +332,7 @@ static int collect(struct image *img, struct block_map *m, struct batch *b)
 	}
 	b->count = m->changed_count;
 	m->changed_count = 0;
-	set_bitmaps_clean(m);
+	set_bitmaps_saving(m);
 	return 0;
 }
 
@@ -325,13 +345,6 @@ static void put_back(struct block_map *m, const struct batch *b)
 		if (!will_change(m, block))
 			publish(m, block, atomic_load(&m->entries[block]));
 	}
-	for (size_t i = 0; i < b->bitmap_count; i++)
-		for (struct bitmap *bits = m->bitmaps[b->bitmaps[i].block % 64]; bits;
-		     bits = bits->next)
-			if (bits->block == b->bitmaps[i].block && !bits->dirty) {
-				bits->dirty = true;
-				m->bitmap_dirty++;
-			}
 }
 
 /* Under lock. The tables name them no longer. */
@@ -371,6 +384,7 @@ static int flush(struct image *img, struct block_map *m)
 		if (!err)
 			err = save(img, m, &b);
 		pthread_mutex_lock(&m->lock);
+		set_bitmaps_saved(m, err);
 		if (err)
 			put_back(m, &b);
 		else
@@ -502,8 +516,7 @@ int block_map_resize(struct block_map *m, uint64_t count)
 	_Atomic block_entry *entries;
 	int err = 0;
 
-	if (count > UINT64_MAX / 2 / m->block_size ||
-	    count > ENTRIES_PER_TIB * (1 + (count * m->block_size >> 40)))
+	if (!block_map_can_be(count, m->block_size))
 		return -E2BIG;
 	pthread_mutex_lock(&m->flushing);
 	pthread_mutex_lock(&m->lock);

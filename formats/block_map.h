@@ -124,6 +124,8 @@ struct block_map {
 	uint64_t bitmap_clock;
 };
 
+/* Would block_map_new take so many? */
+bool block_map_can_be(uint64_t count, uint32_t block_size);
 /*
  * Entries for `count` blocks, all ABSENT; count and block_size may be anything:
  * -EINVAL, -E2BIG when no sane image has that many.

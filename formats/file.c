@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,8 @@ struct posix_file {
 	/* What a direct request must be a multiple of. */
 	uint32_t direct_align, memory_align;
 	struct held locks; /* on fd */
+	pthread_mutex_t flushing;
+	int broken; /* under flushing: how a flush failed, or 0 */
 };
 
 static struct posix_file *posix(const struct file *f)
@@ -111,9 +114,27 @@ static int posix_write(struct file *f, const void *buf, size_t len, uint64_t off
 	return 0;
 }
 
+/* One at a time: of two at once only one is told of an error. */
 static int posix_flush(struct file *f)
 {
-	return fdatasync(posix(f)->fd) ? -errno : 0;
+	struct posix_file *p = posix(f);
+	int err;
+
+	pthread_mutex_lock(&p->flushing);
+	if (!p->broken && fdatasync(p->fd))
+		p->broken = -errno;
+	err = p->broken;
+	pthread_mutex_unlock(&p->flushing);
+	return err;
+}
+
+static void posix_forgive(struct file *f)
+{
+	struct posix_file *p = posix(f);
+
+	pthread_mutex_lock(&p->flushing);
+	p->broken = 0;
+	pthread_mutex_unlock(&p->flushing);
 }
 
 static int write_zeros(struct file *f, uint64_t off, uint64_t len)
@@ -284,6 +305,7 @@ static void posix_close(struct file *f)
 		close(p->direct_fd);
 	if (p->fd >= 0)
 		close(p->fd);
+	pthread_mutex_destroy(&p->flushing);
 	free(p);
 }
 
@@ -291,6 +313,7 @@ static const struct file_ops posix_ops = {
 	.read = posix_read,
 	.write = posix_write,
 	.flush = posix_flush,
+	.forgive = posix_forgive,
 	.zero = posix_zero,
 	.allocate = posix_allocate,
 	.resize = posix_resize,
@@ -328,6 +351,7 @@ int file_adopt(int fd, bool read_only, struct file **out)
 	if (!p)
 		return -ENOMEM;
 	p->base.ops = &posix_ops;
+	pthread_mutex_init(&p->flushing, NULL);
 	p->fd = fd;
 	p->direct_fd = -1;
 	open_direct(p, read_only);

@@ -51,8 +51,14 @@ struct file_ops {
 	int (*read)(struct file *f, void *buf, size_t len, uint64_t off, unsigned io);
 	/* Grows the file when the range passes its end. */
 	int (*write)(struct file *f, const void *buf, size_t len, uint64_t off, unsigned io);
-	/* Everything written before is durable. */
+	/*
+	 * Everything written before is durable. The kernel tells an error of write-back
+	 * once; what was lost is in doubt for good. So after one failure every flush
+	 * fails, until forgive.
+	 */
 	int (*flush)(struct file *f);
+	/* What the file holds is taken as it is. */
+	void (*forgive)(struct file *f);
 	/* Never grows the file. */
 	int (*zero)(struct file *f, uint64_t off, uint64_t len, enum zero_mode mode);
 	/* Gets space for the range, growing the file when `grow`. */

@@ -102,11 +102,12 @@ int image_reload(struct image *img, char reason[IMAGE_REASON])
 		.file = img->file,
 		.notes = img->notes,
 		.parents = img->parents,
-		.read_only = img->read_only && !img->complaint[0],
+		.read_only = img->read_only && !img->complaint[0] && !img->read_only_because,
 	};
 	int err;
 
 	reason[0] = '\0';
+	img->file->ops->forgive(img->file);
 	err = img->format->open(&fresh, reason);
 	if (err) {
 		drop_contents(&fresh);
@@ -121,6 +122,7 @@ int image_reload(struct image *img, char reason[IMAGE_REASON])
 	memcpy(img->identity, fresh.identity, sizeof(img->identity));
 	img->read_only = fresh.read_only;
 	img->in_doubt = fresh.in_doubt;
+	img->read_only_because = fresh.read_only_because;
 	memcpy(img->complaint, fresh.complaint, sizeof(img->complaint));
 	img->private = fresh.private;
 	return 0;

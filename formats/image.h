@@ -121,6 +121,8 @@ struct image {
 	uint32_t block_size;  /* in which a container takes space; 0 */
 	uint8_t identity[16]; /* by which children know it; zeros: none */
 	bool read_only;
+	const char *
+		read_only_because; /* a constant sentence, where the image itself is why; or NULL */
 	/*
 	 * The notes do not fit what the file holds: another program changed it after we
 	 * died, and acknowledged writes are missing. read_only then.

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * One qemu-nbd. It serves one image on a socket that nobody else can reach, and
- * ends by itself when the last connection is closed: also when this program
- * dies, however it dies.
+ * ends by itself, with the image closed, when the last connection is closed.
+ *
+ * When this program dies it is killed. SIGTERM would let it close the image, but
+ * is lost on one that is just starting: that would have the image locked for
+ * ever.
  *
  * The thread that starts it must live as long as it does (program.h).
  */

@@ -94,7 +94,7 @@ static int become(struct child *c, int *way)
 
 	usual_signals();
 	setsid();
-	if (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != c->parent)
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != c->parent)
 		return ESRCH;
 	if (dup2(c->null, 0) < 0 || dup2(c->output, 1) < 0 || dup2(c->output, 2) < 0)
 		return errno;

@@ -29,14 +29,48 @@ static uint32_t bitmap_size(const struct vhd *v)
 	return v->map->lead;
 }
 
-static int vhd_start_writing(struct image *img, bool resumed)
+static int drop_in_page(struct image *img, uint64_t page)
+{
+	struct vhd *v = vhd_of(img);
+	uint64_t at = page * VHD_PAGE, block = page * VHD_PAGE_ENTRIES;
+	size_t len = v->table_bytes - at < VHD_PAGE ? v->table_bytes - at : VHD_PAGE;
+	uint8_t bytes[VHD_PAGE];
+	bool found = false;
+	int err = img->file->ops->read(img->file, bytes, len, v->table_offset + at, 0);
+
+	for (size_t i = 0; !err && i < len / 4 && block + i < v->map->count; i++)
+		/* One that notes know will be saved anyway, the same as this. */
+		if (get_be32(bytes + i * 4) != VHD_ABSENT &&
+		    BLOCK_KIND(atomic_load(&v->map->entries[block + i])) == BLOCK_ABSENT) {
+			put_be32(bytes + i * 4, VHD_ABSENT);
+			found = true;
+		}
+	if (!err && found)
+		err = img->file->ops->write(img->file, bytes, len, v->table_offset + at, 0);
+	return err;
+}
+
+/* Blocks that open did not believe: their places will be given to others. */
+static int drop_outsiders(struct image *img)
+{
+	struct vhd *v = vhd_of(img);
+	int err = 0;
+
+	for (uint64_t page = 0; page * VHD_PAGE_ENTRIES < v->map->count && !err; page++)
+		err = drop_in_page(img, page);
+	if (!err)
+		err = img->file->ops->flush(img->file);
+	if (!err)
+		v->outsiders = false;
+	return err;
+}
+
+static int mend_footers(struct image *img)
 {
 	struct vhd *v = vhd_of(img);
 	struct file *f = img->file;
 	int err = 0;
 
-	if (!v->mend)
-		return 0;
 	if (!v->has_tail) {
 		v->tail = vhd_sectors(v->map->capacity);
 		err = f->ops->write(f, v->footer, VHD_SECTOR, v->tail, 0);
@@ -50,6 +84,14 @@ static int vhd_start_writing(struct image *img, bool resumed)
 		v->has_tail = true;
 	}
 	return err;
+}
+
+static int vhd_start_writing(struct image *img, bool resumed)
+{
+	struct vhd *v = vhd_of(img);
+	int err = v->mend ? mend_footers(img) : 0;
+
+	return !err && v->outsiders ? drop_outsiders(img) : err;
 }
 
 /* A footer at the new end first; the old one may be overwritten once that is durable. */

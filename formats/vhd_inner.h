@@ -16,6 +16,7 @@ struct vhd {
 	uint8_t footer[VHD_SECTOR];
 	uint64_t tail;       /* where the last footer is; changes under the map's locks */
 	bool has_tail, mend; /* one of the footers is to be written anew */
+	bool outsiders;      /* the table names places outside of the file */
 	uint64_t header_offset, table_offset, table_bytes;
 	uint32_t table_entries;
 	uint8_t header[VHD_HEADER];

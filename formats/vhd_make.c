@@ -27,6 +27,8 @@ static int check(const struct image_create *c, bool fixed, char reason[IMAGE_REA
 	if (c->block_size && (c->block_size & (c->block_size - 1) || c->block_size < 4096 ||
 			      c->block_size > 256 << 20))
 		return image_fail(reason, -EINVAL, "a block is a power of two from 4K to 256M");
+	if (c->block_size && !block_map_can_be(c->size / c->block_size + 1, c->block_size))
+		return image_fail(reason, -EINVAL, "so large a disk needs larger blocks");
 	if (c->parent && c->parent->format != &vhd_format)
 		return image_fail(reason, -EINVAL, "the parent of a VHD is a VHD");
 	return 0;
@@ -231,6 +233,20 @@ static int clear_last_block(struct image *img, struct vhd *v, uint64_t old, uint
 	return block_map_zero(img, v->map, old, end - old, ZERO_KEEP);
 }
 
+/* Entries that no disk had yet may hold anything. */
+static int clear_entries(struct image *img, struct vhd *v, uint64_t blocks)
+{
+	uint64_t used = v->map->count * 4, end = vhd_table_bytes(blocks);
+	int err;
+
+	if (end > v->table_bytes)
+		end = v->table_bytes;
+	if (used >= end)
+		return 0;
+	err = write_table(img->file, v->table_offset, used, end);
+	return err ? err : img->file->ops->flush(img->file);
+}
+
 static int grow_blocks(struct image *img, struct vhd *v, uint64_t size)
 {
 	uint64_t blocks = (size + v->map->block_size - 1) / v->map->block_size, old = img->size;
@@ -240,6 +256,8 @@ static int grow_blocks(struct image *img, struct vhd *v, uint64_t size)
 		err = clear_last_block(img, v, old, size);
 	if (!err)
 		err = block_map_flush(img, v->map);
+	if (!err)
+		err = clear_entries(img, v, blocks);
 	if (!err && blocks > v->table_entries)
 		err = move_table(img, v, blocks);
 	if (!err)

@@ -84,7 +84,12 @@ static int read_header(struct image *img, struct vhd *v, const struct vhd_footer
 	return 0;
 }
 
-static int read_table(struct image *img, struct vhd *v)
+static bool is_inside(const struct block_map *m, uint64_t place, uint64_t end)
+{
+	return place - m->lead >= m->first && place <= end && end - place >= m->block_size;
+}
+
+static int read_table(struct image *img, struct vhd *v, uint64_t end)
 {
 	struct block_map *m = v->map;
 	uint8_t bytes[VHD_PAGE];
@@ -99,8 +104,11 @@ static int read_table(struct image *img, struct vhd *v)
 			uint32_t sector = get_be32(bytes + i * 4);
 			uint64_t place = (uint64_t)sector * VHD_SECTOR + m->lead;
 
-			if (sector != VHD_ABSENT)
-				m->entries[b + i] = BLOCK_ENTRY(BLOCK_PARTIAL, place);
+			if (sector == VHD_ABSENT)
+				continue;
+			m->entries[b + i] = BLOCK_ENTRY(BLOCK_PARTIAL, place);
+			if (!is_inside(m, place, end))
+				v->outsiders = true;
 		}
 	}
 	return 0;
@@ -204,7 +212,7 @@ static int open_blocks(struct image *img, struct vhd *v, const struct vhd_footer
 		return image_fail(reason, err, "it has more blocks than a sane image");
 	v->map->lead = vhd_bitmap_size(h.block_size);
 	take_ranges(v, &h, file_size);
-	err = read_table(img, v);
+	err = read_table(img, v, end);
 	if (err)
 		return image_fail(reason, err, "its block table cannot be read");
 	err = block_map_ready(img, v->map, end);

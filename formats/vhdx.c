@@ -283,6 +283,7 @@ static int vhdx_open(struct image *img, char reason[IMAGE_REASON])
 	describe(img);
 	if (v->layout.has_parent) {
 		img->read_only = true;
+		img->read_only_because = "a VHDX with a parent is only read by this version";
 		err = vhdx_open_parent(img, reason);
 	}
 	if (!err)
@@ -291,8 +292,6 @@ static int vhdx_open(struct image *img, char reason[IMAGE_REASON])
 		image_fail(reason, err,
 			   err == -ENOMEM ? "there is no memory for its block table"
 					  : "its block table cannot be used");
-	if (!err && v->layout.has_parent)
-		complain(img, "differencing VHDX images are read-only");
 	return err;
 }
 

@@ -172,7 +172,7 @@ static int fill_image(int fd, const struct create_disk *c, const struct plan *p,
 	return err;
 }
 
-/* Nothing has a name before it is whole and durable. */
+/* Nothing has a name before it is whole and durable; in a plan, never. */
 static int make_unnamed(const struct create_disk *c, const struct plan *p,
 			char reason[IMAGE_REASON])
 {
@@ -189,7 +189,7 @@ static int make_unnamed(const struct create_disk *c, const struct plan *p,
 		err = -errno;
 	close(fd);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", reading);
-	if (!err && linkat(AT_FDCWD, path, p->pool->dirfd, p->file, AT_SYMLINK_FOLLOW))
+	if (!err && !c->plan && linkat(AT_FDCWD, path, p->pool->dirfd, p->file, AT_SYMLINK_FOLLOW))
 		err = -errno;
 	if (reading >= 0)
 		close(reading);
@@ -221,11 +221,13 @@ static int create_in(struct tandem *t, const struct create_disk *c, const struct
 	int err = make_unnamed(c, p, reason);
 
 	if ((err == -EOPNOTSUPP || err == -EISDIR || err == -EINVAL) && !reason[0])
-		err = make_named(t, c, p, reason);
+		err = c->plan ? 0 : make_named(t, c, p, reason);
 	if (err && reason[0])
 		return refuse(why, err, "'%s' cannot be made: %s", p->file, reason);
 	if (err)
 		return refuse(why, err, "'%s' cannot be made: %s", p->file, strerror(-err));
+	if (c->plan)
+		return 0;
 	err = fsync(p->pool->dirfd) ? -errno : scan_name(t, p->pool, p->file, SCAN_LOOK);
 	if (err)
 		unlinkat(p->pool->dirfd, p->file, 0);
@@ -238,6 +240,8 @@ static int create_in(struct tandem *t, const struct create_disk *c, const struct
 	}
 	err = refuse(why, -EIO, "'%s' was made, but is not served: %s", p->file,
 		     made ? made->reason : "it is gone");
+	if (made)
+		unlinkat(p->pool->dirfd, p->file, 0);
 	disk_unref(made);
 	return err;
 }
@@ -253,7 +257,7 @@ int tandem_create_disk(struct tandem *t, const struct create_disk *c, struct dis
 	err = split_name(t, c->name, &p.pool, &p.file, why);
 	if (!err) {
 		err = check_create(t, c, &p, why);
-		if (!err && !c->plan)
+		if (!err)
 			err = create_in(t, c, &p, &made, why);
 		disk_unref(p.parent);
 		pool_unref(p.pool);

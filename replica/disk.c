@@ -333,9 +333,10 @@ int disk_rest(struct disk *d)
 void disk_close(struct disk *d)
 {
 	struct tandem *t = d->tandem;
-	bool last, unsettled;
+	bool last, unsettled, written;
 
 	pthread_mutex_lock(&d->opening);
+	written = d->use == FILE_WRITE;
 	pthread_mutex_lock(&d->lock);
 	assert(d->openers > 0);
 	last = d->openers == 1;
@@ -352,7 +353,8 @@ void disk_close(struct disk *d)
 	pthread_mutex_unlock(&d->lock);
 	pthread_mutex_unlock(&d->opening);
 	tandem_changed(t, d);
-	if (unsettled)
+	/* A child may wait for it. */
+	if (unsettled || (last && written && !d->format->flat))
 		watch_poke(t->watch);
 	if (last) {
 		atomic_fetch_sub(&t->openers, 1);

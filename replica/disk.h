@@ -114,6 +114,7 @@ struct disk {
 	bool stalled;               /* Stalled was announced */
 	bool listed;                /* in the tables of the tandem: can be opened */
 	bool written_elsewhere;     /* not opened: another program is writing it */
+	bool awaits_parent;         /* not opened: its parent is not there, or is being written */
 	struct file_stat last_stat; /* stands in while the backing store is stuck */
 	uint64_t last_stat_writes;  /* unflushed, before it was asked for */
 	/* The image as it was last known to hold only what we wrote or looked at. */

@@ -142,8 +142,6 @@ static int write_range(struct disk *d, const void *buf, size_t len, uint64_t off
 	lock_for_write(d, &r, off, len);
 	begin_change(d);
 	err = may_change(d);
-	if (!err && !d->image->format->grows_by_write && off + len > d->image->size)
-		err = -ENOSPC;
 	if (!err)
 		err = d->image->format->write(d->image, buf, len, off, io);
 	changed(d); /* also after a failure: some of it may have been written */
@@ -165,6 +163,11 @@ int disk_write(struct disk *d, const void *buf, size_t len, uint64_t off, unsign
 		return -EFBIG;
 	if (!len)
 		return 0;
+	/* As a block device says it; it is no lack of space. */
+	if (!d->image->format->grows_by_write && off + len > d->image->size) {
+		count(d, DISK_OP_WRITE, -ENOSPC, 0, began);
+		return -ENOSPC;
+	}
 	err = write_range(d, buf, len, off, io);
 	if (!err && io & IO_DSYNC)
 		err = disk_flush(d);

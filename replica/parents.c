@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "tandem.h"
+#include "watch.h"
 
 #define DEPTH_MAX 16
 
@@ -209,14 +210,17 @@ static void set_children(struct disk *d, unsigned children)
 {
 	bool same = atomic_exchange(&d->children, children) == children, has_reason;
 	enum disk_state state = disk_state(d);
-	char reason[100] = "";
+	char reason[IMAGE_REASON] = "";
 
 	pthread_mutex_lock(&d->lock);
 	has_reason = d->reason[0];
 	pthread_mutex_unlock(&d->lock);
-	if ((same && has_reason == (children > 0)) ||
-	    (state != DISK_READY && state != DISK_READ_ONLY))
+	if (state == DISK_MISSING && !same && !children)
+		watch_poke(d->tandem->watch); /* nobody needs it any more */
+	if ((same && (has_reason || !children)) || (state != DISK_READY && state != DISK_READ_ONLY))
 		return;
+	if (d->image->read_only_because)
+		snprintf(reason, sizeof(reason), "%s", d->image->read_only_because);
 	if (children)
 		snprintf(reason, sizeof(reason), "%u disk%s built upon it", children,
 			 children == 1 ? " is" : "s are");

@@ -44,7 +44,6 @@ static void complete(struct image *img, struct found *f)
 	if (err) {
 		probe_invalid(f, "another program has it open; it lacks the last writes that "
 				 "tandemfs had taken");
-		f->written_elsewhere = true;
 		return;
 	}
 	if (img->format->start)
@@ -57,8 +56,7 @@ static void complete(struct image *img, struct found *f)
 		return;
 	snprintf(f->reason, sizeof(f->reason), "its last writes cannot be added: %.150s",
 		 reason[0] ? reason : strerror(-err));
-	f->state = DISK_INVALID;
-	f->written_elsewhere = true; /* look again */
+	f->state = DISK_INVALID; /* until the next rescan */
 }
 
 /* libvhdi's opinion; what it does not know is nothing. Under discovery, so one at a time. */
@@ -112,12 +110,13 @@ static void open_image(struct tandem *t, struct pool *p, const char *name,
 		file->ops->close(file);
 		notes_close(around.notes);
 		probe_invalid(f, reason[0] ? reason : strerror(-err));
-		/* A parent may come, or be closed. */
-		f->written_elsewhere = err == -ENOENT || err == -EBUSY;
+		f->awaits_parent = err == -ENOENT || err == -EBUSY || err == -EXDEV;
 		return;
 	}
 	ask_witness(f);
 	f->state = f->image->read_only ? DISK_READ_ONLY : DISK_READY;
+	if (f->image->read_only_because)
+		snprintf(f->reason, sizeof(f->reason), "%s", f->image->read_only_because);
 	if (!f->image->read_only && around.notes && notes_bytes(around.notes))
 		complete(f->image, f);
 	if (f->state == DISK_INVALID) {

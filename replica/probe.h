@@ -14,6 +14,7 @@ struct found {
 	char warning
 		[IMAGE_REASON]; /* what is wrong though it can be served, but not image->complaint */
 	bool written_elsewhere;
+	bool awaits_parent; /* which may come, or be closed */
 	struct image *image;
 	struct identity identity;
 	struct stat st;

@@ -89,9 +89,11 @@ static void announce(struct tandem *t, struct disk *d)
 			    event_word(word, sizeof(word), d->about.warning));
 }
 
-static int batch_finish(struct batch *b)
+/* Whether disks came that can be used. */
+static bool batch_finish(struct batch *b, int *result)
 {
 	int err = tandem_commit(b->t);
+	bool usable = false;
 
 	for (size_t i = 0; i < b->count; i++) {
 		struct disk *d = b->added[i];
@@ -100,6 +102,7 @@ static int batch_finish(struct batch *b)
 			err = tandem_list_disk(b->t, d);
 		if (!err)
 			announce(b->t, d);
+		usable |= !err && d->image;
 		disk_unref(d);
 	}
 	free(b->added);
@@ -107,7 +110,8 @@ static int batch_finish(struct batch *b)
 	if (err)
 		events_emit(b->t->events, EVENT_MAJOR, "CatalogueFailed", "daemon", "Error=%d",
 			    -err);
-	return err;
+	*result = err;
+	return usable;
 }
 
 /* ---- what a name means now ---- */
@@ -157,6 +161,7 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 	d->identity = f->identity;
 	d->want_read_only = r.read_only;
 	d->written_elsewhere = f->written_elsewhere;
+	d->awaits_parent = f->awaits_parent;
 	d->state = f->state == DISK_READY && r.read_only ? DISK_READ_ONLY : f->state;
 	snprintf(d->reason, sizeof(d->reason), "%s", f->reason);
 	d->known.ino = f->st.st_ino;
@@ -462,6 +467,26 @@ out:
 	return err;
 }
 
+/* Disks that could not be used without a parent: what came may be it. */
+static void look_at_orphans(struct tandem *t)
+{
+	struct batch b = { .t = t, .hint = SCAN_LOOK };
+	size_t count;
+	struct disk **disks = tandem_disks(t, &count);
+	char name[NAME_MAX + 1];
+	int err;
+
+	for (size_t i = 0; i < count; i++)
+		if (disks[i]->awaits_parent && !disks[i]->image) {
+			memcpy(name, disks[i]->file_name, sizeof(name));
+			look(&b, disks[i]->pool, name);
+		}
+	disks_free(disks, count);
+	/* One of them may be what another one waits for. */
+	if (batch_finish(&b, &err))
+		look_at_orphans(t);
+}
+
 int scan_name(struct tandem *t, struct pool *p, const char *name, enum scan_hint hint)
 {
 	struct batch b = { .t = t, .hint = hint };
@@ -470,7 +495,8 @@ int scan_name(struct tandem *t, struct pool *p, const char *name, enum scan_hint
 	if (p->dirfd < 0)
 		return 0;
 	err = look(&b, p, name);
-	last = batch_finish(&b);
+	if (batch_finish(&b, &last))
+		look_at_orphans(t);
 	pool_sample(p);
 	return err ? err : last;
 }
@@ -516,7 +542,8 @@ int scan_pool(struct tandem *t, struct pool *p, enum scan_hint hint)
 	/* After the names, so that a renamed one was found under its new name. */
 	if (!err)
 		drop_missing(t, p);
-	last = batch_finish(&b);
+	if (batch_finish(&b, &last))
+		look_at_orphans(t);
 	pool_sample(p);
 	return err ? err : last;
 }
@@ -547,15 +574,16 @@ static void remove_disk(struct tandem *t, struct disk *d)
 
 void scan_vanished(struct tandem *t, struct disk *d)
 {
-	bool open;
+	bool open, needed;
 
-	/* Not opened again from here on, or kept by who has it open. */
+	/* Not opened again from here on, or kept by who has it open or is built upon it. */
 	pthread_mutex_lock(&d->lock);
 	open = d->openers > 0;
-	if (!open)
+	needed = open || atomic_load(&d->children);
+	if (!needed)
 		d->listed = false;
 	pthread_mutex_unlock(&d->lock);
-	if (!open) {
+	if (!needed) {
 		remove_disk(t, d);
 		return;
 	}
@@ -563,7 +591,9 @@ void scan_vanished(struct tandem *t, struct disk *d)
 		return;
 	/* What is written to a file without a name is lost with its last descriptor. */
 	atomic_store(&d->lost, true);
-	disk_set_state(d, DISK_MISSING, "the image is gone from its directory while it is open");
+	disk_set_state(d, DISK_MISSING,
+		       open ? "the image is gone from its directory while it is open"
+			    : "the image is gone from its directory, and disks are built upon it");
 }
 
 /* Failed is remembered: a restart makes nothing certain that was in doubt. */
@@ -581,6 +611,7 @@ void scan_settle(struct tandem *t, struct disk *d)
 	enum disk_state state = disk_state(d);
 	struct batch b = { .t = t };
 	char name[NAME_MAX + 1];
+	int err;
 
 	if (state == DISK_FAILED) {
 		record_failure(t, d);
@@ -596,6 +627,9 @@ void scan_settle(struct tandem *t, struct disk *d)
 		memcpy(name, d->file_name, sizeof(name));
 		tandem_unlist_disk(t, d);
 		look(&b, d->pool, name);
+	} else if (d->awaits_parent && !d->image) {
+		memcpy(name, d->file_name, sizeof(name));
+		look(&b, d->pool, name);
 	}
-	batch_finish(&b);
+	batch_finish(&b, &err);
 }

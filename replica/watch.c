@@ -227,7 +227,7 @@ static void read_events(struct watch *w)
 	char buf[64 << 10] __attribute__((aligned(__alignof__(struct inotify_event))));
 	ssize_t n;
 
-	while ((n = read(w->inotify, buf, sizeof(buf))) > 0)
+	while (!atomic_load(&w->stop) && (n = read(w->inotify, buf, sizeof(buf))) > 0)
 		for (char *at = buf; at < buf + n;) {
 			struct inotify_event *e = (struct inotify_event *)at;
 

@@ -36,6 +36,7 @@ struct change {
 
 struct fake_file {
 	struct file base;
+	int broken; /* a flush failed; until forgive */
 	pthread_mutex_t lock;
 	struct pages *now, *durable;
 	bool *taken; /* blocks with space */
@@ -301,12 +302,24 @@ static int fake_flush(struct file *file)
 	upto = f->seq;
 	pthread_mutex_unlock(&f->lock);
 	err = enter(f, FAKE_FLUSH);
+	if (f->broken)
+		err = f->broken;
+	f->broken = err;
 	if (err)
 		for (struct change *c = f->pending; c && c->seq <= upto; c = c->next)
 			c->in_doubt = true;
 	else
 		make_durable(f, upto);
 	return leave(f, FAKE_FLUSH, err);
+}
+
+static void fake_forgive(struct file *file)
+{
+	struct fake_file *f = fake(file);
+
+	pthread_mutex_lock(&f->lock);
+	f->broken = 0;
+	pthread_mutex_unlock(&f->lock);
 }
 
 static int fake_zero(struct file *file, uint64_t off, uint64_t len, enum zero_mode mode)
@@ -425,6 +438,7 @@ static const struct file_ops fake_ops = {
 	.read = fake_read,
 	.write = fake_write,
 	.flush = fake_flush,
+	.forgive = fake_forgive,
 	.zero = fake_zero,
 	.allocate = fake_allocate,
 	.resize = fake_resize,

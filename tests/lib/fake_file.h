@@ -10,8 +10,8 @@
  * last durable, each sector by itself: nothing else is atomic or in order. Only
  * changes of the size keep theirs, as in a journal.
  *
- * A flush that fails is final, as Linux's is: what was pending is in doubt for
- * good, and the next flush says that all is well.
+ * A flush that fails is final: what was pending is in doubt for good, and every
+ * flush after it fails, until forgive.
  */
 #ifndef TESTS_FAKE_FILE_H
 #define TESTS_FAKE_FILE_H

@@ -27,8 +27,8 @@ serves() { grep -qE "^formats:(.*,)? *$1(,|\$)" "$CTL/capabilities"; }
 
 driver_of() {
 	case $1 in
-	vhd*) echo vpc ;;
 	vhdx*) echo vhdx ;;
+	vhd*) echo vpc ;;
 	*) echo "$1" ;;
 	esac
 }
@@ -86,11 +86,15 @@ work_on() {
 
 ending=''
 
+# What we, or a qemu-nbd of ours, wrote is no change by others.
+no_foreign_change() { ! grep -E '(DiskChanged|DiskFailed|Stalled) ' "$CTL/events"; }
+
 all_are_whole() {
 	local file
 	ending=1
 	await_closed "$@"
 	nothing_is_noted
+	check "no change by others was seen" no_foreign_change
 	stop
 	nothing_is_noted
 	for file; do

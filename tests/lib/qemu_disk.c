@@ -211,7 +211,8 @@ void qemu_disk_request(struct qemu_disk *q, uint64_t *seed, uint64_t from, uint6
 	case READ:
 		err = q->format->read(q->img, buf, r.len, r.off, 0);
 		if (!err && memcmp(buf, q->twin + r.off, r.len))
-			err = -EILSEQ;
+			ck_abort_msg("%s: %llu at %llu differ", q->format->name,
+				     (unsigned long long)r.len, (unsigned long long)r.off);
 		break;
 	case FLUSH:
 		err = q->format->flush(q->img);

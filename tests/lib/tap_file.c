@@ -97,6 +97,11 @@ static int tap_lock(struct file *f, enum file_use use)
 	return tap(f)->inner->ops->lock(tap(f)->inner, use);
 }
 
+static void tap_forgive(struct file *f)
+{
+	tap(f)->inner->ops->forgive(tap(f)->inner);
+}
+
 static void tap_close(struct file *f)
 {
 	tap(f)->inner->ops->close(tap(f)->inner);
@@ -107,6 +112,7 @@ static const struct file_ops tap_ops = {
 	.read = tap_read,
 	.write = tap_write,
 	.flush = tap_flush,
+	.forgive = tap_forgive,
 	.zero = tap_zero,
 	.allocate = tap_allocate,
 	.resize = tap_resize,

@@ -330,11 +330,11 @@ static int clear_rest(struct image *img)
 	uint32_t place = toy_of(img)->table[size / BLOCK];
 	int err = 0;
 
-	if (!place || size % BLOCK == 0)
+	if (!place || size % BLOCK == 0 || is_wrong(TOY_END_NOT_CLEAN))
 		return 0;
 	err = img->file->ops->zero(img->file, offset_of(place, size), BLOCK - size % BLOCK,
 				   ZERO_PUNCH);
-	return err || is_wrong(TOY_END_NOT_CLEAN) ? err : img->file->ops->flush(img->file);
+	return err || is_wrong(TOY_END_NOT_DURABLE) ? err : img->file->ops->flush(img->file);
 }
 
 static int toy_resize(struct image *img, uint64_t size)

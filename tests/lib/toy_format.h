@@ -22,7 +22,8 @@ enum toy_mistake {
 	TOY_PLACE_TOO_EARLY,   /* a discarded block's place is used before the table forgets it */
 	TOY_PLACE_NOT_CLEAN,   /* what another block left in a place shows */
 	TOY_SIZE_NOT_WRITTEN,  /* a new size is only in memory */
-	TOY_END_NOT_CLEAN, /* what is cleared behind the end is not durable before the new size */
+	TOY_END_NOT_CLEAN,   /* what an unflushed larger size had shows when the disk grows again */
+	TOY_END_NOT_DURABLE, /* the same; it is cleared, but not before the new size is there */
 	TOY_NO_NOTES,
 	TOY_NOTES_DROPPED_EARLY, /* before the table is written */
 	TOY_NO_D_AT_START,       /* takes what it read for durable */

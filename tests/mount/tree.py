@@ -143,7 +143,9 @@ SCHEMA = {"Schema": int, "Time": str, "LastEvent": int, "Daemon": dict, "Health"
           "Groups": dict, "Jobs": dict, "Pools": dict, "Peers": dict}
 DISK_SCHEMA = {"State": str, "Name": (str, type(None)), "Image": str, "Format": (str, type(None)),
                "Size": (int, type(None)), "Allocated": (int, type(None)), "Openers": int,
-               "LogicalSectorSize": (int, type(None)), "Generation": (int, type(None)), "History": dict, "Snapshots": dict}
+               "LogicalSectorSize": (int, type(None)), "BlockSize": (int, type(None)), "Parent": (str, type(None)),
+               "Children": int, "Warning": (str, type(None)), "Generation": (int, type(None)), "History": dict,
+               "Snapshots": dict}
 
 
 def holds(schema, value, what):
@@ -151,10 +153,21 @@ def holds(schema, value, what):
         must(key in value and isinstance(value[key], kind), f"{what} has {key}: {value.get(key)!r}")
 
 
+# Kind, sector size, block size, parent and number of children of those that are not raw.
+AGREED = {"base.vhd": ("vhd", 512, 1 << 20, None, 1), "child.vhd": ("vhd-differencing", 512, 2 << 20, "base.vhd", 0),
+          "c.vhdx": ("vhdx", 4096, 2 << 20, None, 0)}
+
+
 def agreement():
     make(b"a.img", size=1 << 20)
     make(b"b c.img", size=12345 * 512)
     done("CreateDisk Name=sparse.img Size=10G")
+    done("CreateDisk Name=base.vhd Size=20M BlockSize=1M")
+    done("CreateDisk Name=child.vhd Parent=base.vhd")
+    done("CreateDisk Name=c.vhdx Size=1G LogicalSectorSize=4096")
+    with Opened(b"c.vhdx.raw") as fd:
+        os.pwrite(fd, b"x" * 4096, 5 << 20)
+    eventually(5, lambda: status()["Disks"]["c.vhdx"]["Openers"] == 0, "c.vhdx is closed")
     with open(backing(b"u.vmdk"), "wb") as file:
         file.write(b"no image of this kind")
     eventually(5, lambda: state_of("u.vmdk") == "Invalid", "u.vmdk is Invalid")
@@ -188,7 +201,7 @@ def agreement():
         for state in "Ready", "ReadOnly", "Invalid", "Conflict", "Missing", "Failed", "Changed":
             must(values["tandemfs_disk_state", f'{{disk="{name}",state="{state}"}}'] == (disk["State"] == state),
                  f"tandemfs_disk_state of {name}, {state}")
-        if disk["State"] != "Ready":
+        if disk["State"] not in ("Ready", "ReadOnly"):
             must(disk["Size"] is None and disk["Name"] is None and row["SIZE"] == "-" and row["NAME"] == "-"
                  and disk.get("Reason"), f"{name} is not in the mount, with a reason")
             continue
@@ -197,7 +210,12 @@ def agreement():
         must(st.st_blocks * 512 == disk["Allocated"], f"what is allocated of {name}: {st.st_blocks * 512}, {disk['Allocated']}")
         must(abs(bytes_of(row["SIZE"]) - st.st_size) <= 0.1 * st.st_size, f"the SIZE of {name}: {row['SIZE']}")
         must(os.fsdecode(unescaped(row["NAME"])) == disk["Name"], f"the NAME of {name}")
-        must(disk["LogicalSectorSize"] in (512, 4096) and disk["Format"] == "raw", f"sectors and format of {name}")
+        kind, sector, block, parent, children = AGREED.get(name, ("raw", 512, None, None, 0))
+        must((disk["Format"], disk["LogicalSectorSize"], disk["BlockSize"], disk["Parent"], disk["Children"])
+             == (kind, sector, block, parent, children), f"{name} is {disk}")
+        for key in "Format", "LogicalSectorSize", "BlockSize", "Parent", "Children", "Warning":
+            must(own[key] == ("-" if disk[key] is None else str(disk[key])), f"{key} in the status of {name}: {own[key]}")
+        must(disk["Name"] == (name if kind == "raw" else name + ".raw"), f"{name} is called {disk['Name']} in the mount")
     must(whole["Disks"]["a.img"]["Openers"] == 2, "a.img is open twice")
     must(values["tandemfs_disk_written_bytes_total", '{disk="a.img"}'] == 4096, "the bytes that were written")
     must(values["tandemfs_disk_read_bytes_total", '{disk="a.img"}'] == 8192, "the bytes that were read")
@@ -206,7 +224,8 @@ def agreement():
     must(values["tandemfs_disk_request_seconds_count", '{disk="a.img",op="write"}'] == 1, "its time was taken")
     must(values["tandemfs_store_free_bytes", None] > 0, "store_free_bytes")
     must(any(key[0] == "tandemfs_commands_total" and 'operation="CreateDisk"' in key[1] for key in values), "commands_total")
-    for name in b"a.img", b"b c.img", b"sparse.img", b"u.vmdk":
+    done("DeleteDisk Name=child.vhd")
+    for name in b"a.img", b"b c.img", b"sparse.img", b"base.vhd", b"c.vhdx", b"u.vmdk":
         os.unlink(backing(name))
     eventually(5, lambda: not status()["Disks"], "all go")
     must(status()["Health"]["State"] == "OK" and tables()[0][1] == "Health: OK", "the health is OK")

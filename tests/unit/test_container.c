@@ -94,6 +94,9 @@ START_TEST(mistakes_show_after_power_cuts)
 		ck_assert_msg(!container_power_cuts(&toy, 1, ENOUGH, why), "mistake %d",
 			      toy_mistake);
 	}
+	/* This takes two power cuts. */
+	toy_mistake = TOY_END_NOT_DURABLE;
+	ck_assert(!container_power_cuts(&toy, 1, 10 * ENOUGH, why));
 }
 END_TEST
 

@@ -223,6 +223,75 @@ START_TEST(eight_threads_and_deaths)
 }
 END_TEST
 
+/*
+ * A flush that ends before a write is answered must not drop its note. Only
+ * what a write allocated can be lost, so all is new; and nothing is flushed
+ * after the last writes.
+ */
+static void *write_part(void *arg)
+{
+	struct worker *w = arg;
+
+	for (uint64_t off = w->from; off < w->to; off += 65536)
+		if (q.format->write(q.img, q.twin + off, 65536, off, 0))
+			ck_abort_msg("a write failed");
+	return NULL;
+}
+
+static void *flush_and_kill(void *arg)
+{
+	_Atomic bool *stop = arg;
+	uint64_t seed = (uintptr_t)arg;
+	pid_t pid;
+
+	while (!*stop) {
+		for (unsigned i = unit_below(&seed, 20); i; i--)
+			if (q.format->flush(q.img))
+				ck_abort_msg("a flush failed");
+		if (qemu_find_server(getpid(), &pid))
+			kill(pid, SIGKILL);
+	}
+	return NULL;
+}
+
+static void write_beside_flushes(void)
+{
+	struct worker workers[THREADS];
+	uint64_t part = q.size / THREADS;
+	_Atomic bool stop = false;
+	pthread_t flusher;
+
+	ck_assert_int_eq(q.format->zero(q.img, 0, q.size, ZERO_PUNCH), 0);
+	ck_assert_int_eq(q.format->flush(q.img), 0);
+	pthread_create(&flusher, NULL, flush_and_kill, &stop);
+	for (unsigned i = 0; i < THREADS; i++) {
+		workers[i] = (struct worker){ .from = i * part, .to = (i + 1) * part };
+		pthread_create(&workers[i].thread, NULL, write_part, &workers[i]);
+	}
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(workers[i].thread, NULL);
+	stop = true;
+	pthread_join(flusher, NULL);
+	qemu_disk_compare(&q);
+}
+
+START_TEST(flushes_beside_writes)
+{
+	if (qemu_missing("nbd"))
+		return;
+	nbd_limits.deaths = 63;
+	nbd_limits.deaths_ms = 1000;
+	qemu_disk_make(&q, &qcow2_format, 32 * MIB, true);
+	memset(q.twin, 'w', q.size);
+	qemu_disk_open(&q);
+	for (unsigned i = 0; i < unit_scaled(10); i++)
+		write_beside_flushes();
+	qemu_disk_close(&q);
+	qemu_disk_verify(&q);
+	qemu_disk_free(&q);
+}
+END_TEST
+
 /* ---- the program dies too ---- */
 
 static _Atomic uint64_t *acknowledged; /* in memory that both have */
@@ -264,7 +333,7 @@ static void die_once(uint64_t seed, bool server_too)
 		work_for_ever(seed);
 	server = qemu_server_of(child);
 	ck_assert_int_gt(server, 0);
-	pause_us(20000 + unit_below(&chance, 300000));
+	pause_us(unit_below(&chance, unit_below(&chance, 3) ? 200000 : 20000));
 	if (server_too && unit_below(&chance, 2))
 		kill(server, SIGKILL);
 	kill(child, SIGKILL);
@@ -302,7 +371,7 @@ START_TEST(both_die)
 }
 END_TEST
 
-/* The server ends by itself, soon, and the next one waits for it. */
+/* Its server with it, at whatever moment: one that is left has the image locked. */
 START_TEST(only_the_program_dies)
 {
 	program_dies(false);
@@ -457,5 +526,5 @@ START_TEST(discards_take_no_space)
 END_TEST
 
 UNIT_MAIN("nbd", NULL, NULL, available, like_a_twin, without_notes, server_dies, eight_threads,
-	  eight_threads_and_deaths, both_die, only_the_program_dies, dies_too_often, stuck,
-	  flushes_drop_notes, data_and_holes, discards_take_no_space)
+	  eight_threads_and_deaths, flushes_beside_writes, both_die, only_the_program_dies,
+	  dies_too_often, stuck, flushes_drop_notes, data_and_holes, discards_take_no_space)

@@ -199,6 +199,39 @@ START_TEST(a_parent_that_is_not_there)
 }
 END_TEST
 
+/* By the watcher, at once: nobody has to ask for it. */
+START_TEST(comes_and_goes)
+{
+	char away[2 * PATH_MAX];
+	struct disk *d;
+
+	created("base.vhd", NULL);
+	created("child.vhd", "base.vhd");
+	temp_close();
+	snprintf(away, sizeof(away), "%s/base.vhd", second);
+	ck_assert_int_eq(rename(temp_path("base.vhd"), away), 0);
+	temp_open();
+	ck_assert_int_eq(tandem_start(temp.t, &why), 0);
+	ck_assert_str_eq(temp_state("child.vhd"), "Invalid");
+	temp_forget();
+	ck_assert_int_eq(rename(away, temp_path("base.vhd")), 0);
+	ck_assert(temp_event_comes("DiskAdded disks/child.vhd State=Ready"));
+	/* Gone while it is needed. */
+	ck_assert_int_eq(rename(temp_path("base.vhd"), away), 0);
+	ck_assert(temp_event_comes("StateChanged disks/base.vhd From=ReadOnly To=Missing"));
+	ck_assert_int_eq(read_byte("child.vhd", 0), 0);
+	ck_assert_int_eq(rename(away, temp_path("base.vhd")), 0);
+	ck_assert(temp_event_comes("StateChanged disks/base.vhd From=Missing To=ReadOnly"));
+	/* Gone, and then not needed any more. */
+	ck_assert_int_eq(rename(temp_path("base.vhd"), away), 0);
+	ck_assert(temp_event_comes("StateChanged disks/base.vhd From=ReadOnly To=Missing"));
+	d = temp_disk("child.vhd");
+	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, &why), 0);
+	disk_unref(d);
+	ck_assert(temp_event_comes("DiskRemoved disks/base.vhd"));
+}
+END_TEST
+
 START_TEST(in_another_pool)
 {
 	struct disk_facts facts;
@@ -234,4 +267,4 @@ START_TEST(in_another_pool)
 END_TEST
 
 UNIT_MAIN("parents", setup, temp_tandem_end, paths, a_chain, a_parent_stays_as_it_is,
-	  who_can_be_a_parent, a_parent_that_is_not_there, in_another_pool)
+	  who_can_be_a_parent, a_parent_that_is_not_there, comes_and_goes, in_another_pool)

@@ -82,6 +82,10 @@ static void ck_same(void)
 	uint8_t *all = malloc(size);
 
 	ck_assert_int_eq(vhdx_format.read(img, all, size, 0, 0), 0);
+	if (!memcmp(all, twin, size)) {
+		free(all);
+		return;
+	}
 	for (uint64_t i = 0; i < size; i++)
 		if (all[i] != twin[i])
 			ck_abort_msg("byte %llu is %02x, shall be %02x", (unsigned long long)i,

@@ -218,7 +218,8 @@ START_TEST(torn)
 				     { FREE_AT + PAGE, page_c, 0 },
 				     { FREE_AT + 2 * PAGE, NULL, PAGE } };
 	uint32_t first = 253, second = entry_of(first, 8, first, FREE_AT, page_a), i;
-	uint8_t before[BUILD_MIB], after[BUILD_MIB], *log = b.bytes + BUILD_LOG_AT;
+	static uint8_t before[BUILD_MIB], after[BUILD_MIB];
+	uint8_t *log = b.bytes + BUILD_LOG_AT;
 
 	entry_of(second + 2, 3, second + 2, FREE_AT, page_c);
 	memcpy(before, log, BUILD_MIB);
