@@ -74,13 +74,24 @@ static int copy_bits(struct image *img, struct block_map *m, uint64_t block, uin
 	return err;
 }
 
+/* At a place of the file. */
+static int read_place(struct image *img, struct block_map *m, void *buf, size_t len, uint64_t at,
+		      unsigned io)
+{
+	uint64_t end = atomic_load_explicit(&m->readable, memory_order_relaxed);
+	size_t there = at >= end ? 0 : len < end - at ? len : end - at;
+
+	memset((char *)buf + there, 0, len - there);
+	return there ? img->file->ops->read(img->file, buf, there, at, io) : 0;
+}
+
 /* One run of sectors that are all there or all not. */
 static int read_run(struct image *img, struct block_map *m, uint64_t place, bool there, void *buf,
 		    size_t len, uint64_t off, unsigned io)
 {
 	if (!there)
 		return read_parent(img, buf, len, off, io);
-	return img->file->ops->read(img->file, buf, len, place + (off & (m->block_size - 1)), io);
+	return read_place(img, m, buf, len, place + (off & (m->block_size - 1)), io);
 }
 
 static int read_partial(struct image *img, struct block_map *m, void *buf, size_t len, uint64_t off,
@@ -136,8 +147,8 @@ int block_map_read(struct image *img, struct block_map *m, void *buf, size_t len
 
 		switch (BLOCK_KIND(e)) {
 		case BLOCK_PRESENT:
-			err = img->file->ops->read(img->file, buf, n, BLOCK_PLACE(e) + within,
-						   io_at(BLOCK_PLACE(e), io));
+			err = read_place(img, m, buf, n, BLOCK_PLACE(e) + within,
+					 io_at(BLOCK_PLACE(e), io));
 			break;
 		case BLOCK_PARTIAL:
 			err = read_partial(img, m, buf, n, off, io);

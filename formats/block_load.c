@@ -238,7 +238,7 @@ static size_t add_freed(struct block_map *m, struct block_range *list, size_t co
 	return count;
 }
 
-static int find_free(struct image *img, struct block_map *m)
+static int find_free(struct image *img, struct block_map *m, uint64_t file_end)
 {
 	size_t count;
 	struct block_range *list = ranges_of(m, &count);
@@ -256,7 +256,8 @@ static int find_free(struct image *img, struct block_map *m)
 			img->read_only = true;
 			complain(img, "two blocks lie at the same place: the image is damaged");
 		} else if (!m->keeps_blocks) {
-			free_between(m, end, list[i].start);
+			/* A table may lie behind the file's end: places are in front of it. */
+			free_between(m, end, list[i].start < file_end ? list[i].start : file_end);
 		}
 		if (list[i].end > end)
 			end = list[i].end;
@@ -284,7 +285,7 @@ int block_map_ready(struct image *img, struct block_map *m, uint64_t file_end)
 	drop_outsiders(img, m, file_end);
 	err = apply_notes(img, m, file_end);
 	if (!err)
-		err = find_free(img, m);
+		err = find_free(img, m, file_end);
 	if (err)
 		return err;
 	turn_around(m);

@@ -47,6 +47,7 @@ int block_map_new(uint64_t count, uint32_t block_size, const struct block_tables
 	m->block_size = block_size;
 	m->block_shift = __builtin_ctz(block_size);
 	m->align = 4096;
+	m->readable = UINT64_MAX;
 	pthread_mutex_init(&m->flushing, NULL);
 	pthread_mutex_init(&m->lock, NULL);
 	*out = m;

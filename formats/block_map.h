@@ -97,6 +97,8 @@ struct block_map {
 	uint32_t align;      /* new places are a multiple of it, 512 or more */
 	uint64_t first;      /* places, and their leads, are at or behind this */
 	bool keeps_blocks;   /* fixed: discards leave blocks where they are */
+	/* Blocks read as zeros behind this: the file is still shorter than it will be. */
+	_Atomic uint64_t readable;
 	_Atomic block_entry *entries; /* filled by the format, with BLOCK_ENTRY */
 
 	/* The rest belongs to block_*.c. */

@@ -71,7 +71,7 @@ int image_open(struct file *file, const struct image_format *format,
 		return -ENOMEM;
 	img->format = format;
 	img->file = file;
-	img->read_only = around->read_only;
+	img->read_only = img->asked_read_only = around->read_only;
 	img->notes = around->notes;
 	img->parents = around->parents;
 	err = format->open(img, reason);
@@ -102,7 +102,8 @@ int image_reload(struct image *img, char reason[IMAGE_REASON])
 		.file = img->file,
 		.notes = img->notes,
 		.parents = img->parents,
-		.read_only = img->read_only && !img->complaint[0] && !img->read_only_because,
+		.read_only = img->asked_read_only,
+		.asked_read_only = img->asked_read_only,
 	};
 	int err;
 

@@ -227,7 +227,7 @@ static int keep_one(struct nbd_disk *d, char reason[IMAGE_REASON])
 	if (!d->alive)
 		return err;
 	see_off(d);
-	if (err == NBD_LOST && nbd_server_said(&d->server, reason))
+	if (err == NBD_LOST && qemu_said(d->server.tail, reason))
 		err = -EBUSY;
 	return err;
 }

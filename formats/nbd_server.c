@@ -146,23 +146,33 @@ bool nbd_server_reap(struct nbd_server *s)
 	return pid == s->pid && WIFEXITED(status) && !WEXITSTATUS(status);
 }
 
-/* qemu-nbd: Failed to blk_new_open 'json:{...}': Could not ..., and perhaps a hint */
-bool nbd_server_said(const struct nbd_server *s, char reason[IMAGE_REASON])
+/* The last line that begins like that; others are hints. */
+static const char *last_message(const char *tail)
 {
-	const char *line = strstr(s->tail, "qemu-nbd: "), *next, *name;
+	const char *line = tail, *found = tail;
 
-	if (!line)
-		line = s->tail;
-	while ((next = strstr(line + 1, "\nqemu-nbd: ")))
-		line = next + 1;
-	if (!strncmp(line, "qemu-nbd: ", 10))
-		line += 10;
-	name = strstr(line, "}': ");
-	if (name && name < line + strcspn(line, "\n"))
+	while (line) {
+		if (!strncmp(line, "qemu-nbd: ", 10) || !strncmp(line, "qemu-img: ", 10))
+			found = line + 10;
+		line = strchr(line, '\n');
+		line = line ? line + 1 : NULL;
+	}
+	return found;
+}
+
+/* Failed to blk_new_open 'json:{...}': Could not ... */
+bool qemu_said(const char tail[PROGRAM_TAIL], char reason[IMAGE_REASON])
+{
+	const char *line = last_message(tail), *name = strstr(line, "}': ");
+	int len = strcspn(line, "\n");
+
+	if (name && name < line + len) {
+		len -= name + 4 - line;
 		line = name + 4;
-	if (*line)
-		image_fail(reason, 0, "QEMU says: %.*s", (int)strcspn(line, "\n"), line);
+	}
+	if (len)
+		image_fail(reason, 0, "QEMU says: %.*s", len, line);
 	else
-		image_fail(reason, 0, "qemu-nbd ended without a word");
+		image_fail(reason, 0, "QEMU ended without a word");
 	return strstr(line, "Failed to get ") && strstr(line, " lock");
 }

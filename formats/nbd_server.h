@@ -40,7 +40,10 @@ void nbd_server_kill(const struct nbd_server *s);
 void nbd_server_wait(struct nbd_server *s);
 /* After nbd_server_wait(): it is gone. True when it ended by itself, with all done. */
 bool nbd_server_reap(struct nbd_server *s);
-/* The last that it said. true: somebody else uses the image. */
-bool nbd_server_said(const struct nbd_server *s, char reason[IMAGE_REASON]);
+/*
+ * What qemu-nbd or qemu-img said last, as a reason. true: that somebody else uses
+ * the image.
+ */
+bool qemu_said(const char tail[PROGRAM_TAIL], char reason[IMAGE_REASON]);
 
 #endif

@@ -17,8 +17,8 @@
 #include "bytes.h"
 #include "foreign_heads.h"
 #include "nbd.h"
+#include "nbd_server.h"
 #include "notes.h"
-#include "program.h"
 
 struct qemu_image {
 	struct nbd_disk *disk; /* NULL: nobody uses it */
@@ -59,22 +59,8 @@ static struct qemu_image *qemu_of(struct image *img)
 
 /* ---- other programs ---- */
 
-/* Without the name of the program, and of the file, which is a number. */
-static void say_last_line(char reason[IMAGE_REASON], const char *what,
-			  const char tail[PROGRAM_TAIL])
-{
-	const char *line = tail, *next;
-
-	while ((next = strchr(line, '\n')) && next[1])
-		line = next + 1;
-	if (!strncmp(line, "qemu-img: ", 10))
-		line += 10;
-	image_fail(reason, 0, "%s: %.*s", what, (int)strcspn(line, "\n"), line);
-}
-
-/* The image is what the arguments call /proc/self/fd/3. */
-static int run_qemu_img(const char *const *argv, int fd, const char *what,
-			char reason[IMAGE_REASON])
+/* The image is what the arguments call /proc/self/fd/3. -EBUSY: somebody else uses it. */
+static int run_qemu_img(const char *const *argv, int fd, char reason[IMAGE_REASON])
 {
 	char path[PROGRAM_PATH], tail[PROGRAM_TAIL];
 	struct program p = { .path = path, .argv = argv, .fds = { fd }, .fd_count = 1 };
@@ -87,8 +73,7 @@ static int run_qemu_img(const char *const *argv, int fd, const char *what,
 		return image_fail(reason, status, "qemu-img cannot be run: %s", strerror(-status));
 	if (!status)
 		return 0;
-	say_last_line(reason, what, tail);
-	return -EIO;
+	return qemu_said(tail, reason) ? -EBUSY : -EIO;
 }
 
 /*
@@ -102,7 +87,7 @@ static int repair(struct image *img, char reason[IMAGE_REASON])
 		"/proc/self/fd/3", NULL
 	};
 
-	return run_qemu_img(argv, file_fd(img->file), "it cannot be repaired", reason);
+	return run_qemu_img(argv, file_fd(img->file), reason);
 }
 
 /* Of `arg`, before each start of a server, in a thread of its own. */
@@ -298,25 +283,33 @@ static int check_create(const struct qemu_kind *k, const struct image_create *c,
 	return 0;
 }
 
-/* The file is the open one, whatever its path is: it may have no name yet. */
+/*
+ * The file is the open one, whatever its path is: it may have no name yet. QEMU
+ * makes some sizes that nothing can open afterwards.
+ */
 static int qemu_create(const struct qemu_kind *k, struct file *file, const struct image_create *c,
 		       char reason[IMAGE_REASON])
 {
-	char size[32], options[64];
+	char size[32], option[64];
 	const char *argv[] = { "qemu-img",        "create", "-q", "-f", k->driver,
 			       "/proc/self/fd/3", size,     NULL, NULL, NULL };
+	struct foreign_head head;
 	int err = check_create(k, c, reason);
 
 	if (err)
 		return err;
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)c->size);
-	snprintf(options, sizeof(options), "%s=%u", k->create_option ? k->create_option : "",
-		 c->block_size);
 	if (c->block_size) {
+		snprintf(option, sizeof(option), "%s=%u", k->create_option, c->block_size);
 		argv[7] = "-o";
-		argv[8] = options;
+		argv[8] = option;
 	}
-	return run_qemu_img(argv, file_fd(file), "it cannot be made", reason);
+	err = run_qemu_img(argv, file_fd(file), reason);
+	if (!err)
+		err = k->head(file, &head, reason);
+	if (!err && head.size != c->size)
+		err = image_fail(reason, -EINVAL, "a %s cannot have that size", k->driver);
+	return err;
 }
 
 /* ---- the tables ---- */

@@ -120,20 +120,22 @@ static int read_table(struct image *img, struct vhd *v, uint64_t end)
 static int read_locator(struct image *img, const struct vhd_header *h, uint32_t code,
 			uint64_t file_size, char name[4096])
 {
-	uint8_t bytes[4096];
+	uint8_t *bytes = malloc(4096); /* chains are deep: not on the stack */
+	int err = -ENOENT;
 
-	for (size_t i = 0; i < VHD_LOCATORS; i++) {
+	for (size_t i = 0; bytes && err && i < VHD_LOCATORS; i++) {
 		const struct vhd_locator *l = &h->locators[i];
 
-		if (l->code != code || l->length > sizeof(bytes) || l->offset > file_size ||
+		if (l->code != code || l->length > 4096 || l->offset > file_size ||
 		    file_size - l->offset < l->length)
 			continue;
 		if (read_at(img, bytes, l->length, l->offset))
 			continue;
 		vhd_name_from_utf16(bytes, l->length, false, name, 4096);
-		return 0;
+		err = 0;
 	}
-	return -ENOENT;
+	free(bytes);
+	return err;
 }
 
 static int verify_parent(struct image *img, const struct vhd_header *h, char reason[IMAGE_REASON])
@@ -177,7 +179,9 @@ static int open_parent(struct image *img, const struct vhd_header *h, uint64_t f
 
 /* ---- open ---- */
 
-static void take_ranges(struct vhd *v, const struct vhd_header *h, uint64_t file_size)
+#define PLACE_MAX ((uint64_t)UINT32_MAX * VHD_SECTOR)
+
+static void take_ranges(struct vhd *v, const struct vhd_header *h)
 {
 	struct block_map *m = v->map;
 
@@ -187,8 +191,8 @@ static void take_ranges(struct vhd *v, const struct vhd_header *h, uint64_t file
 	for (size_t i = 0; i < VHD_LOCATORS; i++) {
 		const struct vhd_locator *l = &h->locators[i];
 
-		if (l->code && l->space && l->offset < file_size &&
-		    l->space <= file_size - l->offset)
+		/* Also behind the file's end, which will move; no block is behind PLACE_MAX. */
+		if (l->code && l->space && l->offset < PLACE_MAX)
 			block_map_taken(m, l->offset, l->offset + l->space);
 	}
 }
@@ -211,7 +215,7 @@ static int open_blocks(struct image *img, struct vhd *v, const struct vhd_footer
 	if (err)
 		return image_fail(reason, err, "it has more blocks than a sane image");
 	v->map->lead = vhd_bitmap_size(h.block_size);
-	take_ranges(v, &h, file_size);
+	take_ranges(v, &h);
 	err = read_table(img, v, end);
 	if (err)
 		return image_fail(reason, err, "its block table cannot be read");

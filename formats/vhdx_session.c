@@ -90,6 +90,8 @@ static int replay(struct image *img, struct vhdx_header *h)
 	if (!err && v->overlay.end > atomic_load(&v->file_size))
 		atomic_store(&v->file_size, v->overlay.end);
 	if (!err)
+		atomic_store(&v->map->readable, UINT64_MAX);
+	if (!err)
 		err = vhdx_settle(img);
 	memset(h->log, 0, sizeof(h->log));
 	if (!err)

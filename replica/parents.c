@@ -114,7 +114,9 @@ static int open_image(const struct parents *child, struct pool *pool, const char
 		image_fail(reason, err, "its parent %s is open for writing", name);
 	else
 		err = image_open(file, format, &around, out, inner);
-	if (err && !reason[0])
+	if (err == -ELOOP)
+		image_fail(reason, err, "%s", inner); /* as it is, from however deep it comes */
+	else if (err && !reason[0])
 		image_fail(reason, err, "its parent %s: %s", name,
 			   inner[0] ? inner : strerror(-err));
 	if (err)
@@ -124,42 +126,59 @@ static int open_image(const struct parents *child, struct pool *pool, const char
 	return err == -ENOENT ? -EIO : err;
 }
 
+/* Paths are long and chains are deep: not on the stack. */
+struct search {
+	const struct parents *child;
+	char path[2 * PATH_MAX], dir[PATH_MAX];
+};
+
 /* -ENOENT when there is nothing, or -EXDEV when it may not be looked at. */
-static int open_path(const struct parents *child, const char *path, struct image **out,
-		     char reason[IMAGE_REASON])
+static int open_path(struct search *s, struct image **out, char reason[IMAGE_REASON])
 {
-	char dir[PATH_MAX];
 	const char *name;
 	struct pool *pool;
 	int err;
 
-	if (!parents_split(path, dir, sizeof(dir), &name))
+	if (!parents_split(s->path, s->dir, sizeof(s->dir), &name))
 		return -ENOENT;
-	pool = pool_at(child->tandem, dir);
+	pool = pool_at(s->child->tandem, s->dir);
 	if (!pool)
 		return -EXDEV;
-	err = pool->dirfd < 0 ? -ENOENT : open_image(child, pool, name, out, reason);
+	err = pool->dirfd < 0 ? -ENOENT : open_image(s->child, pool, name, out, reason);
 	pool_unref(pool);
+	return err;
+}
+
+static int search(struct search *s, const struct parent_name *name, struct image **out,
+		  char reason[IMAGE_REASON])
+{
+	int err = -ENOENT, second;
+
+	if (name->relative && name->relative[0] != '/') {
+		snprintf(s->path, sizeof(s->path), "%s/%s", s->child->pool->dir, name->relative);
+		err = open_path(s, out, reason);
+	}
+	if ((err == -ENOENT || err == -EXDEV) && name->absolute) {
+		snprintf(s->path, sizeof(s->path), "%s", name->absolute);
+		second = open_path(s, out, reason);
+		err = second == -ENOENT ? err : second;
+	}
 	return err;
 }
 
 static int open_by_name(const struct image_parents *base, const struct parent_name *name,
 			struct image **out, char reason[IMAGE_REASON])
 {
-	const struct parents *child = (const struct parents *)base;
 	const char *shown = name->relative ? name->relative : name->absolute;
-	char path[2 * PATH_MAX];
-	int err = -ENOENT, second;
+	struct search *s = malloc(sizeof(*s));
+	int err = s ? 0 : -ENOMEM;
 
 	reason[0] = '\0';
-	if (name->relative && name->relative[0] != '/') {
-		snprintf(path, sizeof(path), "%s/%s", child->pool->dir, name->relative);
-		err = open_path(child, path, out, reason);
+	if (!err) {
+		s->child = (const struct parents *)base;
+		err = search(s, name, out, reason);
 	}
-	if ((err == -ENOENT || err == -EXDEV) && name->absolute) {
-		second = open_path(child, name->absolute, out, reason);
-		err = second == -ENOENT ? err : second;
-	}
+	free(s);
 	if (err == -ENOENT)
 		return image_fail(reason, err, "its parent %.120s is missing",
 				  shown ? shown : "(without a name)");

@@ -104,7 +104,7 @@ void watch_poke(struct watch *w)
 {
 	uint64_t one = 1;
 
-	if (write(w->wake, &one, sizeof(one)) < 0) {
+	if (w && write(w->wake, &one, sizeof(one)) < 0) {
 		/* Full is as good as one more. */
 	}
 }

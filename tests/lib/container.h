@@ -49,8 +49,8 @@ struct container_case {
 
 /*
  * So many of such ends. True if all was well; otherwise `why` says what was not,
- * with the seed that brings it back (unless `together`). Makes its directory with
- * unit_dir().
+ * with the seed that brings it back (unless `together`): TANDEMFS_SEED in the
+ * environment counts before `seed`. Makes its directory with unit_dir().
  */
 bool container_power_cuts(const struct container_case *c, uint64_t seed, unsigned cuts,
 			  char why[CONTAINER_WHY]);

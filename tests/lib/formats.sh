@@ -22,6 +22,7 @@
 #   vhdi_agrees IMAGE TWIN       likewise libvhdi
 #   vhdi_is_wrong [--parent P]... IMAGE TWIN   it refuses the image, or reads something else
 #   qemu_writes DRIVER IMAGE COMMAND...        commands for qemu-io
+#   qemu_reads DRIVER IMAGE COMMAND...         likewise, and `read -P` has to find what it says
 
 serves() { grep -qE "^formats:(.*,)? *$1(,|\$)" "$CTL/capabilities"; }
 
@@ -146,10 +147,14 @@ vhdi_is_wrong() {
 	[ $status = 1 ] || [ $status = 3 ] || fail "libvhdi is right, or did not run: $status"
 }
 
-qemu_writes() {
-	local driver=$1 image=$2
-	shift 2
-	printf '%s\n' "$@" | qemu-io -f "$driver" "$image" >"$WORK/qemu-io.out" 2>&1 ||
+qemu_does() {	# OPTIONS DRIVER IMAGE COMMAND...
+	local options=$1 driver=$2 image=$3
+	shift 3
+	printf '%s\n' "$@" | qemu-io $options -f "$driver" "$image" >"$WORK/qemu-io.out" 2>&1 ||
 		fail "qemu-io: $(cat "$WORK/qemu-io.out")"
 	! grep -qE 'failed|rror' "$WORK/qemu-io.out" || fail "qemu-io: $(cat "$WORK/qemu-io.out")"
 }
+
+qemu_writes() { qemu_does '' "$@"; }
+
+qemu_reads() { qemu_does -r "$@"; }

@@ -59,33 +59,44 @@ void qemu_disk_make(struct qemu_disk *q, const struct image_format *f, uint64_t 
 	file->ops->close(file);
 }
 
-static struct notes *open_notes(struct qemu_disk *q, int dirfd)
+static int open_dir(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	ck_assert_int_ge(fd, 0);
+	return fd;
+}
+
+/* The directory stays open: notes may need it for as long as they are. */
+static struct notes *open_notes(struct qemu_disk *q)
 {
 	struct notes *n;
 	uint8_t boot[16];
 
+	if (!q->notes)
+		return NULL;
 	ck_assert_int_eq(notes_boot(boot), 0);
-	ck_assert_int_eq(notes_open(dirfd, "notes", boot, &n), 0);
+	ck_assert_int_eq(notes_open(open_dir(q->dir), "notes", boot, &n), 0);
 	return n;
 }
 
-/* Descriptors of directories stay open for as long as notes may need them. */
 struct image *qemu_disk_image(struct qemu_disk *q, bool read_only, char reason[IMAGE_REASON])
 {
-	struct image_around around = { .read_only = read_only };
-	int dirfd = open(q->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct image_around around = { .read_only = read_only, .notes = open_notes(q) };
+	const char *name = strrchr(q->path, '/') + 1;
+	char dir[600];
 	struct image *img;
 	struct file *file;
+	int dirfd;
 
-	ck_assert_int_ge(dirfd, 0);
-	ck_assert_int_eq(file_open(dirfd, strrchr(q->path, '/') + 1, &read_only, &file), 0);
-	if (q->notes)
-		around.notes = open_notes(q, dirfd);
+	snprintf(dir, sizeof(dir), "%.*s", (int)(name - q->path), q->path);
+	dirfd = open_dir(dir);
+	ck_assert_int_eq(file_open(dirfd, name, &read_only, &file), 0);
+	close(dirfd);
 	if (!image_open(file, q->format, &around, &img, reason))
 		return img;
 	notes_close(around.notes);
 	file->ops->close(file);
-	close(dirfd);
 	return NULL;
 }
 

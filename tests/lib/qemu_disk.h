@@ -12,7 +12,7 @@
 
 struct qemu_disk {
 	const struct image_format *format;
-	char dir[512], path[600];
+	char dir[512], path[600]; /* of the notes; of the image */
 	uint64_t size;
 	uint8_t *twin;
 	bool notes;        /* it has some */

@@ -163,6 +163,79 @@ START_TEST(a_cut_keeps_the_sector_it_goes_through)
 }
 END_TEST
 
+START_TEST(a_crashed_file_is_what_a_crash_leaves)
+{
+	for (uint64_t seed = 0; seed < 50; seed++) {
+		struct file *left;
+		struct file_stat st;
+		uint64_t size;
+		uint8_t *image;
+
+		put(seed, seed * 700, 1500, 0);
+		if (seed % 5 == 0)
+			f->ops->resize(f, SIZE - 100 * seed);
+		image = fake_crash(f, seed, &size);
+		left = fake_crashed(f, seed);
+		ck_assert_int_eq(left->ops->stat(left, &st), 0);
+		ck_assert_uint_eq(st.size, size);
+		ck_assert_int_eq(left->ops->read(left, got, size, 0, 0), 0);
+		ck_assert_mem_eq(got, image, size);
+		/* All of it is durable, and a change of one is not one of the other. */
+		ck_assert_int_eq(left->ops->write(left, "x", 1, 100, 0), 0);
+		free(image);
+		image = fake_crash(f, seed, &size);
+		ck_assert_mem_eq(image + 512, got + 512, size - 512);
+		ck_assert_uint_eq(image[100], got[100]);
+		free(image);
+		left->ops->close(left);
+	}
+}
+END_TEST
+
+START_TEST(a_twin_has_what_is_pending)
+{
+	struct file *first = f;
+	unsigned lost = 0;
+
+	put(7, 0, 512, 0);
+	f->ops->flush(f);
+	put(8, 0, 512, 0);
+	f->ops->zero(f, 4096, 4096, ZERO_PUNCH);
+	f = fake_twin(first);
+	first->ops->close(first);
+	ck_assert_int_eq(f->ops->read(f, got, 512, 0, 0), 0);
+	ck_assert(is_all(got, 512, 8));
+	lost = crashes_with(0, 7);
+	ck_assert(lost > 40 && lost < 160);
+	ck_assert_int_eq(f->ops->flush(f), 0);
+	ck_assert_uint_eq(crashes_with(0, 8), 200);
+}
+END_TEST
+
+/* In how many power cuts the file is longer than it was, and has not what was written there. */
+static unsigned longer_without_content(void)
+{
+	unsigned n = 0;
+
+	for (uint64_t seed = 0; seed < 200; seed++) {
+		uint64_t size;
+		uint8_t *image = fake_crash(f, seed, &size);
+
+		n += size > SIZE && !is_all(image + SIZE + 512, 512, 7);
+		free(image);
+	}
+	return n;
+}
+
+START_TEST(sizes_come_with_content_when_ordered)
+{
+	put(7, SIZE + 512, 512, 0);
+	ck_assert_uint_gt(longer_without_content(), 0);
+	fake_ordered(f);
+	ck_assert_uint_eq(longer_without_content(), 0);
+}
+END_TEST
+
 START_TEST(fails_the_nth_call)
 {
 	fake_fail(f, FAKE_WRITE, 2, 2, EIO);
@@ -248,5 +321,7 @@ END_TEST
 
 UNIT_MAIN("fake file", setup, teardown, reads_what_was_written, unflushed_is_kept_or_lost_by_sector,
 	  flushed_is_kept, dsync_is_kept_and_no_older_write_comes_over_it, a_failed_flush_is_final,
-	  sizes_in_their_order, a_cut_keeps_the_sector_it_goes_through, fails_the_nth_call,
-	  a_failed_write_is_torn, space_runs_out, seeks, waits, locks)
+	  sizes_in_their_order, a_cut_keeps_the_sector_it_goes_through,
+	  a_crashed_file_is_what_a_crash_leaves, a_twin_has_what_is_pending,
+	  sizes_come_with_content_when_ordered, fails_the_nth_call, a_failed_write_is_torn,
+	  space_runs_out, seeks, waits, locks)

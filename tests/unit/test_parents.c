@@ -3,6 +3,7 @@
 #include "parents.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -199,6 +200,38 @@ START_TEST(a_parent_that_is_not_there)
 }
 END_TEST
 
+/* The longest chain, on a stack as small as a worker's; and one that is too long. */
+static void *open_chain(void *arg)
+{
+	temp_open();
+	return NULL;
+}
+
+START_TEST(the_longest_chain)
+{
+	char name[30] = "0.vhd", parent[30];
+	pthread_attr_t small;
+	pthread_t thread;
+
+	created(name, NULL);
+	for (int i = 1; i <= 16; i++) {
+		memcpy(parent, name, sizeof(parent));
+		snprintf(name, sizeof(name), "%d.vhd", i);
+		created(name, parent);
+	}
+	ck_assert_int_eq(create("17.vhd", name), -EIO);
+	ck_assert_ptr_nonnull(strstr(why.message, "it has more than 16 parents, or is its own"));
+	temp_close();
+	pthread_attr_init(&small);
+	ck_assert_int_eq(pthread_attr_setstacksize(&small, 256 << 10), 0);
+	ck_assert_int_eq(pthread_create(&thread, &small, open_chain, NULL), 0);
+	pthread_join(thread, NULL);
+	pthread_attr_destroy(&small);
+	ck_assert_str_eq(temp_state("16.vhd"), "Ready");
+	ck_assert_uint_eq(children("0.vhd"), 16);
+}
+END_TEST
+
 /* By the watcher, at once: nobody has to ask for it. */
 START_TEST(comes_and_goes)
 {
@@ -267,4 +300,5 @@ START_TEST(in_another_pool)
 END_TEST
 
 UNIT_MAIN("parents", setup, temp_tandem_end, paths, a_chain, a_parent_stays_as_it_is,
-	  who_can_be_a_parent, a_parent_that_is_not_there, comes_and_goes, in_another_pool)
+	  who_can_be_a_parent, a_parent_that_is_not_there, the_longest_chain, comes_and_goes,
+	  in_another_pool)

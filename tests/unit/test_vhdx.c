@@ -82,11 +82,7 @@ static void ck_same(void)
 	uint8_t *all = malloc(size);
 
 	ck_assert_int_eq(vhdx_format.read(img, all, size, 0, 0), 0);
-	if (!memcmp(all, twin, size)) {
-		free(all);
-		return;
-	}
-	for (uint64_t i = 0; i < size; i++)
+	for (uint64_t i = memcmp(all, twin, size) ? 0 : size; i < size; i++)
 		if (all[i] != twin[i])
 			ck_abort_msg("byte %llu is %02x, shall be %02x", (unsigned long long)i,
 				     all[i], twin[i]);

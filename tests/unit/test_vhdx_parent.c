@@ -207,7 +207,7 @@ static void read_child(uint32_t sector, uint64_t parent_size)
 	ck_assert_str_eq(img->kind, "vhdx-differencing");
 	ck_assert_ptr_nonnull(img->parent);
 	ck_assert(img->read_only);
-	ck_assert_msg(strstr(img->complaint, "read-only"), "%s", img->complaint);
+	ck_assert(img->read_only_because && !img->complaint[0]);
 	ck_disk(img, sector);
 	ck_assert_int_eq(vhdx_format.write(img, &byte, 1, 0, 0), -EROFS);
 	ck_assert_int_eq(vhdx_format.zero(img, 0, MIB, ZERO_PUNCH), -EROFS);
