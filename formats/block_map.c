@@ -16,7 +16,7 @@
 /* Entries for a TiB; at 8 bytes each, 32 MiB of memory. */
 #define ENTRIES_PER_TIB ((uint64_t)4 << 20)
 /* How far ahead of need a file is made longer. */
-#define GROW_BLOCKS 8
+#define GROW_BLOCKS 32
 #define GROW_MAX ((uint64_t)1 << 30)
 
 bool block_map_can_be(uint64_t count, uint32_t block_size)
@@ -129,8 +129,8 @@ static int reach(struct image *img, struct block_map *m, uint64_t end)
 
 	if (end <= m->capacity)
 		return 0;
-	if (ahead < end / 4)
-		ahead = end / 4;
+	if (ahead < end / 2)
+		ahead = end / 2;
 	ahead = round_up(end + (ahead < GROW_MAX ? ahead : GROW_MAX), m->align);
 	err = m->tables->grow(img, ahead);
 	if (err == -EFBIG || err == -ENOSPC) {

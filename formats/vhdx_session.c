@@ -13,6 +13,7 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "vhdx_inner.h"
@@ -127,6 +128,28 @@ static int start_log(struct image *img, struct vhdx_header *h)
 	return err ? err : put_header(img, h);
 }
 
+/* Both copies say what the one says that counts: others may read the one only that is bad. */
+static int mend_regions(struct image *img)
+{
+	struct vhdx *v = vhdx_of(img);
+	uint8_t *good = malloc(2 * VHDX_TABLE);
+	bool mended = false;
+	int err = good ? 0 : -ENOMEM;
+
+	if (!err)
+		err = vhdx_load_regions(img->file, &v->overlay, good);
+	for (int copy = 0; copy < 2 && !err; copy++) {
+		err = img->file->ops->read(img->file, good + VHDX_TABLE, VHDX_TABLE,
+					   VHDX_REGIONS_AT(copy), 0);
+		if (err || !memcmp(good, good + VHDX_TABLE, VHDX_TABLE))
+			continue;
+		err = img->file->ops->write(img->file, good, VHDX_TABLE, VHDX_REGIONS_AT(copy), 0);
+		mended = true;
+	}
+	free(good);
+	return !err && mended ? vhdx_settle(img) : err;
+}
+
 static int start(struct image *img, bool resumed)
 {
 	struct vhdx *v = vhdx_of(img);
@@ -137,6 +160,8 @@ static int start(struct image *img, bool resumed)
 		err = vhdx_guid_make(h.file_write);
 	if (!err && memcmp(h.log, vhdx_guid_none, sizeof(h.log)))
 		err = replay(img, &h);
+	if (!err)
+		err = mend_regions(img);
 	if (!err && !resumed)
 		err = vhdx_guid_make(h.data_write);
 	if (!err)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import process
 from process import BenchError, Hung, interrupts
-from profiles import RAMP_SECONDS
 
 FIO_GRACE_SECONDS = 120     # beyond the run itself: a server that hangs must not hang the benchmark
 QUIET_SECONDS = 0.2         # a server that used at most a tick in this time is idle
@@ -88,7 +87,7 @@ class Sampler:
 
 
 def _open_and_close(path, flags, before_closing=None):
-    handle = os.open(path, os.O_RDWR | flags)
+    handle = os.open(path, flags)
     try:
         if before_closing:
             before_closing(handle)
@@ -96,18 +95,18 @@ def _open_and_close(path, flags, before_closing=None):
         os.close(handle)
 
 
-def opens(path, flags=0):
+def opens(running, flags=0):
     """Whether the disk can be opened; with O_DIRECT in flags, some FUSE servers and old tmpfs refuse."""
     try:
-        process.within(FIO_GRACE_SECONDS, _open_and_close, path, flags)
+        process.within(FIO_GRACE_SECONDS, _open_and_close, running.path,
+                       (os.O_RDWR if running.writable else os.O_RDONLY) | flags)
         return True
     except OSError:
         return False
 
 
 def _run_fio(profile, running, size, seconds):
-    command = ["fio", f"--name={profile.name}", f"--filename={running.path}", f"--size={size}",
-               "--time_based", f"--runtime={round(seconds * 1000)}ms", f"--ramp_time={round(RAMP_SECONDS * 1000)}ms",
+    command = ["fio", f"--name={profile.name}", f"--filename={running.path}", *profile.extent(size, seconds),
                "--allow_file_create=0", "--thread",      # one process, so that one pid ends all of it
                "--output-format=json", *profile.fio_options(profile.direct and running.direct)]
     fio = None
@@ -115,7 +114,7 @@ def _run_fio(profile, running, size, seconds):
         with interrupts.held():
             fio = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    text=True, start_new_session=True)
-        out, err = fio.communicate(timeout=seconds + RAMP_SECONDS + FIO_GRACE_SECONDS)
+        out, err = fio.communicate(timeout=seconds + profile.ramp + FIO_GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         raise Hung("fio hangs") from None
     finally:
@@ -138,7 +137,7 @@ def _drain(profile, path, clock):
     """Brings a system to rest, so that nobody else pays for its writes. Returns (seconds, whether it came to rest)."""
     start = time.monotonic()
     if profile.writes:
-        process.within(FIO_GRACE_SECONDS, _open_and_close, path, 0, os.fsync)
+        process.within(FIO_GRACE_SECONDS, _open_and_close, path, os.O_RDWR, os.fsync)
     before = sum(clock.read())
     while clock.ticks:
         time.sleep(QUIET_SECONDS)
@@ -162,7 +161,7 @@ def measure(round_number, profile, system, running, size, seconds):
     if not operations:
         raise BenchError("fio completed no operation in the counted time")
     server_user, server_system, machine_user, machine_system = sampler.between(ended - runtime, ended)
-    late = sum(sampler.between(ended, sampler.last)[:2]) * runtime / (runtime + RAMP_SECONDS)
+    late = sum(sampler.between(ended, sampler.last)[:2]) * runtime / (runtime + profile.ramp)
     client_user, client_system = (job[key] / 100 * job["job_runtime"] / 1000 for key in ("usr_cpu", "sys_cpu"))
     per_operation = 1e6 / operations
     mib = counts["bw_bytes"] / (1 << 20)

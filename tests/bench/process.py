@@ -107,6 +107,18 @@ def cleaning(leftovers):
             print("\n".join(leftovers), file=sys.stderr, end="\n" if leftovers else "")
 
 
+@contextlib.contextmanager
+def cleaning_in(undo):
+    """A stack of undos for a part of the work, closed at its end, and with `undo` at the latest."""
+    with interrupts.held():
+        part = contextlib.ExitStack()
+        undo.callback(part.close)
+    try:
+        yield part
+    finally:
+        _close(part)
+
+
 def first_line(text, otherwise):
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0] if lines else otherwise

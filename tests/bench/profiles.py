@@ -8,6 +8,8 @@ client's cache only; a server's page cache stays warm, as it does for every peer
 from dataclasses import dataclass
 
 RAMP_SECONDS = 0.5
+BLOCK_BYTES = 2 << 20         # of VHD and VHDX: all have the same
+PIECE_BYTES = 4 << 10         # what is written of each block where blocks are allocated
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,9 @@ class Profile:
     engine: str
     depth: int
     direct: bool
-    unit: str                 # what the row shows: "MiB/s" or "IOPS"
+    unit: str                 # what the row shows: "MiB/s", "IOPS" or "blocks/s"
     more: tuple = ()          # further fio options
+    fresh: bool = False       # not for a time: all blocks of an image that nobody has written to
 
     @property
     def writes(self):
@@ -28,6 +31,17 @@ class Profile:
     def fio_options(self, direct):
         return (f"--rw={self.rw}", f"--bs={self.block}", f"--ioengine={self.engine}", f"--iodepth={self.depth}",
                 f"--direct={int(direct)}", *self.more)
+
+    def extent(self, size, seconds):
+        """How much fio does. The runtime that it tells ends after the flush of end_fsync."""
+        if self.fresh:
+            return (f"--size={size}", f"--io_size={size // BLOCK_BYTES * PIECE_BYTES}", "--end_fsync=1")
+        return (f"--size={size}", "--time_based", f"--runtime={round(seconds * 1000)}ms",
+                f"--ramp_time={round(RAMP_SECONDS * 1000)}ms")
+
+    @property
+    def ramp(self):
+        return 0 if self.fresh else RAMP_SECONDS
 
 
 PROFILES = (
@@ -44,6 +58,14 @@ PROFILES = (
     Profile("randwrite-4k-fsync", "randwrite", "4k", "psync",   1, False, "IOPS", ("--fsync=1",)),
 )
 
+# One piece of each block, in the order of the blocks, so that each write allocates; a flush at the end.
+EACH_BLOCK = f"write:{BLOCK_BYTES - PIECE_BYTES}"
+FORMAT_PROFILES = tuple(one for one in PROFILES if one.name in
+                        ("read-1m", "randread-4k-qd1", "randread-4k-qd32", "randwrite-4k-qd32")) + (
+    Profile("alloc-4k-qd1",       EACH_BLOCK,  "4k", "psync",   1, True,  "blocks/s", fresh=True),
+    Profile("alloc-4k-qd32",      EACH_BLOCK,  "4k", "libaio", 32, True,  "blocks/s", fresh=True),
+)
+
 
 @dataclass(frozen=True)
 class Place:
@@ -53,6 +75,7 @@ class Place:
     parent: str
     page_cache: bool
     match: object
+    blocks: int               # of a fresh image: as many as take tandemfs a tenth of a second or more
 
 
 def same_caching(profile, _row):
@@ -65,9 +88,14 @@ def faster_qsd(_profile, row):
     return max(known, key=known.get) if known else "qsd-direct"
 
 
+def matching_qsd(place, profile, row):
+    """The set-up that t/qsd divides by. Allocating is a matter of flushes more than of caching: the better one counts."""
+    return (faster_qsd if profile.fresh else place.match)(profile, row)
+
+
 PLACES = (
-    Place("disk", "/var/tmp", True, same_caching),
-    Place("tmpfs", "/dev/shm", False, faster_qsd),
+    Place("disk", "/var/tmp", True, same_caching, 2048),
+    Place("tmpfs", "/dev/shm", False, faster_qsd, 16384),
 )
 
 
@@ -79,6 +107,7 @@ class Ratio:
 
 
 RATIOS = (Ratio("t/file", "file"), Ratio("t/qsd", "qsd"), Ratio("t/nbdfuse", "nbdfuse"))
+FORMAT_RATIOS = (Ratio("t/raw", "tandemfs-raw"), Ratio("t/qsd", "qsd"), Ratio("t/vhdimount", "vhdimount"))
 
 
 @dataclass(frozen=True)
@@ -101,4 +130,11 @@ TARGETS = (
     Target("randwrite-4k-qd32", "qsd",  4.0, ("tmpfs",)),
     Target("randread-4k-qd1",   "qsd",  2.0, ("tmpfs",)),
     Target("randwrite-4k-qd1",  "qsd",  2.0, ("tmpfs",)),
+)
+FORMAT_TARGETS = (
+    Target("read-1m",           "tandemfs-raw", 0.9, BOTH),
+    Target("randread-4k-qd32",  "tandemfs-raw", 0.9, BOTH),
+    Target("randwrite-4k-qd32", "tandemfs-raw", 0.9, BOTH),
+    Target("alloc-4k-qd1",      "qsd",          3.0, BOTH),
+    Target("alloc-4k-qd32",     "qsd",          3.0, BOTH),
 )

@@ -2,9 +2,8 @@
 """From raw rounds to medians, ratios, tables and verdicts. Pure: takes results, returns text and data."""
 import statistics
 
-from profiles import PROFILES, RATIOS, TARGETS
+from profiles import matching_qsd
 
-OF_PROFILE = {profile.name: profile for profile in PROFILES}
 MARKS = {"qsd-direct": "d", "qsd-cached": "c"}
 MEDIANS = ("value", "client_us", "server_us", "machine_us")
 
@@ -20,30 +19,30 @@ def medians_of(measurements):
             for profile, row in cells.items()}
 
 
-def ratios_of(place, medians):
+def ratios_of(suite, place, medians):
     """{profile: {"qsd": name of the matching set-up, title: ratio or None}}"""
     result = {}
-    for name, row in medians.items():
-        values = {system: cell["value"] for system, cell in row.items()}
-        qsd = place.match(OF_PROFILE[name], values)
-        bases = {ratio.title: values.get(qsd if ratio.base == "qsd" else ratio.base) for ratio in RATIOS}
+    for profile in (profile for profile in suite.profiles if profile.name in medians):
+        values = {system: cell["value"] for system, cell in medians[profile.name].items()}
+        qsd = matching_qsd(place, profile, values)
+        bases = {ratio.title: values.get(qsd if ratio.base == "qsd" else ratio.base) for ratio in suite.ratios}
         ours = values.get("tandemfs")
-        result[name] = {"qsd": qsd, **{title: ours / base if ours is not None and base else None
-                                       for title, base in bases.items()}}
+        result[profile.name] = {"qsd": qsd, **{title: ours / base if ours is not None and base else None
+                                               for title, base in bases.items()}}
     return result
 
 
-def targets_of(ratios_by_place):
-    """One verdict per target in the places that were measured. met is None where a side is missing."""
-    titles = {ratio.base: ratio.title for ratio in RATIOS}
+def targets_of(suite, place, rows):
+    """One verdict per target of a suite in a place. met is None where a side is missing."""
+    titles = {ratio.base: ratio.title for ratio in suite.ratios}
     verdicts = []
-    for place, rows in ratios_by_place.items():
-        for target in (target for target in TARGETS if place in target.places):
-            row = rows.get(target.profile)
-            ratio = row and row[titles[target.base]]
-            base = row["qsd"] if row and target.base == "qsd" else target.base
-            verdicts.append({"place": place, "profile": target.profile, "base": base, "at_least": target.at_least,
-                             "ratio": ratio, "met": None if ratio is None else ratio >= target.at_least})
+    for target in (target for target in suite.targets if place.name in target.places):
+        row = rows.get(target.profile)
+        ratio = row and row[titles[target.base]]
+        base = row["qsd"] if row and target.base == "qsd" else target.base
+        verdicts.append({"suite": suite.name, "place": place.name, "profile": target.profile, "base": base,
+                         "at_least": target.at_least, "ratio": ratio,
+                         "met": None if ratio is None else ratio >= target.at_least})
     return verdicts
 
 
@@ -70,16 +69,17 @@ def cpu(cell, mark=""):
     return f"{number(cell['cpu_us'])}/{number(cell['machine_us'])}{mark}" if cell else "-"
 
 
-def table(place, systems, profiles, medians, ratios):
-    head = ["profile", "unit", *(one.name for one in systems), *(one.title for one in RATIOS), "cpu t", "cpu qsd"]
-    caching = ["caching", "", *(one.caching if place.page_cache else "ram" for one in systems)]
+def table(suite, place, medians, ratios):
+    head = ["profile", "unit", *(one.name for one in suite.systems), *(one.title for one in suite.ratios),
+            "cpu t", "cpu qsd"]
+    caching = ["caching", "", *(one.caching if place.page_cache else "ram" for one in suite.systems)]
     rows = [head, caching + [""] * (len(head) - len(caching))]
-    for profile in profiles:
+    for profile in suite.profiles:
         row, ratio = medians.get(profile.name, {}), ratios.get(profile.name, {})
         mark = MARKS.get(ratio.get("qsd"), "")
-        cells = [number(row[system.name]["value"]) if system.name in row else "-" for system in systems]
+        cells = [number(row[system.name]["value"]) if system.name in row else "-" for system in suite.systems]
         factors = ["-" if ratio.get(one.title) is None else f"{ratio[one.title]:.2f}{mark if one.base == 'qsd' else ''}"
-                   for one in RATIOS]
+                   for one in suite.ratios]
         rows.append([profile.name, profile.unit, *cells, *factors,
                      cpu(row.get("tandemfs")), cpu(row.get(ratio.get("qsd")), mark)])
     return columns(rows, left=2)
@@ -91,6 +91,16 @@ LEGEND = (
     "whole machine, which counts others' work too and only by clock ticks, so it may be less. Buffered reads drop the client's",
     "page cache at each pass, a server's stays warm.",
 )
+FORMATS_LEGEND = (
+    "vhd, vhdx: dynamic, blocks of 2 MiB. All are allocated, tandemfs and tandemfs-raw by writing through them, the others by",
+    "qemu-img convert. alloc: 4 KiB into each block of a new image of qemu-img create, then a flush; the client has O_DIRECT, and",
+    "t/qsd takes the faster one. mostly: tandemfs goes through the page cache where a block's data is not aligned to pages, as in",
+    "7 of 8 blocks of a VHD that QEMU made. vhdimount only reads.",
+)
+
+
+def legend(suites):
+    return LEGEND + (FORMATS_LEGEND if any(suite.name != "raw" for suite in suites) else ())
 
 
 def verdict(met):
@@ -98,7 +108,7 @@ def verdict(met):
 
 
 def targets(verdicts, extras):
-    rows = [[one["place"], f"{one['profile']} / {one['base']}", f">= {one['at_least']:.1f}",
+    rows = [[f"{one['suite']}, {one['place']}", f"{one['profile']} / {one['base']}", f">= {one['at_least']:.1f}",
              "-" if one["ratio"] is None else f"{one['ratio']:.2f}", verdict(one["met"])] for one in verdicts]
     rows += [["", one["text"], f"<= {one['at_most']} {one['unit']}",
               "-" if one["median"] is None else f"{one['median']:.2f}",

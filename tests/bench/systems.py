@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The systems that are compared. A new column of the report is a launch function and an entry of SYSTEMS.
 
-A launch function gets a Slot (a directory of its own, a written image, a stack of undos), starts its servers and returns
-where fio finds the disk and which processes serve it.
+A launch function gets a Slot (a directory of its own, an image, a stack of undos), starts its servers and returns where
+fio finds the disk and which processes serve it.
 """
 import contextlib
 import functools
@@ -13,18 +13,71 @@ from dataclasses import dataclass, field
 
 import process
 from process import Absent, BenchError, interrupts
+from profiles import BLOCK_BYTES
 
 FILL_BYTES = 4 << 20
+SAMPLES, SAMPLE_BYTES = 64, 64 << 10
+CONVERT_SECONDS = 600
+
+
+@functools.lru_cache(maxsize=None)
+def noise():
+    """What all images of a run are filled with."""
+    return os.urandom(FILL_BYTES)
 
 
 def write_image(path, size):
     """Fully written and on the medium: no system may profit from holes or unwritten extents."""
-    noise = os.urandom(FILL_BYTES)
-    with open(path, "wb") as image:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    with open(handle, "wb", buffering=0) as image:
         for offset in range(0, size, FILL_BYTES):
-            image.write(noise[:size - offset])
-        image.flush()
-        os.fsync(image.fileno())
+            piece = memoryview(noise())[:size - offset]
+            while piece:
+                piece = piece[image.write(piece):]
+        os.fsync(handle)
+
+
+def check_content(path, size):
+    """The whole disk is there with what was written: wrong answers are fast."""
+    if os.path.getsize(path) != size:
+        raise BenchError(f"it shows {os.path.getsize(path)} bytes instead of {size}")
+    with open(path, "rb", buffering=0) as disk:
+        for number in range(SAMPLES):
+            offset = (size - SAMPLE_BYTES) * number // (SAMPLES - 1) // SAMPLE_BYTES * SAMPLE_BYTES
+            if os.pread(disk.fileno(), SAMPLE_BYTES, offset) != noise()[offset % FILL_BYTES:][:SAMPLE_BYTES]:
+                raise BenchError(f"wrong data at {offset}")
+
+
+def check_blocks(path, size):
+    """Something was written to the beginning of each block."""
+    with open(path, "rb", buffering=0) as disk:
+        for offset in range(0, size, BLOCK_BYTES):
+            if not any(os.pread(disk.fileno(), 512, offset)):
+                raise BenchError(f"the block at {offset} is empty")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A format, in QEMU's words."""
+    driver: str
+    ending: str
+    options: str = ""         # of qemu-img create and convert
+
+
+RAW = Kind("raw", "img")
+VHD = Kind("vpc", "vhd", "subformat=dynamic,force_size=on")          # without force_size: the size of a geometry
+VHDX = Kind("vhdx", "vhdx", f"subformat=dynamic,block_size={BLOCK_BYTES}")
+
+
+def qemu_img(verb, kind, *words):
+    options = ("-o", kind.options) if kind.options else ()
+    try:
+        done = subprocess.run(["qemu-img", verb, *options, *words], capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, timeout=CONVERT_SECONDS, start_new_session=True)
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"qemu-img {verb} takes more than {CONVERT_SECONDS} s") from None
+    if done.returncode:
+        raise BenchError(f"qemu-img {verb}: " + process.first_line(done.stderr, f"ended with {done.returncode}"))
 
 
 @dataclass
@@ -35,15 +88,34 @@ class Slot:
     undo: contextlib.ExitStack
     leftovers: list           # what undo could not undo
     settings: object          # the command line: binary and options of tandemfs
+    fresh: bool = False       # its image is a new one, nothing is written to it
 
     @property
     def errors(self):
         return os.path.join(self.directory, "errors")
 
-    def image(self, name="x.img"):
+    def _path(self, name):
         path = os.path.join(self.directory, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_image(path, self.size)
+        return path
+
+    def new_image(self, kind, name="x"):
+        """Nothing is written to it."""
+        path = self._path(f"{name}.{kind.ending}")
+        qemu_img("create", kind, "-q", "-f", kind.driver, path, str(self.size))
+        return path
+
+    def image(self, kind=RAW, name="x"):
+        """A new one where that is asked for, else one that somebody else has filled."""
+        if self.fresh:
+            return self.new_image(kind, name)
+        path = self._path(f"{name}.{kind.ending}")
+        source = path if kind is RAW else os.path.join(self.directory, "source")
+        write_image(source, self.size)
+        if kind is not RAW:
+            qemu_img("convert", kind, "-S", "0", "-f", "raw", "-O", kind.driver, source, path)
+            os.unlink(source)
+            sync(path)
         return path
 
     def empty_file(self, name):
@@ -61,11 +133,20 @@ class Slot:
         return server
 
 
+def sync(path):
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 @dataclass
 class Running:
     path: str
     pids: object = field(default=lambda: ())      # call: the server's processes now
     direct: bool = True                           # whether it takes O_DIRECT; probed after the launch
+    writable: bool = True                         # else rows that write stay empty
 
 
 @dataclass(frozen=True)
@@ -74,18 +155,19 @@ class System:
     caching: str              # for the table: who caches on the server's side
     tools: tuple              # programs without which the column stays empty
     launch: object
+    fresh: bool = True        # measured over fresh images too; not where that says nothing new
 
 
 def launch_file(slot):
     return Running(slot.image())
 
 
-def launch_qsd(slot, direct):
-    image, mount = slot.image(), slot.empty_file("mount.img")
+def launch_qsd(slot, direct, kind=RAW):
+    image, mount = slot.image(kind), slot.empty_file("mount.img")
     cache = "on" if direct else "off"
     server = slot.spawn(["qemu-storage-daemon",
                          "--blockdev", f"driver=file,filename={os.path.basename(image)},node-name=p0,cache.direct={cache}",
-                         "--blockdev", "driver=raw,file=p0,node-name=f0",
+                         "--blockdev", f"driver={kind.driver},file=p0,node-name=f0",
                          "--export", "fuse,id=e0,node-name=f0,mountpoint=mount.img,writable=on"], mount)
     process.wait_mounted(mount, server, slot.errors)
     return Running(mount, lambda: (server.pid,))
@@ -103,6 +185,23 @@ def launch_nbdfuse(slot):
     nbdfuse = slot.spawn(["nbdfuse", "mount.img", "--unix", "socket"], mount)
     process.wait_mounted(mount, nbdfuse, slot.errors)
     return Running(mount, lambda: (nbdkit.pid, nbdfuse.pid))
+
+
+def launch_vhdimount(slot, kind):
+    image, mount = slot.image(kind), os.path.join(slot.directory, "mount")
+    os.mkdir(mount)
+
+    def pids():
+        return process.processes_naming(mount)
+    with interrupts.held():
+        slot.undo.callback(process.end_pids, pids, slot.leftovers)
+        slot.undo.callback(process.unmount, mount, slot.leftovers)
+    with open(slot.errors, "wb") as sink:         # its daemon keeps it open
+        code = subprocess.run(["vhdimount", image, mount], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+                              timeout=process.START_SECONDS, start_new_session=True).returncode
+    if code or not process.is_mounted(mount):
+        raise BenchError(f"ended with {code}, not mounted")
+    return Running(os.path.join(mount, "vhdi1"), pids, writable=False)
 
 
 class Tandem:
@@ -144,23 +243,53 @@ class Tandem:
         process.end_pids(self.pids, self.leftovers)
 
 
-def launch_tandemfs(slot):
+def launch_tandemfs(slot, kind=RAW, fills=False):
+    """fills: an image that is written through tandemfs lies as tandemfs puts it, others as somebody else did."""
     if not slot.settings.tandemfs:
         raise Absent("no binary: build it, or say --tandemfs PATH")
-    slot.image("disks/x.img")
-    tandem = Tandem(slot.settings, os.path.join(slot.directory, "disks"), slot.leftovers)
+    image = slot.new_image(kind, "disks/x") if fills else slot.image(kind, "disks/x")
+    tandem = Tandem(slot.settings, os.path.dirname(image), slot.leftovers)
     tandem.start(slot.undo)
-    path = os.path.join(tandem.mountpoint, "x.img")
-    if process.within(process.START_SECONDS, os.path.getsize, path) != slot.size:
-        raise BenchError("mounted, but x.img has another size")
+    name = os.path.basename(image) + ("" if kind is RAW else ".raw")
+    path = os.path.join(tandem.mountpoint, name)
+    if fills and not slot.fresh:
+        process.within(CONVERT_SECONDS, write_image, path, slot.size)
     return Running(path, tandem.pids)
 
 
 QSD_TOOLS = ("qemu-storage-daemon", "fusermount3")
+TANDEM_TOOLS = ("fusermount3", "flock")
 SYSTEMS = (
     System("file",       "as asked", (),                                   launch_file),
-    System("tandemfs",   "as asked", ("fusermount3", "flock"),             launch_tandemfs),
+    System("tandemfs",   "as asked", TANDEM_TOOLS,                         launch_tandemfs),
     System("qsd-direct", "none",     QSD_TOOLS,                            functools.partial(launch_qsd, direct=True)),
     System("qsd-cached", "always",   QSD_TOOLS,                            functools.partial(launch_qsd, direct=False)),
     System("nbdfuse",    "always",   ("nbdfuse", "nbdkit", "fusermount3"), launch_nbdfuse),
+)
+
+
+def _formats_tandemfs(name, kind):
+    return System(name, "as asked", (*TANDEM_TOOLS, "qemu-img"),
+                  functools.partial(launch_tandemfs, kind=kind, fills=True))
+
+
+def _formats_peers(kind):
+    tools = (*QSD_TOOLS, "qemu-img")
+    return (System("qsd-direct", "none",   tools, functools.partial(launch_qsd, direct=True, kind=kind)),
+            System("qsd-cached", "always", tools, functools.partial(launch_qsd, direct=False, kind=kind)),
+            System("vhdimount",  "always", ("vhdimount", "fusermount3", "qemu-img"),
+                   functools.partial(launch_vhdimount, kind=kind)))
+
+
+VHD_SYSTEMS = (
+    _formats_tandemfs("tandemfs-raw", RAW),
+    _formats_tandemfs("tandemfs", VHD),
+    System("tandemfs-qemu", "mostly", (*TANDEM_TOOLS, "qemu-img"), functools.partial(launch_tandemfs, kind=VHD),
+           fresh=False),
+    *_formats_peers(VHD),
+)
+VHDX_SYSTEMS = (
+    _formats_tandemfs("tandemfs-raw", RAW),
+    _formats_tandemfs("tandemfs", VHDX),
+    *_formats_peers(VHDX),
 )
