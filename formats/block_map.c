@@ -483,10 +483,14 @@ static void pull_in_end(struct block_map *m)
 
 int block_map_rest(struct image *img, struct block_map *m)
 {
-	int err;
+	int err = 0;
 
 	if (img->read_only)
 		return 0;
+	if (img->unclean && img->mend)
+		err = block_map_start_writing(img, m);
+	if (err)
+		return err;
 	if (!atomic_load(&m->writing) && !m->resumed) {
 		/* What a daemon that died wrote in place may be in the page cache alone. */
 		err = m->flushed_once ? 0 : block_map_flush(img, m);
@@ -504,7 +508,7 @@ int block_map_rest(struct image *img, struct block_map *m)
 	err = m->tables->finish(img, m->end);
 	if (!err) {
 		atomic_store(&m->writing, false);
-		m->resumed = false;
+		m->resumed = img->unclean = false;
 	}
 	pthread_mutex_unlock(&m->flushing);
 	return !err && img->notes ? notes_clear(img->notes) : err;

@@ -123,6 +123,7 @@ int image_reload(struct image *img, char reason[IMAGE_REASON])
 	memcpy(img->identity, fresh.identity, sizeof(img->identity));
 	img->read_only = fresh.read_only;
 	img->in_doubt = fresh.in_doubt;
+	img->unclean = fresh.unclean;
 	img->read_only_because = fresh.read_only_because;
 	memcpy(img->complaint, fresh.complaint, sizeof(img->complaint));
 	img->private = fresh.private;

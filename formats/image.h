@@ -128,6 +128,9 @@ struct image {
 	 * died, and acknowledged writes are missing. read_only then.
 	 */
 	bool in_doubt;
+	/* The file says itself that its last writer did not close it. Until rest. */
+	bool unclean;
+	bool mend; /* set by who starts it: rest shall bring that in order, though nothing was written */
 	/* It can be read, but something is wrong with it. Of the time when it was opened. */
 	char complaint[IMAGE_REASON];
 	void *private;

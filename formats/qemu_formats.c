@@ -173,6 +173,7 @@ static int qemu_open(struct image *img, char reason[IMAGE_REASON])
 	img->size = head.size;
 	img->sector_size = 512;
 	img->block_size = head.block_size;
+	img->unclean = head.unclean;
 	if (head.read_only) {
 		img->read_only = true;
 		memcpy(img->complaint, head.complaint, sizeof(img->complaint));

@@ -268,6 +268,7 @@ static void describe(struct image *img)
 	img->sector_size = l->sector_size;
 	img->block_size = l->block_size;
 	memcpy(img->identity, l->header.data_write, sizeof(img->identity));
+	img->unclean = memcmp(l->header.log, vhdx_guid_none, sizeof(l->header.log));
 }
 
 static int vhdx_open(struct image *img, char reason[IMAGE_REASON])

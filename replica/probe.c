@@ -46,10 +46,12 @@ static void complete(struct image *img, struct found *f)
 				 "tandemfs had taken");
 		return;
 	}
+	img->mend = true;
 	if (img->format->start)
 		err = img->format->start(img, reason);
 	if (!err && img->format->rest)
 		err = img->format->rest(img);
+	img->mend = false;
 	if (locks)
 		img->file->ops->lock(img->file, FILE_UNUSED);
 	if (!err)
@@ -66,6 +68,14 @@ static void ask_witness(struct found *f)
 
 	if (!witness_look(file_fd(f->image->file), &w))
 		witness_compare(&w, f->image, f->warning);
+}
+
+/* Left so by a daemon that died, or by the machine under it. What others left so stays. */
+static bool is_incomplete(const struct tandem *t, const struct image *img)
+{
+	bool after_crash = !t->was_clean && !t->made_state && !t->serving;
+
+	return (img->notes && notes_bytes(img->notes)) || (after_crash && img->unclean);
 }
 
 static int open_notes(struct tandem *t, const struct image_name *kind, uint32_t number,
@@ -117,7 +127,7 @@ static void open_image(struct tandem *t, struct pool *p, const char *name,
 	f->state = f->image->read_only ? DISK_READ_ONLY : DISK_READY;
 	if (f->image->read_only_because)
 		snprintf(f->reason, sizeof(f->reason), "%s", f->image->read_only_because);
-	if (!f->image->read_only && around.notes && notes_bytes(around.notes))
+	if (!f->image->read_only && is_incomplete(t, f->image))
 		complete(f->image, f);
 	if (f->state == DISK_INVALID) {
 		image_close(f->image);
