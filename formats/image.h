@@ -21,6 +21,8 @@ struct notes;
 
 /* A sentence for people: why not. */
 #define IMAGE_REASON 200
+/* The longest chain. */
+#define IMAGE_PARENTS_MAX 16
 
 /* How an image names its parent. */
 struct parent_name {

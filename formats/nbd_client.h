@@ -47,7 +47,7 @@ const char *nbd_client_version(void);
  * NBD_LOST, also when that takes longer.
  */
 int nbd_client_open(int sock, unsigned limit_ms, struct nbd_handle **out);
-/* Tells the server, waits for nothing. NULL is fine. */
+/* The server sees that nobody is there any more. Waits for nothing. NULL is fine. */
 void nbd_client_close(struct nbd_handle *h);
 uint64_t nbd_client_size(struct nbd_handle *h);
 /* A flush on one connection covers what was answered on others. */

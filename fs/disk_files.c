@@ -160,23 +160,54 @@ void disk_file_opened(fuse_req_t req, struct disk *d, struct fuse_file_info *fi,
 		handle_free(&m->handles, fi->fh);
 }
 
+/* Opening may wait for the store, or for a server to start: like any request of this disk. */
+static void run_open(struct disk_job *job, char *payload)
+{
+	struct disk *d = job->disk;
+	int err = disk_open(d, (job->fi.flags & O_ACCMODE) != O_RDONLY);
+
+	if (!err) {
+		disk_file_opened(job->req, d, &job->fi, NULL);
+		return;
+	}
+	fuse_reply_err(job->req, -err);
+	disk_unref(d);
+}
+
 void disk_file_open(fuse_req_t req, uint32_t number, struct fuse_file_info *fi)
 {
 	struct disk *d = tandem_disk_numbered(mount_of(req)->tandem, number);
-	bool write = (fi->flags & O_ACCMODE) != O_RDONLY;
+	struct disk_job *job;
 	int err = d ? 0 : -ENOENT;
 
 	/* Nobody throws a disk away with a '>'. An empty one has nothing to lose. */
 	if (!err && fi->flags & O_TRUNC && disk_size(d))
 		err = -EPERM;
-	if (!err)
-		err = disk_open(d, write);
 	if (err) {
 		disk_unref(d);
 		fuse_reply_err(req, -err);
 		return;
 	}
-	disk_file_opened(req, d, fi, NULL);
+	job = workers_job(mount_of(req), req, d);
+	job->run = run_open;
+	job->fi = *fi;
+	workers_submit(job);
+}
+
+/* The last close writes what is left. */
+static void run_release(struct disk_job *job, char *payload)
+{
+	handle_free(&job->mount->handles, job->fi.fh);
+	fuse_reply_err(job->req, 0);
+}
+
+void disk_file_release(fuse_req_t req, struct handle *h, const struct fuse_file_info *fi)
+{
+	struct disk_job *job = workers_job(mount_of(req), req, h->disk);
+
+	job->run = run_release;
+	job->fi = *fi;
+	workers_submit(job);
 }
 
 /* ---- data ---- */

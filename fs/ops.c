@@ -171,6 +171,10 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct mount *m = mount_of(req);
 	struct handle *h = handle_of(req, fi);
 
+	if (h->kind == HANDLE_DISK) {
+		disk_file_release(req, h, fi);
+		return;
+	}
 	if (h->kind == HANDLE_TREE)
 		notify_forget(&m->notify, h);
 	handle_free(&m->handles, fi->fh);

@@ -34,6 +34,7 @@ void disk_file_getattr(fuse_req_t req, uint32_t number);
 void disk_file_setattr(fuse_req_t req, uint32_t number, struct stat *attr, int to_set,
 		       struct fuse_file_info *fi);
 void disk_file_open(fuse_req_t req, uint32_t number, struct fuse_file_info *fi);
+void disk_file_release(fuse_req_t req, struct handle *h, const struct fuse_file_info *fi);
 /* d is opened; replies to CREATE or, when entry is NULL, to OPEN. Takes over the reference. */
 void disk_file_opened(fuse_req_t req, struct disk *d, struct fuse_file_info *fi,
 		      const struct fuse_entry_param *entry);

@@ -55,6 +55,7 @@ struct disk_job {
 	unsigned io;
 	int how;
 	bool close_after; /* opened only for this request */
+	struct fuse_file_info fi;
 };
 
 int workers_start(struct workers *w, struct mount *m, unsigned limit);

@@ -72,6 +72,17 @@ void disk_describe(struct disk *d, const char *opinion)
 
 	parents_label(d->tandem, img, parent);
 	pthread_mutex_lock(&d->lock);
+	d->about.ancestor_count = 0;
+	for (const struct image *p = img->parent; p; p = p->parent) {
+		unsigned n = d->about.ancestor_count;
+		struct file_stat st;
+
+		if (n == IMAGE_PARENTS_MAX || p->file->ops->stat(p->file, &st))
+			continue;
+		d->about.ancestors[n].dev = st.dev;
+		d->about.ancestors[n].ino = st.ino;
+		d->about.ancestor_count++;
+	}
 	d->about.kind = img->kind;
 	d->about.sector_size = img->sector_size;
 	d->about.block_size = img->block_size;
@@ -192,12 +203,7 @@ bool disk_is_open(struct disk *d)
 
 bool disk_is_written(struct disk *d)
 {
-	bool written;
-
-	pthread_mutex_lock(&d->opening);
-	written = d->use == FILE_WRITE;
-	pthread_mutex_unlock(&d->opening);
-	return written;
+	return atomic_load(&d->use) == FILE_WRITE;
 }
 
 static bool served(const struct disk *d)
@@ -215,6 +221,19 @@ bool disk_is_served(struct disk *d)
 	return yes;
 }
 
+void disk_reloaded(struct disk *d)
+{
+	enum disk_state state = disk_state(d);
+	const char *reason = d->image->read_only_because;
+
+	if (d->image->in_doubt)
+		reason = d->image->complaint;
+	atomic_store(&d->broken_flush, d->image->in_doubt);
+	if (state == DISK_READY || state == DISK_READ_ONLY || state == DISK_CHANGED ||
+	    state == DISK_FAILED)
+		disk_set_state(d, disk_natural_state(d), reason ? reason : "");
+}
+
 static int take_changes(struct disk *d, const struct file_stat *st)
 {
 	char reason[IMAGE_REASON], object[DISK_LABEL_MAX + 8];
@@ -224,9 +243,11 @@ static int take_changes(struct disk *d, const struct file_stat *st)
 		return err; /* the watcher will look at it and find why */
 	disk_describe(d, "");
 	disk_know(d);
+	watch_own_close(d->tandem->watch, d->pool, d->file_name); /* the event is answered */
 	events_emit(d->tandem->events, EVENT_WARNING, "DiskChanged",
 		    disk_object(d, object, sizeof(object)), "While=closed Size=%llu",
 		    (unsigned long long)st->size);
+	disk_reloaded(d);
 	return 0;
 }
 
@@ -288,7 +309,7 @@ static int may_open(struct disk *d, bool write, bool *first)
 
 int disk_open(struct disk *d, bool write)
 {
-	bool first;
+	bool first, taken = false;
 	int err;
 
 	pthread_mutex_lock(&d->opening);
@@ -297,11 +318,14 @@ int disk_open(struct disk *d, bool write)
 		err = use_image(d, write ? FILE_WRITE : FILE_READ);
 	if (!err && first) {
 		err = take_up(d);
+		taken = !err;
 		if (err)
 			leave_image(d);
 	}
 	if (!err)
-		err = may_open(d, write, &first); /* it may have gone meanwhile */
+		err = may_open(d, write, &first); /* it may have changed meanwhile */
+	if (err && taken)
+		disk_rest(d);
 	if (!err) {
 		pthread_mutex_lock(&d->lock);
 		if (d->openers++ == 0)

@@ -94,7 +94,7 @@ struct disk {
 	/* First open, last close and reload: the image's own fields change under it only. May be
 	 * held while the store is waited for. */
 	pthread_mutex_t opening;
-	enum file_use use; /* under opening: what other programs are told */
+	_Atomic enum file_use use; /* set under opening: what other programs are told */
 
 	pthread_mutex_t lock;
 	/* Under lock. */
@@ -108,6 +108,10 @@ struct disk {
 		uint32_t sector_size, block_size;
 		char parent[DISK_LABEL_MAX + 1];
 		char warning[2 * IMAGE_REASON + 4];
+		struct {
+			uint64_t dev, ino;
+		} ancestors[IMAGE_PARENTS_MAX]; /* the files that it is built upon */
+		unsigned ancestor_count;
 	} about;
 	unsigned openers;
 	bool want_read_only;        /* Set ReadOnly=true, recorded */
@@ -150,7 +154,7 @@ void disk_unref(struct disk *d);
 
 enum disk_state disk_state(struct disk *d);
 bool disk_is_open(struct disk *d);
-/* Somebody has it open for writing. Waits for whoever opens or closes it. */
+/* Somebody has it open for writing. */
 bool disk_is_written(struct disk *d);
 /* It is in the mount: Ready or ReadOnly. */
 bool disk_is_served(struct disk *d);
@@ -221,6 +225,8 @@ void disk_unclaim(struct disk *d);
  * itself, and other programs are told that it is free. 0 or -errno; then Failed.
  */
 int disk_rest(struct disk *d);
+/* After a reload: the state is what the image is now. */
+void disk_reloaded(struct disk *d);
 /* An error of a flush is final: what was written since the last good one is in doubt. */
 void disk_flush_failed(struct disk *d, int err);
 /*

@@ -11,8 +11,6 @@
 #include "tandem.h"
 #include "watch.h"
 
-#define DEPTH_MAX 16
-
 static int open_by_name(const struct image_parents *base, const struct parent_name *name,
 			struct image **out, char reason[IMAGE_REASON]);
 
@@ -99,9 +97,9 @@ static int open_image(const struct parents *child, struct pool *pool, const char
 	struct file *file;
 	int err;
 
-	if (own.depth > DEPTH_MAX)
+	if (own.depth > IMAGE_PARENTS_MAX)
 		return image_fail(reason, -ELOOP, "it has more than %d parents, or is its own",
-				  DEPTH_MAX);
+				  IMAGE_PARENTS_MAX);
 	if (!format || format->locks_itself)
 		return image_fail(reason, -EINVAL, "its parent %s is no image of that kind", name);
 	err = file_open(pool->dirfd, name, &read_only, &file);
@@ -191,38 +189,47 @@ static int open_by_name(const struct image_parents *base, const struct parent_na
 
 /* ---- children ---- */
 
+/* What some disks are built upon. */
 struct ancestors {
-	struct file_stat *list;
+	struct {
+		uint64_t dev, ino;
+	} * list;
 	size_t count, room;
 };
-
-static bool add_ancestor(struct ancestors *a, const struct image *img)
-{
-	if (a->count == a->room) {
-		size_t room = a->room ? 2 * a->room : 16;
-		struct file_stat *more = realloc(a->list, room * sizeof(*more));
-
-		if (!more)
-			return false;
-		a->list = more;
-		a->room = room;
-	}
-	if (!img->file->ops->stat(img->file, &a->list[a->count]))
-		a->count++;
-	return true;
-}
 
 static bool add_ancestors(struct ancestors *a, struct disk *d)
 {
 	bool known = true;
 
-	if (!d->image || d->format->flat || d->format->locks_itself)
-		return true;
-	pthread_mutex_lock(&d->opening); /* a reload closes parents */
-	for (struct image *img = d->image->parent; img && known; img = img->parent)
-		known = add_ancestor(a, img);
-	pthread_mutex_unlock(&d->opening);
+	pthread_mutex_lock(&d->lock);
+	if (a->count + d->about.ancestor_count > a->room) {
+		size_t room = 2 * (a->room + IMAGE_PARENTS_MAX);
+		void *more = realloc(a->list, room * sizeof(*a->list));
+
+		known = more != NULL;
+		if (more) {
+			a->list = more;
+			a->room = room;
+		}
+	}
+	for (unsigned i = 0; known && i < d->about.ancestor_count; i++, a->count++) {
+		a->list[a->count].dev = d->about.ancestors[i].dev;
+		a->list[a->count].ino = d->about.ancestors[i].ino;
+	}
+	pthread_mutex_unlock(&d->lock);
 	return known;
+}
+
+/* How many of them are this disk's image. */
+static unsigned count_children(const struct ancestors *a, struct disk *d)
+{
+	unsigned children = 0;
+
+	pthread_mutex_lock(&d->lock);
+	for (size_t i = 0; d->image && i < a->count; i++)
+		children += a->list[i].dev == d->known.dev && a->list[i].ino == d->known.ino;
+	pthread_mutex_unlock(&d->lock);
+	return children;
 }
 
 static void set_children(struct disk *d, unsigned children)
@@ -246,23 +253,20 @@ static void set_children(struct disk *d, unsigned children)
 	disk_set_state(d, disk_natural_state(d), reason);
 }
 
-bool parents_needed_elsewhere(struct tandem *t, const struct disk *parent)
+bool parents_needed_elsewhere(struct tandem *t, struct disk *parent)
 {
 	struct ancestors a = { 0 };
-	bool needed = false;
-	struct file_stat st;
 	struct disk **disks;
 	size_t count;
+	bool needed;
 
-	if (!atomic_load(&parent->children) ||
-	    parent->image->file->ops->stat(parent->image->file, &st))
+	if (!atomic_load(&parent->children))
 		return false;
 	disks = tandem_disks(t, &count);
 	for (size_t i = 0; i < count; i++)
 		if (disks[i]->pool != parent->pool)
 			add_ancestors(&a, disks[i]);
-	for (size_t k = 0; k < a.count; k++)
-		needed |= a.list[k].dev == st.dev && a.list[k].ino == st.ino;
+	needed = count_children(&a, parent);
 	free(a.list);
 	disks_free(disks, count);
 	return needed;
@@ -298,17 +302,9 @@ void parents_settle(struct tandem *t)
 
 	for (size_t i = 0; i < count; i++)
 		known &= add_ancestors(&a, disks[i]);
-	for (size_t i = 0; i < count && known && (a.count || t->had_children); i++) {
-		unsigned children = 0;
-		struct file_stat st;
-
-		if (!disks[i]->image ||
-		    disks[i]->image->file->ops->stat(disks[i]->image->file, &st))
-			continue;
-		for (size_t k = 0; k < a.count; k++)
-			children += a.list[k].dev == st.dev && a.list[k].ino == st.ino;
-		set_children(disks[i], children);
-	}
+	for (size_t i = 0; i < count && known && (a.count || t->had_children); i++)
+		if (disks[i]->image)
+			set_children(disks[i], count_children(&a, disks[i]));
 	t->had_children = a.count > 0;
 	free(a.list);
 	disks_free(disks, count);

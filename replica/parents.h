@@ -28,7 +28,7 @@ void parents_init(struct parents *p, struct tandem *t, const struct pool *pool);
 void parents_settle(struct tandem *t);
 
 /* A disk of another pool is built upon this one. Under discovery. */
-bool parents_needed_elsewhere(struct tandem *t, const struct disk *parent);
+bool parents_needed_elsewhere(struct tandem *t, struct disk *parent);
 /* Of an image that cannot be reloaded meanwhile: its parent as commands call it, "" without one. */
 void parents_label(struct tandem *t, const struct image *img, char *label);
 

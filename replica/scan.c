@@ -164,6 +164,7 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 	d->awaits_parent = f->awaits_parent;
 	d->state = f->state == DISK_READY && r.read_only ? DISK_READ_ONLY : f->state;
 	snprintf(d->reason, sizeof(d->reason), "%s", f->reason);
+	d->known.dev = f->st.st_dev;
 	d->known.ino = f->st.st_ino;
 	disk_know(d);
 	if (!d->image) {
@@ -266,7 +267,7 @@ int scan_reload(struct tandem *t, struct disk *d)
 	range_lock_write(&d->ranges, &whole, 0, UINT64_MAX);
 	/* Somebody opened it just now; disk_open() looked whether it was changed. */
 	if (!d->format->flat && disk_is_open(d))
-		err = -EBUSY;
+		err = -EALREADY;
 	if (!err && d->image->in_doubt) /* it is taken as it is: what does not fit goes */
 		err = notes_clear(d->image->notes);
 	if (!err)
@@ -278,9 +279,8 @@ int scan_reload(struct tandem *t, struct disk *d)
 	if (err)
 		return err;
 	disk_know(d);
-	atomic_store(&d->broken_flush, false);
-	if (disk_state(d) == DISK_CHANGED || disk_state(d) == DISK_FAILED)
-		disk_set_state(d, disk_natural_state(d), "");
+	disk_reloaded(d);
+	parents_settle(t); /* which has a reason of its own for ReadOnly */
 	tandem_changed(t, d);
 	return 0;
 }
@@ -308,7 +308,7 @@ static bool take_changes(struct batch *b, struct disk *d, const struct stat *st)
 	}
 	/* Nothing depends on the old content: the image is taken as it is now. */
 	err = scan_reload(b->t, d);
-	if (!err || err == -EBUSY)
+	if (!err || err == -EALREADY)
 		return false;
 	tandem_unlist_disk(b->t, d);
 	return true;
@@ -623,7 +623,7 @@ void scan_settle(struct tandem *t, struct disk *d)
 		look(&b, d->pool, name);
 		if (d->listed && disk_state(d) == DISK_MISSING)
 			scan_vanished(t, d); /* under a name that no image has */
-	} else if (state == DISK_CHANGED && scan_reload(t, d)) {
+	} else if (state == DISK_CHANGED && (err = scan_reload(t, d)) && err != -EALREADY) {
 		memcpy(name, d->file_name, sizeof(name));
 		tandem_unlist_disk(t, d);
 		look(&b, d->pool, name);
