@@ -487,7 +487,7 @@ int block_map_rest(struct image *img, struct block_map *m)
 
 	if (img->read_only)
 		return 0;
-	if (img->unclean && img->mend)
+	if (img->mend && !img->in_doubt)
 		err = block_map_start_writing(img, m);
 	if (err)
 		return err;

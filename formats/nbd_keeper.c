@@ -232,22 +232,31 @@ static int keep_one(struct nbd_disk *d, char reason[IMAGE_REASON])
 	return err;
 }
 
+/* Only a server of ours that died, or of a daemon that did, is waited for. */
+static unsigned lock_limit(const struct nbd_disk *d, bool served)
+{
+	bool after_death = served || (d->source.notes && notes_bytes(d->source.notes));
+
+	return after_death ? nbd_limits.lock_ms : nbd_limits.lock_ms / 10;
+}
+
 /*
  * Whether to try again after err. At first, what cannot begin never will;
- * later it has to. But a server that opened the image and then died is like any
- * other that died.
+ * later it has to. But a server that opened the image and then died, or died
+ * without a word, is like any other that died.
  */
 static bool goes_on(struct nbd_disk *d, int err, bool served, uint64_t since)
 {
 	if (is_ending(d))
 		return false;
 	if (err == -EBUSY)
-		return nbd_now_ms() - since < nbd_limits.lock_ms && pause_keeping(d);
+		return nbd_now_ms() - since < lock_limit(d, served) && pause_keeping(d);
 	if (died_too_often(d))
 		return false;
 	if (!err)
 		return true;
-	return (served || (err == NBD_LOST && d->opened)) && pause_keeping(d);
+	return (served || (err == NBD_LOST && (d->opened || !d->server.tail[0]))) &&
+	       pause_keeping(d);
 }
 
 void *nbd_keep(void *disk)

@@ -263,6 +263,16 @@ uint64_t notes_mark(struct notes *n)
 	return end;
 }
 
+bool notes_exist(struct notes *n)
+{
+	bool exist;
+
+	pthread_mutex_lock(&n->lock);
+	exist = n->fd >= 0;
+	pthread_mutex_unlock(&n->lock);
+	return exist;
+}
+
 uint64_t notes_bytes(struct notes *n)
 {
 	uint64_t bytes;

@@ -75,7 +75,7 @@ static bool is_incomplete(const struct tandem *t, const struct image *img)
 {
 	bool after_crash = !t->was_clean && !t->made_state && !t->serving;
 
-	return (img->notes && notes_bytes(img->notes)) || (after_crash && img->unclean);
+	return (img->notes && notes_exist(img->notes)) || (after_crash && img->unclean);
 }
 
 static int open_notes(struct tandem *t, const struct image_name *kind, uint32_t number,

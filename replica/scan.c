@@ -249,6 +249,9 @@ static bool changed_by_others(struct disk *d, enum scan_hint hint)
 	known = d->known;
 	known_begun = d->known_begun;
 	pthread_mutex_unlock(&d->lock);
+	/* It is being opened or closed just now. */
+	if (d->format->locks_itself && known_begun != atomic_load(&d->begun))
+		return false;
 	if (known_begun == atomic_load(&d->begun))
 		return known.size != st.size || known.mtime.tv_sec != st.mtime.tv_sec ||
 		       known.mtime.tv_nsec != st.mtime.tv_nsec;
