@@ -256,7 +256,10 @@ static int qemu_write(struct image *img, const void *buf, size_t len, uint64_t o
 
 static int qemu_flush(struct image *img)
 {
-	return nbd_disk_flush(qemu_of(img)->disk);
+	struct qemu_image *q = qemu_of(img);
+
+	/* At rest the file is all there is. */
+	return q->disk ? nbd_disk_flush(q->disk) : img->file->ops->flush(img->file);
 }
 
 static int qemu_zero(struct image *img, uint64_t off, uint64_t len, enum zero_mode mode)
