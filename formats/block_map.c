@@ -444,8 +444,10 @@ int block_map_flush(struct image *img, struct block_map *m)
 {
 	int err = 0;
 
+	if (img->read_only)
+		return 0;
 	if (!atomic_load(&m->writing) && !m->resumed)
-		return img->read_only ? 0 : img->file->ops->flush(img->file);
+		return img->file->ops->flush(img->file);
 	pthread_mutex_lock(&m->flushing);
 	if (!atomic_load(&m->writing))
 		err = start_writing(img, m);

@@ -130,6 +130,26 @@ int image_reload(struct image *img, char reason[IMAGE_REASON])
 	return 0;
 }
 
+int image_complete(struct image *img, char reason[IMAGE_REASON])
+{
+	const struct file_ops *ops = img->file->ops;
+	bool locks = !img->format->locks_itself;
+	int err = locks ? ops->lock(img->file, FILE_WRITE) : 0;
+
+	reason[0] = '\0';
+	if (err)
+		return err;
+	img->mend = true;
+	if (img->format->start)
+		err = img->format->start(img, reason);
+	if (!err && img->format->rest)
+		err = img->format->rest(img);
+	img->mend = false;
+	if (locks)
+		ops->lock(img->file, FILE_UNUSED);
+	return err;
+}
+
 int image_fail(char reason[IMAGE_REASON], int err, const char *format, ...)
 {
 	va_list args;

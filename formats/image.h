@@ -173,6 +173,13 @@ void image_close(struct image *img);
  */
 int image_reload(struct image *img, char reason[IMAGE_REASON]);
 
+/*
+ * Nobody uses the disk: what notes have, and what its last writer left, is
+ * brought into the file. -EBUSY while another program has it open. Nothing else
+ * runs.
+ */
+int image_complete(struct image *img, char reason[IMAGE_REASON]);
+
 /* For formats: fills reason, returns err. */
 int image_fail(char reason[IMAGE_REASON], int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

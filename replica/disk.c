@@ -81,6 +81,7 @@ void disk_describe(struct disk *d, const char *opinion)
 			continue;
 		d->about.ancestors[n].dev = st.dev;
 		d->about.ancestors[n].ino = st.ino;
+		memcpy(d->about.ancestors[n].identity, p->identity, sizeof(p->identity));
 		d->about.ancestor_count++;
 	}
 	d->about.kind = img->kind;

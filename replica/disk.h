@@ -110,6 +110,7 @@ struct disk {
 		char warning[2 * IMAGE_REASON + 4];
 		struct {
 			uint64_t dev, ino;
+			uint8_t identity[16];
 		} ancestors[IMAGE_PARENTS_MAX]; /* the files that it is built upon */
 		unsigned ancestor_count;
 	} about;

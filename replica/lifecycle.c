@@ -312,6 +312,16 @@ int tandem_start(struct tandem *t, struct why *why)
 
 /* ---- stop ---- */
 
+/* Something was acknowledged that its file may not have. */
+static bool lacks_writes(struct tandem *t, struct disk *d)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%u", d->number);
+	return disk_state(d) == DISK_FAILED ||
+	       !faccessat(t->notes_dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW);
+}
+
 int tandem_settle(struct tandem *t, struct why *why)
 {
 	size_t count;
@@ -323,8 +333,11 @@ int tandem_settle(struct tandem *t, struct why *why)
 		struct disk *d = disks[i];
 		int e = d->image && !d->image->read_only ? disk_flush(d) : 0;
 
+		if (!e && lacks_writes(t, d))
+			e = -EIO;
 		if (e && !err)
-			err = refuse(why, e, "%s cannot be completed: %s", d->label, strerror(-e));
+			err = refuse(why, e, "%s cannot be completed: %s", d->label,
+				     d->reason[0] ? d->reason : strerror(-e));
 	}
 	disks_free(disks, count);
 	return err;

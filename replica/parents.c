@@ -190,10 +190,14 @@ static int open_by_name(const struct image_parents *base, const struct parent_na
 /* ---- children ---- */
 
 /* What some disks are built upon. */
+struct ancestor {
+	uint64_t dev, ino;
+	uint8_t identity[16];
+	char label[DISK_LABEL_MAX + 1]; /* of a parent; of a parent's parent "" */
+};
+
 struct ancestors {
-	struct {
-		uint64_t dev, ino;
-	} * list;
+	struct ancestor *list;
 	size_t count, room;
 };
 
@@ -213,8 +217,12 @@ static bool add_ancestors(struct ancestors *a, struct disk *d)
 		}
 	}
 	for (unsigned i = 0; known && i < d->about.ancestor_count; i++, a->count++) {
-		a->list[a->count].dev = d->about.ancestors[i].dev;
-		a->list[a->count].ino = d->about.ancestors[i].ino;
+		struct ancestor *to = &a->list[a->count];
+
+		to->dev = d->about.ancestors[i].dev;
+		to->ino = d->about.ancestors[i].ino;
+		memcpy(to->identity, d->about.ancestors[i].identity, sizeof(to->identity));
+		snprintf(to->label, sizeof(to->label), "%s", i ? "" : d->about.parent);
 	}
 	pthread_mutex_unlock(&d->lock);
 	return known;
@@ -227,7 +235,10 @@ static unsigned count_children(const struct ancestors *a, struct disk *d)
 
 	pthread_mutex_lock(&d->lock);
 	for (size_t i = 0; d->image && i < a->count; i++)
-		children += a->list[i].dev == d->known.dev && a->list[i].ino == d->known.ino;
+		/* The same disk under the same name: a copy took the file's place. */
+		children += (a->list[i].dev == d->known.dev && a->list[i].ino == d->known.ino) ||
+			    (!strcmp(a->list[i].label, d->label) &&
+			     !memcmp(a->list[i].identity, d->image->identity, 16));
 	pthread_mutex_unlock(&d->lock);
 	return children;
 }

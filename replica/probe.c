@@ -31,33 +31,19 @@ void probe_invalid(struct found *f, const char *reason)
 	snprintf(f->reason, sizeof(f->reason), "%s", reason);
 }
 
-/*
- * Notes of a daemon that died: what it acknowledged is brought into the image
- * before anybody uses it.
- */
 static void complete(struct image *img, struct found *f)
 {
-	bool locks = !img->format->locks_itself;
-	char reason[IMAGE_REASON] = "";
-	int err = locks ? img->file->ops->lock(img->file, FILE_WRITE) : 0;
+	char reason[IMAGE_REASON];
+	int err = image_complete(img, reason);
 
-	if (err) {
-		probe_invalid(f, "another program has it open; it lacks the last writes that "
-				 "tandemfs had taken");
-		return;
-	}
-	img->mend = true;
-	if (img->format->start)
-		err = img->format->start(img, reason);
-	if (!err && img->format->rest)
-		err = img->format->rest(img);
-	img->mend = false;
-	if (locks)
-		img->file->ops->lock(img->file, FILE_UNUSED);
 	if (!err)
 		return;
-	snprintf(f->reason, sizeof(f->reason), "its last writes cannot be added: %.150s",
-		 reason[0] ? reason : strerror(-err));
+	if (err == -EBUSY)
+		probe_invalid(f, "another program has it open; it lacks the last writes that "
+				 "tandemfs had taken");
+	else
+		snprintf(f->reason, sizeof(f->reason), "its last writes cannot be added: %.150s",
+			 reason[0] ? reason : strerror(-err));
 	f->state = DISK_INVALID; /* until the next rescan */
 }
 

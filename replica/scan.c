@@ -46,7 +46,8 @@ void scan_record(const struct disk *d, struct disk_record *r)
 	memcpy(r->id, d->id, sizeof(r->id));
 	r->pool = d->pool->number;
 	r->read_only = d->want_read_only;
-	r->failed = atomic_load(&d->broken_flush);
+	/* What is in doubt because of notes is found anew each time. */
+	r->failed = atomic_load(&d->broken_flush) && !(d->image && d->image->in_doubt);
 	r->identity = d->identity;
 	memcpy(r->file_name, d->file_name, sizeof(r->file_name));
 }
@@ -275,6 +276,8 @@ int scan_reload(struct tandem *t, struct disk *d)
 		err = notes_clear(d->image->notes);
 	if (!err)
 		err = image_reload(d->image, reason);
+	if (!err && !d->image->read_only && d->image->notes && notes_exist(d->image->notes))
+		err = image_complete(d->image, reason);
 	if (!err)
 		disk_describe(d, "");
 	range_unlock(&d->ranges, &whole);
@@ -374,8 +377,15 @@ static int find_new(struct batch *b, struct pool *p, const char *name,
 		goto out;
 	if (fd >= 0)
 		probe_file(b->t, p, name, kind, fd, r.number, &f);
-	if (was && !f.image && !strcmp(was->reason, f.reason))
-		goto out; /* nothing new to say */
+	if (was && !f.image && !strcmp(was->reason, f.reason)) {
+		/* Nothing new to say; but our own close of it is no reason to look again. */
+		pthread_mutex_lock(&was->lock);
+		was->known.size = f.st.st_size;
+		was->known.mtime = f.st.st_mtim;
+		was->known.ctime = f.st.st_ctim;
+		pthread_mutex_unlock(&was->lock);
+		goto out;
+	}
 	if (was)
 		tandem_unlist_disk(b->t, was);
 	err = add_disk(b, p, name, &f, &r, known);

@@ -2,11 +2,13 @@
 /*
  * Random operations on one disk file, and on a plain array that must agree with it at every step.
  *
- *	model [--seed N] [--ops N] [--limit BYTES] [--save FILE] DISK
+ *	model [--seed N] [--ops N] [--limit BYTES | --container BLOCK] [--save FILE] DISK
  *
  * The disk is used through two descriptors, one of them O_DIRECT, and through shared mappings. It
- * only grows, to --limit at most. At the end all of it is compared through both descriptors; --save
- * leaves the array as a file, for comparing it with the image once nobody serves it any more.
+ * only grows, to --limit at most; with --container, the size of its blocks in bytes, it keeps its
+ * size, and requests meet at the edges of blocks, and empty whole ones. At the end all of it is
+ * compared through both descriptors; --save leaves the array as a file, for comparing it with the
+ * image once nobody serves it any more.
  *
  * One thread, and nothing but the seed decides: the same seed does the same again on the same mount.
  */
@@ -42,6 +44,16 @@ static void compare_all(struct model *m)
 		at = walk(m, at);
 }
 
+static void *memory_of(const struct model *m, uint64_t bytes)
+{
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (at == MAP_FAILED)
+		fail(m, "no memory");
+	return at;
+}
+
 /* The array starts as what is there. */
 static void load(struct model *m)
 {
@@ -50,11 +62,19 @@ static void load(struct model *m)
 	m->op = "loading";
 	must_be(m, fstat(m->fd[PLAIN], &st), 0);
 	m->size = st.st_size;
+	if (m->block)
+		m->limit = m->size;
 	if (m->size < PAGE || m->size > m->limit)
 		fail(m, "the disk should have from %lu to %" PRIu64 " bytes", PAGE, m->limit);
-	for (m->offset = 0; m->offset < m->size; m->offset += MAX_IO)
-		must_be(m, pread(m->fd[PLAIN], m->want + m->offset, MAX_IO, m->offset),
-			min_of(MAX_IO, m->size - m->offset));
+	m->want = memory_of(m, m->limit + MAX_IO);
+	m->touched = memory_of(m, m->limit / CHUNK + 1);
+	for (m->offset = 0; m->offset < m->size; m->offset += CHUNK) {
+		uint64_t left = min_of(CHUNK, m->size - m->offset);
+
+		must_be(m, pread(m->fd[PLAIN], m->memory, CHUNK, m->offset), left);
+		if (m->memory[0] || memcmp(m->memory, m->memory + 1, left - 1))
+			put(m, m->memory, m->offset, left);
+	}
 	m->offset = 0;
 }
 
@@ -77,23 +97,14 @@ static void save(struct model *m, const char *path)
 	m->op = "saving";
 	if (fd < 0)
 		fail(m, "%s: %s", path, strerror(errno));
-	for (uint64_t done = 0; done < m->size;) {
-		ssize_t n = write(fd, m->want + done, m->size - done);
-
-		if (n <= 0)
-			fail(m, "%s: %s", path, strerror(errno));
-		done += n;
+	must_be(m, ftruncate(fd, m->size), 0);
+	for (m->offset = 0; m->offset < m->size; m->offset += CHUNK) {
+		m->length = min_of(CHUNK, m->size - m->offset);
+		if (m->touched[m->offset / CHUNK])
+			must_be(m, pwrite(fd, m->want + m->offset, m->length, m->offset),
+				m->length);
 	}
 	must_be(m, close(fd), 0);
-}
-
-static uint8_t *memory_of(const struct model *m, uint64_t bytes)
-{
-	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (at == MAP_FAILED)
-		fail(m, "no memory");
-	return at;
 }
 
 /* Returns whether the command line was right; the rest of m is made from it. */
@@ -103,6 +114,7 @@ static bool read_options(struct model *m, int argc, char **argv, uint64_t *ops, 
 		{ "seed", required_argument, NULL, 's' },
 		{ "ops", required_argument, NULL, 'n' },
 		{ "limit", required_argument, NULL, 'l' },
+		{ "container", required_argument, NULL, 'c' },
 		{ "save", required_argument, NULL, 'o' },
 		{ 0 },
 	};
@@ -115,6 +127,8 @@ static bool read_options(struct model *m, int argc, char **argv, uint64_t *ops, 
 			*ops = strtoull(optarg, NULL, 0);
 		else if (option == 'l')
 			m->limit = strtoull(optarg, NULL, 0);
+		else if (option == 'c')
+			m->block = strtoull(optarg, NULL, 0);
 		else if (option == 'o')
 			*saved = optarg;
 		else
@@ -131,14 +145,14 @@ int main(int argc, char **argv)
 	const char *saved = NULL;
 
 	if (!read_options(&m, argc, argv, &ops, &saved)) {
-		fputs("usage: model [--seed N] [--ops N] [--limit BYTES] [--save FILE] DISK\n",
+		fputs("usage: model [--seed N] [--ops N] [--limit BYTES | --container BLOCK] "
+		      "[--save FILE] DISK\n",
 		      stderr);
 		return 2;
 	}
 	printf("seed %" PRIu64 "\n", m.seed);
 	fflush(stdout);
 	m.random = m.seed;
-	m.want = memory_of(&m, m.limit + MAX_IO);
 	m.memory = memory_of(&m, MAX_IO + PAGE);
 	open_all(&m);
 	load(&m);

@@ -15,6 +15,7 @@
 #define BLOCK 16384UL /* tandemfs's default block: where its own boundaries are */
 #define MAX_IO (1UL << 20)
 #define MAX_SEGMENTS 5
+#define CHUNK (64UL << 10) /* in which the array knows where it is all zeros */
 
 enum { PLAIN, DIRECT, FD_COUNT };
 
@@ -24,6 +25,8 @@ struct model {
 	uint8_t *want; /* limit bytes and MAX_IO; those past size are always zero */
 	uint64_t size;
 	uint64_t limit;  /* the disk never grows past it */
+	bool *touched;   /* by CHUNK: false where want is all zeros */
+	uint64_t block;  /* of the container that the disk is in; it keeps its size then. 0: none */
 	uint8_t *memory; /* MAX_IO and PAGE, page-aligned: what buffer points into */
 	uint64_t seed;
 	uint64_t random;
@@ -50,6 +53,9 @@ uint64_t pick_length(struct model *m);
 void choose(struct model *m, const char *op);
 void choose_plain(struct model *m, const char *op);
 
+/* The same for whole blocks of the container, perhaps a bit more or less. */
+void choose_blocks(struct model *m, const char *op);
+
 /* Fills the request's buffer with what it is to write. */
 void fill(struct model *m);
 
@@ -58,6 +64,10 @@ int cut(struct model *m, struct iovec *pieces);
 
 __attribute__((format(printf, 2, 3), noreturn)) void fail(const struct model *m, const char *format,
 							  ...);
+
+/* The array has these bytes now: the buffer's, or zeros. */
+void put(struct model *m, const uint8_t *bytes, uint64_t offset, uint64_t length);
+void put_zeros(struct model *m, uint64_t offset, uint64_t length);
 
 /* got is what a system call returned: an error, or anything but want, fails. */
 void must_be(const struct model *m, int64_t got, uint64_t want);

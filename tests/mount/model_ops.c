@@ -19,7 +19,7 @@ static void grown_to(struct model *m, uint64_t end)
 
 static void wrote(struct model *m)
 {
-	memcpy(m->want + m->offset, m->buffer, m->length);
+	put(m, m->buffer, m->offset, m->length);
 	grown_to(m, m->offset + m->length);
 }
 
@@ -121,7 +121,7 @@ static void do_truncate(struct model *m)
 static void zero(struct model *m, int mode)
 {
 	must_be(m, fallocate(m->fd[m->which], mode, m->offset, m->length), 0);
-	memset(m->want + m->offset, 0, m->length);
+	put_zeros(m, m->offset, m->length);
 }
 
 static void do_punch(struct model *m)
@@ -147,6 +147,17 @@ static void do_zero_range_past_end(struct model *m)
 	zero(m, FALLOC_FL_ZERO_RANGE | (keep ? FALLOC_FL_KEEP_SIZE : 0));
 	if (!keep)
 		grown_to(m, m->offset + m->length);
+}
+
+static void do_zero_blocks(struct model *m)
+{
+	if (below(m, 4)) {
+		choose_blocks(m, "fallocate PUNCH_HOLE of blocks");
+		zero(m, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+	} else {
+		choose_blocks(m, "fallocate ZERO_RANGE of blocks");
+		zero(m, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE);
+	}
 }
 
 static void do_sync(struct model *m)
@@ -303,18 +314,26 @@ static void do_reopen(struct model *m)
 
 static const struct {
 	void (*run)(struct model *m);
-	unsigned int weight;
+	unsigned int weight, in_container;
 } operations[] = {
-	{ do_read, 300 },         { do_readv, 60 },      { do_read_past_end, 5 },
-	{ do_write, 300 },        { do_writev, 60 },     { do_write_dsync, 3 },
-	{ do_write_past_end, 3 }, { do_append, 2 },      { do_truncate, 2 },
-	{ do_punch, 40 },         { do_zero_range, 40 }, { do_zero_range_past_end, 2 },
-	{ do_sync, 4 },           { do_stat, 30 },       { do_seek, 60 },
-	{ do_seek_at_end, 5 },    { do_map_read, 20 },   { do_map_write, 20 },
-	{ do_reopen, 2 },
+	{ do_read, 300, 300 },      { do_readv, 60, 60 },
+	{ do_write, 300, 300 },     { do_writev, 60, 60 },
+	{ do_append, 2, 0 },        { do_write_past_end, 3, 0 },
+	{ do_truncate, 2, 0 },      { do_zero_range_past_end, 2, 0 },
+	{ do_punch, 40, 40 },       { do_zero_range, 40, 40 },
+	{ do_zero_blocks, 0, 5 },   { do_sync, 4, 10 },
+	{ do_write_dsync, 3, 10 },  { do_stat, 30, 30 },
+	{ do_read_past_end, 5, 5 }, { do_seek, 60, 60 },
+	{ do_seek_at_end, 5, 5 },   { do_map_read, 20, 20 },
+	{ do_map_write, 20, 20 },   { do_reopen, 2, 5 },
 };
 
 #define OPERATION_COUNT (sizeof(operations) / sizeof(*operations))
+
+static unsigned int weight_of(const struct model *m, size_t i)
+{
+	return m->block ? operations[i].in_container : operations[i].weight;
+}
 
 void do_any(struct model *m)
 {
@@ -322,13 +341,13 @@ void do_any(struct model *m)
 	uint64_t at;
 
 	for (size_t i = 0; i < OPERATION_COUNT; i++)
-		total += operations[i].weight;
+		total += weight_of(m, i);
 	at = below(m, total);
 	for (size_t i = 0; i < OPERATION_COUNT; i++) {
-		if (at < operations[i].weight) {
+		if (at < weight_of(m, i)) {
 			operations[i].run(m);
 			return;
 		}
-		at -= operations[i].weight;
+		at -= weight_of(m, i);
 	}
 }

@@ -2,13 +2,17 @@
 /*
  * Remembers, outside of a disk, which writes to it were acknowledged; then looks for them.
  *
- *	stamped write JOURNAL DISK SEED		say "open", write until an error comes, say how far
- *	stamped verify JOURNAL DISK		is every acknowledged block there, and whole?
+ *	stamped write JOURNAL DISK SEED [SPREAD]	say "open", write until an error comes, say how far
+ *	stamped verify JOURNAL DISK [SPREAD]	is every acknowledged block there, and whole?
  *
  * Every block carries the number of its last write, all over. The journal is a mapped file with two
  * numbers for each block: begun, stored before the request, and acknowledged, stored after it. It
  * is in the page cache, so that it outlives the writer as well as the daemon. A block must hold the
  * acknowledged number; where a newer one was begun that may have come through, or not.
+ *
+ * The blocks lie side by side; or SPREAD bytes apart, so that a container takes and gives up one of
+ * its own blocks for nearly each: then many writes are punches, of all that lies between, too, and
+ * some are flushed.
  *
  * verify takes what it found for acknowledged, so that write can go on from there.
  */
@@ -48,6 +52,7 @@ struct stripe {
 static struct entry *journal;
 static int plain;
 static int direct;
+static uint64_t spread = BLOCK;
 
 static _Noreturn void die(const char *what)
 {
@@ -83,10 +88,11 @@ static ssize_t do_write(struct stripe *s, uint64_t first, uint64_t count, uint64
 	int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 
 	if (s->number & PUNCHED)
-		return fallocate(plain, hole, first * BLOCK, count * BLOCK) ? -1 : 0;
+		return fallocate(plain, hole, first * spread, count * spread) ? -1 : 0;
 	for (uint64_t i = 0; i < count * BLOCK / sizeof(*buffer); i++)
 		buffer[i] = s->number;
-	return pwrite(one_in(&s->random, 2) ? direct : plain, buffer, count * BLOCK, first * BLOCK);
+	return pwrite(one_in(&s->random, 2) ? direct : plain, buffer, count * BLOCK,
+		      first * spread);
 }
 
 /* Returns whether the write was acknowledged. */
@@ -94,11 +100,14 @@ static bool write_once(struct stripe *s, uint64_t *buffer)
 {
 	uint64_t count = one_in(&s->random, 4) ? 1 + random_below(&s->random, MAX_BLOCKS) : 1;
 	uint64_t first = s->first + random_below(&s->random, BLOCKS_EACH - count + 1);
+	bool spreads = spread != BLOCK;
 	ssize_t result;
 
 	s->number = (s->number & ~PUNCHED) + 1;
-	if (one_in(&s->random, 16))
+	if (one_in(&s->random, spreads ? 4 : 16))
 		s->number |= PUNCHED;
+	else if (spreads)
+		count = 1;
 	for (uint64_t b = first; b < first + count; b++)
 		journal[b].begun = s->number;
 	result = do_write(s, first, count, buffer);
@@ -113,6 +122,10 @@ static bool write_once(struct stripe *s, uint64_t *buffer)
 	for (uint64_t b = first; b < first + count; b++)
 		journal[b].acknowledged = s->number;
 	s->done++;
+	if (spreads && one_in(&s->random, 256) && fdatasync(plain)) {
+		s->error = errno;
+		return false;
+	}
 	return true;
 }
 
@@ -195,7 +208,7 @@ static int do_verify(void)
 	uint64_t wrong = 0;
 
 	for (uint64_t b = 0; b < BLOCKS; b++) {
-		if (pread(plain, block, BLOCK, b * BLOCK) != (ssize_t)BLOCK)
+		if (pread(plain, block, BLOCK, b * spread) != (ssize_t)BLOCK)
 			die("pread");
 		written += journal[b].begun != 0;
 		wrong += !verify_block(b, block);
@@ -207,14 +220,17 @@ static int do_verify(void)
 
 int main(int argc, char **argv)
 {
-	bool writing = argc == 5 && !strcmp(argv[1], "write");
+	bool writing = argc >= 5 && argc <= 6 && !strcmp(argv[1], "write");
+	int count = writing ? 5 : 4;
 
-	if (!writing && (argc != 4 || strcmp(argv[1], "verify"))) {
-		fputs("usage: stamped write JOURNAL DISK SEED\n"
-		      "       stamped verify JOURNAL DISK\n",
+	if (!writing && (argc < 4 || argc > 5 || strcmp(argv[1], "verify"))) {
+		fputs("usage: stamped write JOURNAL DISK SEED [SPREAD]\n"
+		      "       stamped verify JOURNAL DISK [SPREAD]\n",
 		      stderr);
 		return 2;
 	}
+	if (argc > count)
+		spread = strtoull(argv[count], NULL, 0);
 	map_journal(argv[2]);
 	plain = open_or_die(argv[3], writing ? O_RDWR : O_RDONLY);
 	if (!writing)

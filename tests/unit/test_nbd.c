@@ -45,26 +45,38 @@ static void pause_us(uint64_t us)
 	nanosleep(&ts, NULL);
 }
 
-/* Kills the server now and then until it is told to stop. */
+static _Atomic unsigned done; /* requests */
+
+static void request(uint64_t *seed, uint64_t from, uint64_t to)
+{
+	qemu_disk_request(&q, seed, from, to);
+	done++;
+}
+
+/*
+ * Kills the server now and then until it is told to stop. In between some
+ * requests are done, however slow this machine is.
+ */
 struct killer {
 	pthread_t thread;
 	_Atomic bool stop;
-	unsigned kills;
+	_Atomic unsigned kills;
 	uint64_t seed;
 };
 
 static void *kill_now_and_then(void *arg)
 {
 	struct killer *k = arg;
+	unsigned last = done;
 
 	while (!k->stop) {
 		pid_t pid;
 
-		pause_us(unit_below(&k->seed, 150000));
-		/* Not the moment when one appears: none would ever serve. */
-		if (qemu_find_server(getpid(), &pid)) {
+		pause_us(unit_below(&k->seed, 100000));
+		if (done - last >= 5 * THREADS && qemu_find_server(getpid(), &pid)) {
 			kill(pid, SIGKILL);
 			k->kills++;
+			last = done;
 		}
 	}
 	return NULL;
@@ -136,7 +148,7 @@ static void work_and_kill(const struct image_format *f, bool notes, unsigned kil
 	qemu_disk_open(&q);
 	killer_start(&k);
 	while (k.kills < kills)
-		qemu_disk_request(&q, &seed, 0, q.size);
+		request(&seed, 0, q.size);
 	killer_stop(&k);
 	qemu_disk_compare(&q);
 	qemu_disk_close(&q);
@@ -167,7 +179,7 @@ static void *work_in_part(void *arg)
 	struct worker *w = arg;
 
 	for (unsigned i = 0; i < w->rounds; i++)
-		qemu_disk_request(&q, &w->seed, w->from, w->to);
+		request(&w->seed, w->from, w->to);
 	return NULL;
 }
 
@@ -192,10 +204,15 @@ START_TEST(eight_threads)
 	if (qemu_missing("nbd"))
 		return;
 	for (size_t i = 0; qemu_disk_formats[i]; i++) {
+		pid_t server;
+
 		qemu_disk_make(&q, qemu_disk_formats[i], 64 * MIB, true);
 		qemu_disk_open(&q);
+		server = qemu_server_of(getpid());
 		work_together(unit_scaled(100));
 		qemu_disk_compare(&q);
+		/* It is the same one: QEMU stands what we ask. */
+		ck_assert_int_eq(qemu_server_of(getpid()), server);
 		qemu_disk_close(&q);
 		qemu_disk_verify(&q);
 		qemu_disk_free(&q);
@@ -232,7 +249,7 @@ static void *write_part(void *arg)
 {
 	struct worker *w = arg;
 
-	for (uint64_t off = w->from; off < w->to; off += 65536)
+	for (uint64_t off = w->from; off < w->to; off += 65536, done++)
 		if (q.format->write(q.img, q.twin + off, 65536, off, 0))
 			ck_abort_msg("a write failed");
 	return NULL;
@@ -241,15 +258,18 @@ static void *write_part(void *arg)
 static void *flush_and_kill(void *arg)
 {
 	_Atomic bool *stop = arg;
-	uint64_t seed = (uintptr_t)arg;
+	uint64_t seed = 17;
+	unsigned last = done;
 	pid_t pid;
 
 	while (!*stop) {
 		for (unsigned i = unit_below(&seed, 20); i; i--)
 			if (q.format->flush(q.img))
 				ck_abort_msg("a flush failed");
-		if (qemu_find_server(getpid(), &pid))
+		if (done - last >= 2 * THREADS && qemu_find_server(getpid(), &pid)) {
 			kill(pid, SIGKILL);
+			last = done;
+		}
 	}
 	return NULL;
 }
@@ -444,6 +464,32 @@ START_TEST(stuck)
 }
 END_TEST
 
+/* At whatever moment of the next server's start. */
+START_TEST(closed_while_mending)
+{
+	uint64_t seed = 1, begin;
+
+	if (qemu_missing("nbd"))
+		return;
+	qemu_disk_make(&q, &qcow2_format, 4 * MIB, true);
+	for (unsigned i = 0; i < unit_scaled(30); i++) {
+		qemu_disk_open(&q);
+		memset(q.twin + 512 * i, i + 1, 512);
+		ck_assert_int_eq(q.format->write(q.img, q.twin + 512 * i, 512, 512 * i, 0), 0);
+		kill_server(SIGKILL);
+		pause_us(unit_below(&seed, 20000));
+		begin = unit_now_ms();
+		image_close(q.img);
+		ck_assert_uint_lt(unit_now_ms() - begin, nbd_limits.end_ms / 2);
+		assert_no_server();
+	}
+	qemu_disk_open(&q);
+	qemu_disk_compare(&q);
+	qemu_disk_close(&q);
+	qemu_disk_free(&q);
+}
+END_TEST
+
 START_TEST(flushes_drop_notes)
 {
 	uint8_t *buf = calloc(1, MIB);
@@ -527,4 +573,5 @@ END_TEST
 
 UNIT_MAIN("nbd", NULL, NULL, available, like_a_twin, without_notes, server_dies, eight_threads,
 	  eight_threads_and_deaths, flushes_beside_writes, both_die, only_the_program_dies,
-	  dies_too_often, stuck, flushes_drop_notes, data_and_holes, discards_take_no_space)
+	  dies_too_often, stuck, closed_while_mending, flushes_drop_notes, data_and_holes,
+	  discards_take_no_space)
