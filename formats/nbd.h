@@ -43,10 +43,10 @@ struct nbd_source {
 
 /* Tests change them, while there is no disk. */
 extern struct nbd_limits {
-	unsigned answer_ms;         /* of reads, writes, zeroings: 60 s */
-	unsigned flush_ms;          /* and of starting, which may repair the image: 300 s */
-	unsigned lock_ms;           /* how long an earlier server may take to end: 10 s */
-	unsigned end_ms;            /* how long a server may take to end: 60 s */
+	unsigned answer_ms; /* of reads, writes, zeroings: 60 s */
+	unsigned flush_ms;  /* and of starting, which may repair the image: 300 s */
+	unsigned lock_ms;   /* how long a dead server may hold its locks: 10 s; others a tenth */
+	unsigned end_ms;    /* how long a server may take to end: 60 s */
 	unsigned deaths, deaths_ms; /* 5 in 60 s are too many */
 	uint64_t notes_bytes;       /* then a writer flushes: 64 MiB */
 } nbd_limits;

@@ -150,8 +150,11 @@ static int write_footer(struct image *img, uint64_t at)
 static int grow_fixed(struct image *img, struct vhd *v, uint64_t size)
 {
 	uint64_t old = v->tail;
-	int err;
+	/* The footer that open found may be in the page cache alone. */
+	int err = img->file->ops->flush(img->file);
 
+	if (err)
+		return err;
 	if (size <= old) { /* there was more room in front of the footer than needed */
 		err = img->file->ops->zero(img->file, img->size, size - img->size, ZERO_PUNCH);
 		if (!err)
