@@ -29,14 +29,15 @@ bool bitmaps_crowded(const struct block_map *m)
 
 static struct bitmap **chain_of(struct block_map *m, uint64_t block)
 {
-	return &m->bitmaps[block % (sizeof(m->bitmaps) / sizeof(m->bitmaps[0]))];
+	return &m->bitmaps[block % BITMAP_CHAINS];
 }
 
+/* The link to it, or to NULL; NULL when there are no chains yet. */
 static struct bitmap **find(struct block_map *m, uint64_t block)
 {
-	struct bitmap **link = chain_of(m, block);
+	struct bitmap **link = m->bitmaps ? chain_of(m, block) : NULL;
 
-	while (*link && (*link)->block != block)
+	while (link && *link && (*link)->block != block)
 		link = &(*link)->next;
 	return link;
 }
@@ -52,18 +53,21 @@ static void drop(struct block_map *m, struct bitmap **link)
 	free(b);
 }
 
-/* The one not used for the longest time, of a few chains. */
+/* The one not used for the longest time in the next chain that has any to give. */
 static void make_room(struct block_map *m)
 {
 	struct bitmap **oldest = NULL;
 
 	if (m->bitmap_count < most(m))
 		return;
-	for (size_t i = 0; i < sizeof(m->bitmaps) / sizeof(m->bitmaps[0]); i++)
-		for (struct bitmap **link = &m->bitmaps[i]; *link; link = &(*link)->next)
+	for (size_t i = 0; i < BITMAP_CHAINS && !oldest; i++) {
+		m->bitmap_hand = (m->bitmap_hand + 1) % BITMAP_CHAINS;
+		for (struct bitmap **link = &m->bitmaps[m->bitmap_hand]; *link;
+		     link = &(*link)->next)
 			if (!(*link)->dirty && !(*link)->saving &&
 			    (!oldest || (*link)->used < (*oldest)->used))
 				oldest = link;
+	}
 	if (oldest)
 		drop(m, oldest);
 }
@@ -72,6 +76,10 @@ int bitmap_make(struct block_map *m, uint64_t block, struct bitmap **out)
 {
 	struct bitmap *b;
 
+	if (!m->bitmaps)
+		m->bitmaps = calloc(BITMAP_CHAINS, sizeof(*m->bitmaps));
+	if (!m->bitmaps)
+		return -ENOMEM;
 	bitmap_forget(m, block);
 	make_room(m);
 	b = calloc(1, sizeof(*b) + bitmap_bytes(m));
@@ -90,15 +98,16 @@ void bitmap_forget(struct block_map *m, uint64_t block)
 {
 	struct bitmap **link = find(m, block);
 
-	if (*link)
+	if (link && *link)
 		drop(m, link);
 }
 
 void bitmaps_free(struct block_map *m)
 {
-	for (size_t i = 0; i < sizeof(m->bitmaps) / sizeof(m->bitmaps[0]); i++)
+	for (size_t i = 0; m->bitmaps && i < BITMAP_CHAINS; i++)
 		while (m->bitmaps[i])
 			drop(m, &m->bitmaps[i]);
+	free(m->bitmaps);
 }
 
 uint32_t bitmap_run(const uint8_t *bits, uint32_t at, uint32_t end, bool *there)
@@ -138,7 +147,7 @@ static void make_present(struct block_map *m, struct bitmap *b)
 int bitmap_get(struct image *img, struct block_map *m, uint64_t block, struct bitmap **out)
 {
 	block_entry e = atomic_load(&m->entries[block]);
-	struct bitmap *b = *find(m, block);
+	struct bitmap **link = find(m, block), *b = link ? *link : NULL;
 	int err;
 
 	if (!b) {

@@ -44,6 +44,8 @@ struct bitmap {
 	uint8_t bits[]; /* LSB first */
 };
 
+/* Chains of m->bitmaps. */
+#define BITMAP_CHAINS 1024
 int bitmap_get(struct image *img, struct block_map *m, uint64_t block, struct bitmap **out);
 /* Of a block that was just allocated: nothing is there. */
 int bitmap_make(struct block_map *m, uint64_t block, struct bitmap **out);

@@ -283,7 +283,7 @@ static int collect_bitmaps(struct block_map *m, struct batch *b)
 	b->bitmaps = calloc(m->bitmap_dirty, sizeof(*b->bitmaps));
 	if (!b->bitmaps)
 		return -ENOMEM;
-	for (size_t i = 0; i < sizeof(m->bitmaps) / sizeof(m->bitmaps[0]); i++)
+	for (size_t i = 0; m->bitmaps && i < BITMAP_CHAINS; i++)
 		for (struct bitmap *bits = m->bitmaps[i]; bits && !err; bits = bits->next)
 			if (bits->dirty)
 				err = copy_bitmap(m, b, bits);
@@ -292,7 +292,7 @@ static int collect_bitmaps(struct block_map *m, struct batch *b)
 
 static void set_bitmaps_saving(struct block_map *m)
 {
-	for (size_t i = 0; i < sizeof(m->bitmaps) / sizeof(m->bitmaps[0]); i++)
+	for (size_t i = 0; m->bitmaps && i < BITMAP_CHAINS; i++)
 		for (struct bitmap *bits = m->bitmaps[i]; bits; bits = bits->next) {
 			bits->saving = bits->dirty;
 			bits->dirty = false;
@@ -303,7 +303,7 @@ static void set_bitmaps_saving(struct block_map *m)
 /* Under lock. They are in the file now, or all of it has to be done again. */
 static void set_bitmaps_saved(struct block_map *m, bool failed)
 {
-	for (size_t i = 0; i < sizeof(m->bitmaps) / sizeof(m->bitmaps[0]); i++)
+	for (size_t i = 0; m->bitmaps && i < BITMAP_CHAINS; i++)
 		for (struct bitmap *bits = m->bitmaps[i]; bits; bits = bits->next) {
 			if (failed && bits->saving && !bits->dirty) {
 				bits->dirty = true;

@@ -121,9 +121,10 @@ struct block_map {
 	size_t free_count, free_room;
 	uint64_t *freed; /* places that can be used once the tables don't name them */
 	size_t freed_count, freed_room;
-	struct bitmap *bitmaps[64]; /* of PARTIAL blocks, those in memory; by block */
+	struct bitmap **bitmaps; /* of PARTIAL blocks, those in memory: chains; NULL: none yet */
 	size_t bitmap_count, bitmap_dirty;
 	uint64_t bitmap_clock;
+	size_t bitmap_hand; /* the chain where room is looked for next */
 };
 
 /* Would block_map_new take so many? */

@@ -353,11 +353,10 @@ static bool settle_disk(struct tandem *t, struct disk *d, struct catalogue_txn *
 	if (d->image && !atomic_load(&d->lost) &&
 	    (atomic_load(&d->unflushed) > 1 || (!t->was_clean && !d->image->read_only)))
 		good = disk_flush(d) == 0;
-	if (d->image && good) {
-		pthread_mutex_lock(&d->opening);
-		good = disk_rest(d) == 0; /* somebody may have it open still */
-		pthread_mutex_unlock(&d->opening);
-	}
+	pthread_mutex_lock(&d->opening);
+	if (d->image && good && d->use != FILE_UNUSED)
+		good = disk_rest(d) == 0; /* somebody has it open still */
+	pthread_mutex_unlock(&d->opening);
 	if (!txn || !d->identity.len || !d->image)
 		return good;
 	scan_record(d, &r);

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "notes.h"
 #include "scan.h"
 
 /* ---- DeleteDisk, rename ---- */
@@ -54,6 +55,8 @@ static void forget(struct tandem *t, struct disk *d)
 
 	tandem_unlist_disk(t, d);
 	parents_settle(t);
+	if (d->image && d->image->notes)
+		notes_clear(d->image->notes);
 	if (!tandem_txn(t, &txn)) {
 		catalogue_del_disk(txn, d->number);
 		tandem_commit(t);

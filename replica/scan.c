@@ -107,7 +107,8 @@ static bool batch_finish(struct batch *b, int *result)
 		disk_unref(d);
 	}
 	free(b->added);
-	parents_settle(b->t);
+	if (b->count)
+		parents_settle(b->t);
 	if (err)
 		events_emit(b->t->events, EVENT_MAJOR, "CatalogueFailed", "daemon", "Error=%d",
 			    -err);

@@ -321,11 +321,11 @@ static const struct {
 	{ do_append, 2, 0 },        { do_write_past_end, 3, 0 },
 	{ do_truncate, 2, 0 },      { do_zero_range_past_end, 2, 0 },
 	{ do_punch, 40, 40 },       { do_zero_range, 40, 40 },
-	{ do_zero_blocks, 0, 5 },   { do_sync, 4, 10 },
-	{ do_write_dsync, 3, 10 },  { do_stat, 30, 30 },
+	{ do_zero_blocks, 0, 5 },   { do_sync, 4, 8 },
+	{ do_write_dsync, 3, 6 },   { do_stat, 30, 30 },
 	{ do_read_past_end, 5, 5 }, { do_seek, 60, 60 },
 	{ do_seek_at_end, 5, 5 },   { do_map_read, 20, 20 },
-	{ do_map_write, 20, 20 },   { do_reopen, 2, 5 },
+	{ do_map_write, 20, 20 },   { do_reopen, 2, 3 },
 };
 
 #define OPERATION_COUNT (sizeof(operations) / sizeof(*operations))
