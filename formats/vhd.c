@@ -110,16 +110,23 @@ static int move_tail(struct image *img, uint64_t to)
 static int vhd_grow(struct image *img, uint64_t end)
 {
 	struct vhd *v = vhd_of(img);
-	uint64_t to = vhd_sectors(end), old = v->tail;
+	uint64_t to = vhd_sectors(end);
 	int err;
 
-	if (to <= v->tail)
-		return 0;
-	err = move_tail(img, to);
-	if (err)
-		return err;
-	v->tail = to;
-	return img->file->ops->zero(img->file, old, VHD_SECTOR, ZERO_PUNCH);
+	if (to > v->tail && !v->old_tail) {
+		err = move_tail(img, to);
+		if (err)
+			return err;
+		v->old_tail = v->tail;
+		v->tail = to;
+	}
+	if (v->old_tail) {
+		err = img->file->ops->zero(img->file, v->old_tail, VHD_SECTOR, ZERO_PUNCH);
+		if (err)
+			return err;
+		v->old_tail = 0;
+	}
+	return to > v->tail ? vhd_grow(img, end) : 0;
 }
 
 static int vhd_prepare(struct image *img, uint64_t block, uint64_t place, bool full)

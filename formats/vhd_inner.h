@@ -15,6 +15,7 @@ struct vhd {
 	struct block_map *map; /* NULL: fixed */
 	uint8_t footer[VHD_SECTOR];
 	uint64_t tail;       /* where the last footer is; changes under the map's locks */
+	uint64_t old_tail;   /* a footer that is still there, where blocks will be; 0: none */
 	bool has_tail, mend; /* one of the footers is to be written anew */
 	bool outsiders;      /* the table names places outside of the file */
 	uint64_t header_offset, table_offset, table_bytes;

@@ -253,9 +253,9 @@ static int load_blocks(struct image *img, char reason[IMAGE_REASON])
 		err = check_log(img, reason);
 	if (err)
 		return err;
-	if (v->overlay.end > v->overlay.file_size)
-		v->map->readable = v->overlay.file_size;
 	v->needed = blocks_end(v);
+	if (v->needed > v->overlay.file_size)
+		v->map->readable = v->overlay.file_size;
 	return block_map_ready(img, v->map, v->needed);
 }
 

@@ -91,8 +91,6 @@ static int replay(struct image *img, struct vhdx_header *h)
 	if (!err && v->overlay.end > atomic_load(&v->file_size))
 		atomic_store(&v->file_size, v->overlay.end);
 	if (!err)
-		atomic_store(&v->map->readable, UINT64_MAX);
-	if (!err)
 		err = vhdx_settle(img);
 	memset(h->log, 0, sizeof(h->log));
 	if (!err)
@@ -115,6 +113,8 @@ static int start_log(struct image *img, struct vhdx_header *h)
 		if (!err)
 			atomic_store(&v->file_size, size = v->needed);
 	}
+	if (!err)
+		atomic_store(&v->map->readable, UINT64_MAX);
 	/* A flush shall not find the disk full. */
 	if (!err)
 		err = img->file->ops->allocate(img->file, h->log_at, VHDX_LOG_USED, false);

@@ -262,12 +262,14 @@ static int take_up(struct disk *d)
 	pthread_mutex_lock(&d->lock);
 	known = d->known;
 	pthread_mutex_unlock(&d->lock);
-	if (!err && !d->format->flat &&
-	    (st.size != known.size || st.mtime.tv_sec != known.mtime.tv_sec ||
-	     st.mtime.tv_nsec != known.mtime.tv_nsec))
+	if (!err && (st.size != known.size || st.mtime.tv_sec != known.mtime.tv_sec ||
+		     st.mtime.tv_nsec != known.mtime.tv_nsec))
 		err = take_changes(d, &st);
 	if (err)
 		return err;
+	/* A close by others that is heard from now on was before this look: locks keep them out. */
+	if (!d->format->flat)
+		watch_own_close(d->tandem->watch, d->pool, d->file_name);
 	if (!d->format->start)
 		return 0;
 	atomic_fetch_add(&d->begun, 1); /* it may write */

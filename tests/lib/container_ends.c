@@ -324,8 +324,7 @@ bool container_point(void *arg, const struct tap_call *call)
 		return container_fail(r, "a change by what must not change anything") || true;
 	pthread_mutex_lock(&r->turn);
 	r->inside--;
-	if (!call->after)
-		work_beside(r);
+	work_beside(r);
 	point(r, call);
 	goes_on = !is_lost(r, call);
 	r->inside++;
