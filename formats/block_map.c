@@ -485,6 +485,7 @@ static void pull_in_end(struct block_map *m)
 
 int block_map_rest(struct image *img, struct block_map *m)
 {
+	uint64_t stale;
 	int err = 0;
 
 	if (img->read_only)
@@ -505,12 +506,15 @@ int block_map_rest(struct image *img, struct block_map *m)
 	m->flushed_once = true;
 	pthread_mutex_lock(&m->flushing);
 	pthread_mutex_lock(&m->lock);
+	stale = m->stale_end > m->capacity ? m->stale_end : m->capacity;
 	pull_in_end(m);
 	pthread_mutex_unlock(&m->lock);
 	err = m->tables->finish(img, m->end);
 	if (!err) {
 		atomic_store(&m->writing, false);
 		m->resumed = img->unclean = false;
+	} else {
+		m->stale_end = stale; /* the file may be as long as it was, with anything */
 	}
 	pthread_mutex_unlock(&m->flushing);
 	return !err && img->notes ? notes_clear(img->notes) : err;

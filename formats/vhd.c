@@ -107,26 +107,32 @@ static int move_tail(struct image *img, uint64_t to)
 	return err ? err : f->ops->flush(f);
 }
 
+static int clear_old_tail(struct image *img)
+{
+	struct vhd *v = vhd_of(img);
+	int err = 0;
+
+	if (v->old_tail)
+		err = img->file->ops->zero(img->file, v->old_tail, VHD_SECTOR, ZERO_PUNCH);
+	if (!err)
+		v->old_tail = 0;
+	return err;
+}
+
 static int vhd_grow(struct image *img, uint64_t end)
 {
 	struct vhd *v = vhd_of(img);
 	uint64_t to = vhd_sectors(end);
-	int err;
+	int err = clear_old_tail(img); /* which may have failed before */
 
-	if (to > v->tail && !v->old_tail) {
-		err = move_tail(img, to);
-		if (err)
-			return err;
-		v->old_tail = v->tail;
-		v->tail = to;
-	}
-	if (v->old_tail) {
-		err = img->file->ops->zero(img->file, v->old_tail, VHD_SECTOR, ZERO_PUNCH);
-		if (err)
-			return err;
-		v->old_tail = 0;
-	}
-	return to > v->tail ? vhd_grow(img, end) : 0;
+	if (err || to <= v->tail)
+		return err;
+	err = move_tail(img, to);
+	if (err)
+		return err;
+	v->old_tail = v->tail;
+	v->tail = to;
+	return clear_old_tail(img);
 }
 
 static int vhd_prepare(struct image *img, uint64_t block, uint64_t place, bool full)
@@ -249,11 +255,13 @@ static int vhd_finish(struct image *img, uint64_t end)
 	if (to >= v->tail)
 		return 0;
 	err = move_tail(img, to);
+	if (!err)
+		err = img->file->ops->resize(img->file, to + VHD_SECTOR);
 	if (err)
 		return err;
 	v->tail = to;
-	err = img->file->ops->resize(img->file, to + VHD_SECTOR);
-	return err ? err : img->file->ops->flush(img->file);
+	v->old_tail = 0;
+	return img->file->ops->flush(img->file);
 }
 
 static void vhd_binding(struct image *img, uint8_t binding[32])

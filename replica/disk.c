@@ -68,22 +68,22 @@ int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t n
 void disk_describe(struct disk *d, const char *opinion)
 {
 	const struct image *img = d->image;
+	struct disk_ancestor ancestors[IMAGE_PARENTS_MAX] = { 0 };
 	char parent[DISK_LABEL_MAX + 1];
+	unsigned count = 0;
+	struct file_stat st;
 
+	for (const struct image *p = img->parent; p && count < IMAGE_PARENTS_MAX; p = p->parent) {
+		if (p->file->ops->stat(p->file, &st))
+			continue;
+		ancestors[count].dev = st.dev;
+		ancestors[count].ino = st.ino;
+		memcpy(ancestors[count++].identity, p->identity, sizeof(p->identity));
+	}
 	parents_label(d->tandem, img, parent);
 	pthread_mutex_lock(&d->lock);
-	d->about.ancestor_count = 0;
-	for (const struct image *p = img->parent; p; p = p->parent) {
-		unsigned n = d->about.ancestor_count;
-		struct file_stat st;
-
-		if (n == IMAGE_PARENTS_MAX || p->file->ops->stat(p->file, &st))
-			continue;
-		d->about.ancestors[n].dev = st.dev;
-		d->about.ancestors[n].ino = st.ino;
-		memcpy(d->about.ancestors[n].identity, p->identity, sizeof(p->identity));
-		d->about.ancestor_count++;
-	}
+	memcpy(d->about.ancestors, ancestors, sizeof(ancestors));
+	d->about.ancestor_count = count;
 	d->about.kind = img->kind;
 	d->about.sector_size = img->sector_size;
 	d->about.block_size = img->block_size;

@@ -63,6 +63,12 @@ struct disk_op_counters {
 struct tandem;
 struct pool;
 
+/* A file that a disk is built upon. */
+struct disk_ancestor {
+	uint64_t dev, ino;
+	uint8_t identity[16];
+};
+
 struct disk {
 	/*
 	 * Fixed for life. An image that gets another inode, or that could not be
@@ -108,10 +114,7 @@ struct disk {
 		uint32_t sector_size, block_size;
 		char parent[DISK_LABEL_MAX + 1];
 		char warning[2 * IMAGE_REASON + 4];
-		struct {
-			uint64_t dev, ino;
-			uint8_t identity[16];
-		} ancestors[IMAGE_PARENTS_MAX]; /* the files that it is built upon */
+		struct disk_ancestor ancestors[IMAGE_PARENTS_MAX];
 		unsigned ancestor_count;
 	} about;
 	unsigned openers;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "notes.h"
+#include "watch.h"
 #include "witness.h"
 
 /* Somebody has it open for writing: a read lease is only given when nobody has. */
@@ -103,6 +104,7 @@ static void open_image(struct tandem *t, struct pool *p, const char *name,
 	if (!err)
 		err = image_open(file, kind->format, &around, &f->image, reason);
 	if (err) {
+		watch_own_close(t->watch, p, name);
 		file->ops->close(file);
 		notes_close(around.notes);
 		probe_invalid(f, reason[0] ? reason : strerror(-err));
@@ -116,6 +118,7 @@ static void open_image(struct tandem *t, struct pool *p, const char *name,
 	if (!f->image->read_only && is_incomplete(t, f->image))
 		complete(f->image, f);
 	if (f->state == DISK_INVALID) {
+		watch_own_close(t->watch, p, name);
 		image_close(f->image);
 		f->image = NULL;
 	}

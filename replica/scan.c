@@ -17,6 +17,7 @@
 
 #include "notes.h"
 #include "probe.h"
+#include "watch.h"
 
 #define FAILED_BEFORE \
 	"a flush failed before the last stop: what was written since the one before it is in doubt"
@@ -257,8 +258,11 @@ static bool changed_by_others(struct disk *d, enum scan_hint hint)
 	if (known_begun == atomic_load(&d->begun))
 		return known.size != st.size || known.mtime.tv_sec != st.mtime.tv_sec ||
 		       known.mtime.tv_nsec != st.mtime.tv_nsec;
-	/* We write it too, so its time tells nothing; that somebody closed it does. */
-	return hint == SCAN_CLOSED;
+	/*
+	 * We write it too, so its time tells nothing; that somebody closed it does, unless
+	 * it was found and taken by whoever opened the disk since.
+	 */
+	return hint == SCAN_CLOSED && !watch_is_own_close(d->tandem->watch, d->pool, d->file_name);
 }
 
 int scan_reload(struct tandem *t, struct disk *d)

@@ -151,9 +151,12 @@ void watch_own_close(struct watch *w, const struct pool *p, const char *name)
 }
 
 /* Events of one name may be merged into one, so closes are not counted off. */
-static bool is_own_close(struct watch *w, const struct pool *p, const char *name)
+bool watch_is_own_close(struct watch *w, const struct pool *p, const char *name)
 {
 	bool own = false;
+
+	if (!w)
+		return false;
 
 	pthread_mutex_lock(&w->own_lock);
 	for (struct own_close *c = w->own; c && !own; c = c->next)
@@ -195,9 +198,19 @@ static void look_later(struct watch *w, struct pool *p, const char *name)
 	w->later = l;
 }
 
+static bool is_unusable(struct tandem *t, const struct pool *p, const char *name)
+{
+	struct disk *d = tandem_disk_of_file(t, p, name);
+	bool unusable = d && !d->image;
+
+	disk_unref(d);
+	return unusable;
+}
+
 static void handle(struct watch *w, const struct inotify_event *e)
 {
 	enum scan_hint hint = SCAN_LOOK;
+	bool own, unusable;
 	struct pool *p;
 
 	if (e->mask & (IN_Q_OVERFLOW | IN_UNMOUNT | IN_DELETE_SELF)) {
@@ -212,9 +225,12 @@ static void handle(struct watch *w, const struct inotify_event *e)
 	pthread_mutex_lock(&w->t->discovery);
 	p = pool_watched(w->t, e->wd);
 	/* A file is created before it is written, and told of as closed before that is done. */
-	if (p && e->mask & IN_CLOSE_WRITE && !is_own_close(w, p, e->name))
+	own = p && e->mask & IN_CLOSE_WRITE && watch_is_own_close(w, p, e->name);
+	/* Our own look at an image that cannot be used is no reason for another, unless it changed. */
+	unusable = own && is_unusable(w->t, p, e->name);
+	if (p && e->mask & IN_CLOSE_WRITE && (!own || unusable))
 		hint = SCAN_CLOSED;
-	if (p && e->mask & (IN_MOVED_FROM | IN_CREATE | IN_CLOSE_WRITE))
+	if (p && e->mask & (IN_MOVED_FROM | IN_CREATE | IN_CLOSE_WRITE) && !unusable)
 		look_later(w, p, e->name);
 	if (p && !(e->mask & (IN_MOVED_FROM | IN_CREATE)))
 		scan_name(w->t, p, e->name, hint);

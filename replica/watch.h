@@ -20,6 +20,8 @@ void watch_forget(struct watch *w, struct pool *p);
  * of a close under that name in the next moments is ours. w may be NULL. Any thread.
  */
 void watch_own_close(struct watch *w, const struct pool *p, const char *name);
+/* That was said of this name a moment ago. */
+bool watch_is_own_close(struct watch *w, const struct pool *p, const char *name);
 /* From any thread, never blocks: look through everything soon. */
 void watch_look(struct watch *w);
 /* From any thread, never blocks: a disk that is not Ready was closed, or became Failed. */

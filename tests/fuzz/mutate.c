@@ -201,7 +201,7 @@ static void invent_op(struct draft *d, struct script_op *op)
 	/* More of what changes something. */
 	static const uint8_t kinds[] = {
 		OP_READ, OP_WRITE, OP_WRITE, OP_WRITE, OP_WRITE,  OP_ZERO,   OP_ZERO, OP_ZERO_KEEP,
-		OP_SEEK, OP_GROW,  OP_FLUSH, OP_REST,  OP_REOPEN, OP_RELOAD, OP_KILL,
+		OP_SEEK, OP_GROW,  OP_FLUSH, OP_REST,  OP_REOPEN, OP_RELOAD, OP_KILL, OP_COMPLETE,
 	};
 
 	op->kind = kinds[below(d, sizeof(kinds))];

@@ -41,9 +41,10 @@ enum script_kind {
 	OP_SEEK,
 	OP_GROW,
 	OP_REST,
-	OP_REOPEN, /* rest, close, open */
-	OP_RELOAD, /* rest, image_reload */
-	OP_KILL,   /* close without rest, open; with notes only */
+	OP_REOPEN,   /* rest, close, open */
+	OP_RELOAD,   /* rest, image_reload */
+	OP_KILL,     /* close without rest, open; with notes only */
+	OP_COMPLETE, /* image_complete, as after a crash */
 	OP_KINDS
 };
 

@@ -24,6 +24,8 @@ static const struct {
 	uint64_t size;
 	uint32_t block_size, sector_size;
 	bool fixed, has_parent, has_log;
+	bool full;      /* its table is not longer than needed */
+	bool has_other; /* a region that nobody knows */
 } bases[] = {
 	[1] = { .size = 8 * VHDX_MIB, .block_size = 1 << 20 },
 	[2] = { .size = 64 * VHDX_MIB, .block_size = 2 << 20, .sector_size = 4096 },
@@ -42,6 +44,8 @@ static const struct {
 		 .block_size = 2 << 20,
 		 .sector_size = 4096,
 		 .has_log = true },
+	[12] = { .size = 131039 * VHDX_MIB, .block_size = 1 << 20, .full = true },
+	[13] = { .size = 8 * VHDX_MIB, .block_size = 1 << 20, .has_other = true },
 };
 
 #define PARENT_SEED 77
@@ -190,6 +194,27 @@ static void make_child(struct memory *m, uint32_t sector_size, uint32_t block_si
 	memory_put(m, BAT_AT, bytes, 8);
 }
 
+static void change_regions(struct memory *m, bool full, bool has_other)
+{
+	struct vhdx_region_entry other = { .guid = "nobody knows it", .length = VHDX_MIB };
+	uint8_t bytes[4];
+
+	if (has_other) {
+		other.at = memory_size(m);
+		memory_set_size(m, other.at + VHDX_MIB);
+	}
+	for (unsigned copy = 0; copy < 2; copy++) {
+		put_le32(bytes, VHDX_MIB);
+		if (full)
+			memory_put(m, VHDX_REGIONS_AT(copy) + 16 + 24, bytes, 4);
+		put_le32(bytes, 3);
+		if (has_other) {
+			memory_put(m, VHDX_REGIONS_AT(copy) + 8, bytes, 4);
+			memory_put(m, VHDX_REGIONS_AT(copy) + 16 + 2 * 32, &other, sizeof(other));
+		}
+	}
+}
+
 static struct memory *build(unsigned n)
 {
 	uint32_t sector_size = bases[n].sector_size ? bases[n].sector_size : 512;
@@ -203,6 +228,7 @@ static struct memory *build(unsigned n)
 
 	if (bases[n].has_parent)
 		make_child(m, sector_size, bases[n].block_size);
+	change_regions(m, bases[n].full, bases[n].has_other);
 	memset(guid, 'l', sizeof(guid));
 	for (unsigned slot = 0; slot < 2 && bases[n].has_log; slot++)
 		memory_put(m, VHDX_HEADER_AT(slot) + 48, guid, sizeof(guid));

@@ -154,13 +154,22 @@ static void check_error(struct work *w, int err, const char *what)
 	MUST(!err || stopped || err == -EFBIG, "%s: error %d", what, err);
 }
 
+/* It was written and rests. */
+static void check_whole(struct work *w)
+{
+	const char *wrong = w->subject->wrong(w->memory);
+
+	if (!w->any_stopped && memory_changes(w->memory) != w->changes)
+		MUST(!wrong, "%s", wrong);
+}
+
 static int rest(struct work *w)
 {
 	int err = w->img->format->rest ? w->img->format->rest(w->img) : 0;
 
 	check_error(w, err, "rest");
-	if (!err && !w->any_stopped && memory_changes(w->memory) != w->changes)
-		MUST(!w->subject->wrong(w->memory), "%s", w->subject->wrong(w->memory));
+	if (!err)
+		check_whole(w);
 	return err;
 }
 
@@ -241,6 +250,20 @@ static void op_grow(struct work *w, const struct script_op *op, const struct spa
 	samples_check(w, 0, UINT64_MAX);
 }
 
+static void op_complete(struct work *w)
+{
+	char reason[IMAGE_REASON];
+	int err;
+
+	if (w->img->read_only)
+		return;
+	err = image_complete(w->img, reason);
+	check_error(w, err, "complete");
+	if (!err)
+		check_whole(w);
+	samples_check(w, 0, UINT64_MAX);
+}
+
 static void op_again(struct work *w, const struct script_op *op)
 {
 	char reason[IMAGE_REASON];
@@ -293,6 +316,9 @@ static void do_op(struct work *w, const struct script_op *op)
 		break;
 	case OP_SEEK:
 		op_seek(w, op, &at);
+		break;
+	case OP_COMPLETE:
+		op_complete(w);
 		break;
 	case OP_FLUSH:
 		err = w->img->read_only ? 0 : w->img->format->flush(w->img);

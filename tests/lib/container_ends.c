@@ -216,11 +216,11 @@ static void copy_notes(struct run *r, struct run *to)
 	close(in);
 }
 
-/* What is left is worked on, and now and then ends before that is done. */
+/* What is left is worked on, and now and then ends before that is done, mostly early. */
 static bool go_on(struct run *r)
 {
 	if (r->depth < DEPTH && unit_below(&r->seed, 2))
-		r->end_at = 1 + unit_below(&r->seed, 40);
+		r->end_at = 1 + unit_below(&r->seed, unit_below(&r->seed, 2) ? 8 : 40);
 	return work_start(r) && work_some(r, 1 + unit_below(&r->seed, AFTER)) && work_rest(r) &&
 	       container_verify(r);
 }

@@ -13,7 +13,7 @@ from disk_calls import PLACES, must, name_of, ok
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 # SEQ TIME SEVERITY KIND OBJECT [Key=Value]...
 EVENT = re.compile(
-    rf"(\d+) ({TIME}) (Information|Warning|Minor|Major|Critical) ([A-Z][A-Za-z]*) (\S+)((?: [A-Z][A-Za-z]*=\S*)*)")
+    rf"(\d+) ({TIME}) (Information|Warning|Minor|Major|Critical) ([A-Z][A-Za-z]*) (\S+)((?: [A-Z][A-Za-z]*=\S*)*)", re.ASCII)
 # What changes in status.json although nobody did anything.
 VOLATILE = re.compile(rb'"(Time|LastEvent|BusySeconds|Free|Allocated|Openers)":("[^"]*"|[0-9.]+|null)')
 

@@ -114,6 +114,41 @@ START_TEST(differencing_kills)
 }
 END_TEST
 
+/*
+ * Each of these flushes of the file is there for a reason: without it something
+ * is lost. Those that are not here have another one behind them, or the copy of
+ * the footer.
+ */
+static const struct {
+	const struct container_case *c;
+	enum container_work work;
+	unsigned nth;
+	bool kill;
+} needed[] = {
+	{ &dynamic, WORK_START, 1, true },       { &dynamic, WORK_FLUSH, 1, false },
+	{ &dynamic, WORK_FLUSH, 2, false },      { &dynamic, WORK_GROW, 1, false },
+	{ &dynamic, WORK_REST, 1, false },       { &dynamic, WORK_REST, 2, false },
+	{ &larger_table, WORK_GROW, 3, false },  { &larger_table, WORK_GROW, 4, false },
+	{ &fixed, WORK_FLUSH, 1, false },        { &fixed, WORK_REST, 1, false },
+	{ &differencing, WORK_FLUSH, 1, false }, { &differencing, WORK_FLUSH, 2, false },
+	{ &differencing, WORK_REST, 1, false },  { &differencing, WORK_REST, 2, false },
+};
+
+START_TEST(each_flush_is_needed)
+{
+	for (size_t i = 0; i < UNIT_LENGTH(needed); i++) {
+		struct container_case c = *needed[i].c;
+		bool lost;
+
+		c.lose = needed[i].work;
+		c.lose_nth = needed[i].nth;
+		lost = needed[i].kill ? !container_kills(&c, 1, 200000, why)
+				      : !container_power_cuts(&c, 1, 50000, why);
+		ck_assert_msg(lost, "number %zu", i);
+	}
+}
+END_TEST
+
 UNIT_MAIN("power cut vhd", NULL, NULL, dynamic_power_cuts, dynamic_kills, larger_table_power_cuts,
 	  larger_table_kills, fixed_power_cuts, fixed_kills, differencing_power_cuts,
-	  differencing_kills)
+	  differencing_kills, each_flush_is_needed)

@@ -64,5 +64,26 @@ START_TEST(fixed_kills)
 }
 END_TEST
 
+/* Without any of these flushes of the file something is lost. */
+static const struct {
+	enum container_work work;
+	unsigned nth;
+} needed[] = {
+	{ WORK_START, 1 }, { WORK_START, 2 }, { WORK_START, 3 }, { WORK_FLUSH, 1 },
+	{ WORK_FLUSH, 2 }, { WORK_REST, 1 },  { WORK_REST, 3 },  { WORK_REST, 4 },
+};
+
+START_TEST(each_flush_is_needed)
+{
+	for (size_t i = 0; i < UNIT_LENGTH(needed); i++) {
+		struct container_case c = dynamic;
+
+		c.lose = needed[i].work;
+		c.lose_nth = needed[i].nth;
+		ck_assert_msg(!container_power_cuts(&c, 1, 20000, why), "number %zu", i);
+	}
+}
+END_TEST
+
 UNIT_MAIN("power cut vhdx", NULL, NULL, dynamic_power_cuts, dynamic_kills, fixed_power_cuts,
-	  fixed_kills)
+	  fixed_kills, each_flush_is_needed)
