@@ -216,11 +216,9 @@ static void copy_notes(struct run *r, struct run *to)
 	close(in);
 }
 
-/* What is left is worked on, and now and then ends before that is done, mostly early. */
+/* What is left is worked on. */
 static bool go_on(struct run *r)
 {
-	if (r->depth < DEPTH && unit_below(&r->seed, 2))
-		r->end_at = 1 + unit_below(&r->seed, unit_below(&r->seed, 2) ? 8 : 40);
 	return work_start(r) && work_some(r, 1 + unit_below(&r->seed, AFTER)) && work_rest(r) &&
 	       container_verify(r);
 }
@@ -289,19 +287,29 @@ static bool is_lost(struct run *r, const struct tap_call *call)
 	return ++d->flushes == c->lose_nth && d->work == c->lose;
 }
 
-static bool no_end_yet(struct run *r)
+/*
+ * Does this run end here, too, and how? The first one always does. What an end
+ * left does now and then, above all while it is mended.
+ */
+static bool ends_here(struct run *r, const struct tap_call *call, enum model_end *end)
 {
-	return r->rig->why[0] ||
-	       (r->depth ? r->points != r->end_at : r->rig->ends >= r->rig->wanted);
+	/* After a call of the file is no other moment for power than before the next one. */
+	bool kill_only = call && call->after;
+
+	if (!r->depth) {
+		*end = r->rig->end;
+		return r->rig->ends < r->rig->wanted && !(kill_only && *end == MODEL_POWER_CUT);
+	}
+	*end = kill_only || !unit_below(&r->seed, 3) ? MODEL_KILL : MODEL_POWER_CUT;
+	return r->depth < DEPTH && !unit_below(&r->seed, work_doing()->work == WORK_START ? 8 : 32);
 }
 
 static void point(struct run *r, const struct tap_call *call)
 {
-	enum model_end end = r->depth ? unit_below(&r->seed, 2) : r->rig->end;
+	enum model_end end;
 
 	r->points++;
-	/* After a call of a file is no other moment for power than before the next one. */
-	if (no_end_yet(r) || (end == MODEL_POWER_CUT && call && call->after))
+	if (r->rig->why[0] || !ends_here(r, call, &end))
 		return;
 	/* A kill takes the file and the notes of one moment. */
 	if (end == MODEL_KILL && r->inside)

@@ -19,7 +19,7 @@ struct rig;
 struct run {
 	struct rig *rig;
 	struct run *before; /* it ended, and this is what was left; or NULL */
-	unsigned depth, points, end_at;
+	unsigned depth, points;
 	char where[160]; /* the point in `before` */
 	uint64_t seed;
 	struct file *disk; /* the fake */
