@@ -18,7 +18,8 @@
 #define PAGE 4096
 /* struct fuse_in_header and struct fuse_write_in: what stands before a write's payload. */
 #define WRITE_HEADER 80
-#define STACK_SIZE (256 << 10)
+/* A chain of sixteen parents is opened one in the other. Only what is used takes memory. */
+#define STACK_SIZE (1 << 20)
 /*
  * So many threads wait in the kernel, or as many as are serving disks; the
  * others that are idle wait here, the last one busy on top. The kernel wakes
