@@ -104,7 +104,7 @@ static bool batch_finish(struct batch *b, int *result)
 			err = tandem_list_disk(b->t, d);
 		if (!err)
 			announce(b->t, d);
-		usable |= !err && d->image;
+		usable |= !err; /* also one that is not: then the reason is another */
 		disk_unref(d);
 	}
 	free(b->added);
