@@ -120,9 +120,10 @@ struct image {
 	struct image *parent;  /* what is not in this one is there; or NULL */
 	_Atomic uint64_t size; /* of the disk, not of the file */
 	uint32_t sector_size;
-	uint32_t block_size;             /* in which a container takes space; 0 */
-	uint8_t identity[16];            /* by which children know it; zeros: none */
-	bool read_only, asked_read_only; /* as it is, and as it was asked for */
+	uint32_t block_size;    /* in which a container takes space; 0 */
+	uint8_t identity[16];   /* by which children know it; zeros: none */
+	_Atomic bool read_only; /* as it is; a status may ask while it is read again */
+	bool asked_read_only;   /* as it was asked for */
 	const char *
 		read_only_because; /* a constant sentence, where the image itself is why; or NULL */
 	/*
