@@ -89,9 +89,10 @@ static int mend_footers(struct image *img)
 static int vhd_start_writing(struct image *img, bool resumed)
 {
 	struct vhd *v = vhd_of(img);
-	int err = v->mend ? mend_footers(img) : 0;
+	/* Before the file gets longer: they would be inside then. */
+	int err = v->outsiders ? drop_outsiders(img) : 0;
 
-	return !err && v->outsiders ? drop_outsiders(img) : err;
+	return !err && v->mend ? mend_footers(img) : err;
 }
 
 /* A footer at the new end first; the old one may be overwritten once that is durable. */
