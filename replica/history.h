@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The past of one disk: what happens to its writes while some moment of it is
+ * kept, and what its blocks held then. Below it are the image, the write log and
+ * the store (segments.h), and the catalogue's versions (versions.h).
+ *
+ * A write whose block's present content somebody needs is appended to the write
+ * log and acknowledged; it is a pending piece of that block. The settler, in
+ * batches and oldest first, saves what the image holds, and then brings the
+ * pieces into the image. A block that was written since the newest moment, and
+ * that no record of the log is about, is direct: its writes go to the image as if
+ * there were no past.
+ *
+ * What is on disk before what, of one batch (D is durable):
+ *
+ *   D(log records), D(versions in the store) -> versions in the catalogue, one
+ *   durable commit -> pieces into the image -> D(image) -> `settled` in the
+ *   catalogue, a durable commit -> the log's space is free, the blocks are direct
+ *
+ * So replaying every record after `settled` gives what was acknowledged, however
+ * often: pieces are absolute, a version that is there is not saved again, and no
+ * block that a record is about was written directly.
+ *
+ * Nobody is stopped. The settler takes no range locks: it alone writes blocks that
+ * have pieces, a reader of the present puts pieces over what it read of the image,
+ * whichever of both that is, and a reader of the past looks for versions before and
+ * after.
+ *
+ * Locks: a disk's ranges -> history.lock; history.lock is held for a few
+ * instructions, and of several disks only by generation_close(), in the order of
+ * their numbers. 0 or -errno.
+ */
+#ifndef TANDEMFS_HISTORY_H
+#define TANDEMFS_HISTORY_H
+
+#include "disk.h"
+#include "segments.h"
+#include "versions.h"
+
+struct history;
+
+/* Unsettled bytes of one disk beyond which writers wait. */
+#define HISTORY_LOG_MAX (256ull << 20)
+
+/*
+ * Of a disk with this number, from what the catalogue has of it (-ENOENT: it has
+ * no past) and what is in the two directories, which are taken over on success
+ * only. What the log has that the image lacks is pending. Nobody uses the disk yet.
+ */
+int history_open(struct disk *d, struct segment_dir *log, struct segment_dir *store,
+		 struct history **out);
+/* The disk begins to have a past. Not durable: history_keep records it. */
+int history_new(struct disk *d, uint32_t block_size, struct segment_dir *log,
+		struct segment_dir *store, struct history **out);
+/* Nothing is settled by it. NULL is fine. */
+void history_close(struct history *h);
+
+/* ---- for disk_io.c; between disk_open and disk_close ---- */
+
+/* With the range locked for writing, inside of the disk. zero: buf is NULL. */
+int history_write(struct history *h, const void *buf, uint64_t len, uint64_t off, unsigned io,
+		  enum zero_mode mode);
+/* With the range locked for reading. */
+int history_read(struct history *h, void *buf, size_t len, uint64_t off, unsigned io);
+/* As lseek, of the present. */
+int history_seek(struct history *h, uint64_t off, int whence, uint64_t *found);
+/* The log is durable; the image is not flushed. */
+int history_flush(struct history *h);
+/*
+ * Every piece that is pending now is in the image, durably. Waits. The image has
+ * been started.
+ */
+int history_settle(struct history *h);
+/* The last close, before the image rests: settles, and ends the settler. */
+int history_rest(struct history *h);
+
+/* ---- moments ---- */
+
+/*
+ * Ends the generation of the tandem, at one moment for all of these disks, and
+ * keeps it of each of them: returns its number. Nobody waits. The order of the
+ * disks does not matter. Nothing is recorded yet. tick: of disks that were not written since
+ * their newest moment it is not kept.
+ */
+uint64_t generation_close(struct tandem *t, struct history *const *hs, size_t count, bool tick,
+			  uint64_t time_ms);
+/*
+ * Every write of a generation <= g has ended. What it wrote is durable after a
+ * flush that begins now.
+ */
+void history_await(struct history *h, uint64_t g);
+
+/* The kept moments, oldest first; a copy, free() it. Those that are dropped are not in it. */
+int history_moments(struct history *h, struct moment_record **out, size_t *count);
+/* The newest kept moment with a generation <= g, or a time <= time_ms; -ENOENT. */
+int history_moment(struct history *h, uint64_t g, struct moment_record *out);
+int history_moment_before(struct history *h, uint64_t time_ms, struct moment_record *out);
+/* Changes names, tick or dropped of a moment; -ENOENT. One that is dropped is not kept any more. */
+int history_change_moment(struct history *h, const struct moment_record *m);
+/* It is collected. */
+void history_forget_moment(struct history *h, uint64_t g);
+/* Readers of moments: a pinned one is not to be dropped (names counts it too). -ENOENT. */
+int history_pin(struct history *h, uint64_t g);
+void history_unpin(struct history *h, uint64_t g);
+bool history_is_pinned(struct history *h, uint64_t g);
+
+/*
+ * What the disk held at the end of generation g, which is kept and pinned. The
+ * disk is open. Zeros past the size it had then.
+ */
+int history_read_at(struct history *h, uint64_t g, void *buf, size_t len, uint64_t off);
+/* As lseek, of that moment. */
+int history_seek_at(struct history *h, uint64_t g, uint64_t off, int whence, uint64_t *found);
+
+/* Kept history: what it is set to. */
+struct history_window {
+	uint64_t window_s; /* 0: none */
+	uint64_t granularity_ms, limit;
+};
+struct history_window history_window(struct history *h);
+void history_set_window(struct history *h, const struct history_window *w);
+/* What the catalogue has to remember, as it is now; in any transaction. */
+void history_record(struct history *h, struct track_record *out);
+uint32_t history_block_size(const struct history *h);
+/* The store, for the collector. */
+struct segments *history_store(struct history *h);
+
+struct history_facts {
+	uint64_t unsettled;        /* bytes that are in the write log only */
+	uint64_t log_bytes, bytes; /* disk space of the log, of the store */
+	size_t moments, ticks;
+	int settle_error; /* why the settler does not get on; 0 */
+};
+void history_facts(struct history *h, struct history_facts *out);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Snapshots and kept history as an administrator knows them: names, moments,
+ * what may be done with them. On top of history.h.
+ *
+ * The operations check everything first; `plan` stops there. All: 0, or -errno
+ * with why set and nothing changed. Any thread, with no lock held. They may wait for the
+ * store, never for a disk's other requests.
+ */
+#ifndef TANDEMFS_SNAPSHOTS_H
+#define TANDEMFS_SNAPSHOTS_H
+
+#include "history.h"
+#include "tandem.h"
+
+/* The numbers are those of CopyState. */
+enum snapshot_state {
+	SNAPSHOT_SYNCHRONIZED = 4,
+	SNAPSHOT_BROKEN = 5,   /* its content had to be given up */
+	SNAPSHOT_INACTIVE = 8, /* has no moment now */
+};
+
+#define SNAPSHOT_NAME_MAX 200
+
+struct snapshot_facts {
+	uint32_t number; /* never given to another object */
+	uint32_t disk;
+	char name[SNAPSHOT_NAME_MAX + 1];
+	char label[DISK_LABEL_MAX + 1 + SNAPSHOT_NAME_MAX + 1]; /* DISK@NAME: under replicas/ */
+	enum snapshot_state state;
+	uint64_t generation;              /* 0: none */
+	uint64_t time_ms;                 /* of its moment */
+	uint64_t size;                    /* of the disk then */
+	char hold[SNAPSHOT_NAME_MAX + 1]; /* the tag; "": not held */
+};
+
+/* Calls fn for each, of one disk or (NULL) of all, sorted by name, until it returns false. */
+void snapshots_list(struct tandem *t, struct disk *d,
+		    bool (*fn)(void *arg, const struct snapshot_facts *s), void *arg);
+/* -ENOENT. */
+int snapshot_numbered(struct tandem *t, uint32_t number, struct snapshot_facts *out);
+int snapshot_named(struct tandem *t, struct disk *d, const char *name, struct snapshot_facts *out);
+/* By DISK@NAME. */
+int snapshot_labelled(struct tandem *t, const char *label, struct snapshot_facts *out);
+unsigned snapshots_count(struct disk *d);
+/* Bytes of the store that are given back when this one is deleted. Reads the catalogue. */
+int snapshot_exclusive(struct tandem *t, uint32_t number, uint64_t *bytes);
+/* Goes up whenever something of a snapshot, or of kept history, is different. */
+uint64_t snapshots_version(struct tandem *t);
+
+/*
+ * The disks as they are now, at one moment, all or none. name: NULL or "" makes
+ * up DISK-N for each. It is durable when this returns. out (may be NULL) has room for count.
+ */
+int tandem_snapshot(struct tandem *t, struct disk *const *disks, size_t count, const char *name,
+		    bool plan, struct snapshot_facts *out, struct why *why);
+/* A name for a moment that is kept already. */
+int tandem_snapshot_at(struct tandem *t, struct disk *d, const char *name, uint64_t generation,
+		       bool plan, struct snapshot_facts *out, struct why *why);
+/* Held: -EBUSY, open: -EBUSY. Its space comes back behind. */
+int tandem_delete_snapshot(struct tandem *t, uint32_t number, bool force, bool plan,
+			   struct why *why);
+/* tag NULL: not held any more. */
+int tandem_hold_snapshot(struct tandem *t, uint32_t number, const char *tag, bool plan,
+			 struct why *why);
+/* A new moment, now: ResyncReplica; from Inactive: Activate. */
+int tandem_renew_snapshot(struct tandem *t, uint32_t number, bool plan, struct why *why);
+/* It has no moment any more: Deactivate. */
+int tandem_deactivate_snapshot(struct tandem *t, uint32_t number, bool force, bool plan,
+			       struct why *why);
+/* Less than before loses something: -EPERM without force. window_s 0: no more history. */
+int tandem_keep_history(struct tandem *t, struct disk *d, const struct history_window *w,
+			bool force, bool plan, struct why *why);
+/* Moments of kept history before that generation are given up. */
+int tandem_forget_history(struct tandem *t, struct disk *d, uint64_t before, bool force, bool plan,
+			  struct why *why);
+/* The disk's image has everything. */
+int tandem_settle_disk(struct tandem *t, struct disk *d, struct why *why);
+
+/* How somebody names a moment. */
+struct moment_spec {
+	enum { MOMENT_NOW, MOMENT_GENERATION, MOMENT_TIME, MOMENT_SNAPSHOT } how;
+	uint64_t value;   /* generation, or milliseconds since 1970 */
+	const char *name; /* MOMENT_SNAPSHOT */
+};
+/*
+ * The newest kept moment not later; -ENOENT. MOMENT_NOW has none: generation
+ * UINT64_MAX. -ESTALE: the disk is Changed.
+ */
+int disk_moment(struct disk *d, const struct moment_spec *spec, struct moment_record *out);
+/* Each kept moment, oldest first. snapshot: the name of one of it, or NULL. bytes: of versions
+ * that only serve this moment or older ones... as many as ended with it. */
+int disk_history(struct disk *d,
+		 bool (*fn)(void *arg, const struct moment_record *m, uint64_t bytes,
+			    const char *snapshot),
+		 void *arg);
+/*
+ * Where the disk at moment b (UINT64_MAX: now) may differ from moment a: ascending, merged.
+ * Perhaps more, never less. zero: it reads as zeros at b. The disk is open.
+ */
+int disk_changes(struct disk *d, uint64_t a, uint64_t b,
+		 bool (*fn)(void *arg, uint64_t offset, uint64_t length, bool zero), void *arg);
+
+/*
+ * Somebody reads a moment: it stays as long as that. Counts as one that has the
+ * disk open for reading. Verbs as of disk.h.
+ */
+int moment_open(struct disk *d, uint64_t generation);
+void moment_close(struct disk *d, uint64_t generation);
+int moment_read(struct disk *d, uint64_t generation, void *buf, size_t len, uint64_t off,
+		size_t *done);
+int moment_seek(struct disk *d, uint64_t generation, uint64_t off, int whence, uint64_t *found);
+
+/* What status shows of a disk's past. */
+struct past_facts {
+	bool tracked;
+	unsigned snapshots;
+	uint32_t block_size;
+	uint64_t generation; /* newest moment */
+	uint64_t oldest_ms;  /* of kept history; 0: none */
+	uint64_t unsettled;  /* bytes */
+	uint64_t bytes;      /* that old contents take */
+	struct history_window window;
+	size_t moments;
+	int settle_error;
+};
+void disk_past(struct disk *d, struct past_facts *out);
+
+/* ---- for the rest of replica/ ---- */
+
+/* At the start, before the scan; and at the stop. Ticker and collector are threads of these. */
+int snapshots_load(struct tandem *t, struct why *why);
+int snapshots_start(struct tandem *t);
+void snapshots_stop(struct tandem *t);
+void snapshots_free(struct tandem *t);
+/* With discovery held, of a disk that is not listed yet: it gets its past, which is completed. */
+int snapshots_attach(struct tandem *t, struct disk *d, char reason[200]);
+/* The disk is deleted; with what was kept of it. */
+void snapshots_forget(struct tandem *t, struct disk *d);
+
+#endif
