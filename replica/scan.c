@@ -215,17 +215,28 @@ static void renamed(struct batch *b, struct disk *d, const char *name)
 	tandem_changed(b->t, d);
 }
 
-static bool same_file(const struct disk *d, const struct stat *st)
+static struct file_stat known_of(struct disk *d)
 {
-	/* An inode that we hold open is not given to another file. */
-	return d->known.ino == (uint64_t)st->st_ino;
+	struct file_stat known;
+
+	pthread_mutex_lock(&d->lock);
+	known = d->known;
+	pthread_mutex_unlock(&d->lock);
+	return known;
 }
 
-static bool same_times(const struct disk *d, const struct stat *st)
+static bool same_file(struct disk *d, const struct stat *st)
 {
-	return d->known.size == (uint64_t)st->st_size &&
-	       d->known.mtime.tv_sec == st->st_mtim.tv_sec &&
-	       d->known.mtime.tv_nsec == st->st_mtim.tv_nsec;
+	/* An inode that we hold open is not given to another file. */
+	return known_of(d).ino == (uint64_t)st->st_ino;
+}
+
+static bool same_times(struct disk *d, const struct stat *st)
+{
+	struct file_stat known = known_of(d);
+
+	return known.size == (uint64_t)st->st_size && known.mtime.tv_sec == st->st_mtim.tv_sec &&
+	       known.mtime.tv_nsec == st->st_mtim.tv_nsec;
 }
 
 /*
