@@ -449,6 +449,16 @@ void disk_know(struct disk *d)
 	pthread_mutex_unlock(&d->lock);
 }
 
+struct file_stat disk_known(struct disk *d)
+{
+	struct file_stat known;
+
+	pthread_mutex_lock(&d->lock);
+	known = d->known;
+	pthread_mutex_unlock(&d->lock);
+	return known;
+}
+
 uint64_t disk_size(struct disk *d)
 {
 	return d->image ? d->image->size : 0;

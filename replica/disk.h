@@ -238,7 +238,8 @@ void disk_flush_failed(struct disk *d, int err);
  * reloaded. opinion: what else is to be said of it, or "".
  */
 void disk_describe(struct disk *d, const char *opinion);
-/* The image as it is now is what we know of it. */
+/* The image as it is now is what we know of it; and what that was. */
 void disk_know(struct disk *d);
+struct file_stat disk_known(struct disk *d);
 
 #endif

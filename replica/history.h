@@ -78,12 +78,15 @@ int history_rest(struct history *h);
 
 /*
  * Ends the generation of the tandem, at one moment for all of these disks, and
- * keeps it of each of them: returns its number. Nobody waits. The order of the
- * disks does not matter. Nothing is recorded yet. tick: of disks that were not written since
- * their newest moment it is not kept.
+ * keeps it of each of them, with names = 1 or, for a tick, 0. No write waits.
+ * Nothing is recorded yet. tick: of disks that were not written since their newest
+ * moment it is not kept; kept[i] (may be NULL) tells of which it is. *g is its number.
  */
-uint64_t generation_close(struct tandem *t, struct history *const *hs, size_t count, bool tick,
-			  uint64_t time_ms);
+int generation_close(struct tandem *t, struct history *const *hs, size_t count, bool tick,
+		     uint64_t time_ms, bool *kept, uint64_t *g);
+/* At the start, with the catalogue open, and at a clean stop, in its transaction. */
+int generation_load(struct tandem *t);
+int generation_save(struct tandem *t, struct catalogue_txn *txn);
 /*
  * Every write of a generation <= g has ended. What it wrote is durable after a
  * flush that begins now.
@@ -97,9 +100,12 @@ int history_moment(struct history *h, uint64_t g, struct moment_record *out);
 int history_moment_before(struct history *h, uint64_t time_ms, struct moment_record *out);
 /* Changes names, tick or dropped of a moment; -ENOENT. One that is dropped is not kept any more. */
 int history_change_moment(struct history *h, const struct moment_record *m);
-/* It is collected. */
-void history_forget_moment(struct history *h, uint64_t g);
-/* Readers of moments: a pinned one is not to be dropped (names counts it too). -ENOENT. */
+/*
+ * The settler does not go by moments any more that were dropped before: what only
+ * they needed is in the catalogue by now, or never will be. Waits for a batch.
+ */
+void history_barrier(struct history *h);
+/* A reader of a moment: a pinned one is not to be dropped. Waits as history_await. -ENOENT. */
 int history_pin(struct history *h, uint64_t g);
 void history_unpin(struct history *h, uint64_t g);
 bool history_is_pinned(struct history *h, uint64_t g);

@@ -215,25 +215,15 @@ static void renamed(struct batch *b, struct disk *d, const char *name)
 	tandem_changed(b->t, d);
 }
 
-static struct file_stat known_of(struct disk *d)
-{
-	struct file_stat known;
-
-	pthread_mutex_lock(&d->lock);
-	known = d->known;
-	pthread_mutex_unlock(&d->lock);
-	return known;
-}
-
 static bool same_file(struct disk *d, const struct stat *st)
 {
 	/* An inode that we hold open is not given to another file. */
-	return known_of(d).ino == (uint64_t)st->st_ino;
+	return disk_known(d).ino == (uint64_t)st->st_ino;
 }
 
 static bool same_times(struct disk *d, const struct stat *st)
 {
-	struct file_stat known = known_of(d);
+	struct file_stat known = disk_known(d);
 
 	return known.size == (uint64_t)st->st_size && known.mtime.tv_sec == st->st_mtim.tv_sec &&
 	       known.mtime.tv_nsec == st->st_mtim.tv_nsec;
@@ -456,7 +446,7 @@ static void look_at_links(struct batch *b, struct pool *p, uint64_t ino, bool us
 	for (size_t i = 0; i < count; i++) {
 		struct disk *d = disks[i];
 
-		if (d->pool != p || d->known.ino != ino || !d->image == usable)
+		if (d->pool != p || disk_known(d).ino != ino || !d->image == usable)
 			continue;
 		memcpy(name, d->file_name, sizeof(name));
 		look(b, p, name);
@@ -482,7 +472,7 @@ static int look(struct batch *b, struct pool *p, const char *name)
 		if (d)
 			scan_vanished(b->t, d);
 		if (d && !d->image)
-			look_at_links(b, p, d->known.ino, false);
+			look_at_links(b, p, disk_known(d).ino, false);
 		goto out;
 	}
 	if (d)
