@@ -16,7 +16,7 @@
 #include "identity.h"
 #include "why.h"
 
-#define CATALOGUE_SCHEMA 1
+#define CATALOGUE_SCHEMA 2
 
 struct catalogue;
 struct catalogue_txn;

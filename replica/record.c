@@ -128,3 +128,90 @@ int record_decode_pool(const void *bytes, size_t len, struct pool_record *out)
 	get_string(&r, out->dir, sizeof(out->dir));
 	return r.bad ? -EIO : 0;
 }
+
+enum { MOMENT_FLAG_TICK = 1, MOMENT_FLAG_DROPPED = 2 };
+
+void record_encode_moment(struct record *w, const struct moment_record *r)
+{
+	w->len = 0;
+	put_u(w, r->generation, 8);
+	put_u(w, r->time_ms, 8);
+	put_u(w, r->size, 8);
+	put_u(w, r->names, 4);
+	put_u(w, (r->tick ? MOMENT_FLAG_TICK : 0) | (r->dropped ? MOMENT_FLAG_DROPPED : 0), 4);
+}
+
+int record_decode_moment(const void *bytes, size_t len, struct moment_record *out)
+{
+	struct reader r = { .at = bytes, .left = len };
+	struct moment_record m = { 0 };
+	uint32_t flags;
+
+	m.generation = get_u(&r, 8);
+	m.time_ms = get_u(&r, 8);
+	m.size = get_u(&r, 8);
+	m.names = get_u(&r, 4);
+	flags = get_u(&r, 4);
+	m.tick = flags & MOMENT_FLAG_TICK;
+	m.dropped = flags & MOMENT_FLAG_DROPPED;
+	if (r.bad)
+		return -EIO;
+	*out = m;
+	return 0;
+}
+
+void record_encode_track(struct record *w, const struct track_record *r)
+{
+	w->len = 0;
+	put_u(w, r->block_size, 4);
+	put_u(w, r->settled, 8);
+	put_u(w, r->window_s, 8);
+	put_u(w, r->granularity_ms, 8);
+	put_u(w, r->limit, 8);
+}
+
+int record_decode_track(const void *bytes, size_t len, struct track_record *out)
+{
+	struct reader r = { .at = bytes, .left = len };
+	struct track_record t = { 0 };
+
+	t.block_size = get_u(&r, 4);
+	t.settled = get_u(&r, 8);
+	t.window_s = get_u(&r, 8);
+	t.granularity_ms = get_u(&r, 8);
+	t.limit = get_u(&r, 8);
+	if (r.bad)
+		return -EIO;
+	*out = t;
+	return 0;
+}
+
+void record_encode_snapshot(struct record *w, const struct snapshot_record *r)
+{
+	w->len = 0;
+	put_u(w, r->number, 4);
+	put_u(w, r->disk, 4);
+	put_u(w, r->generation, 8);
+	put_u(w, r->sync_time_ms, 8);
+	put_u(w, r->copy_state, 1);
+	put_bytes(w, r->name, strlen(r->name));
+	put_bytes(w, r->hold, strlen(r->hold));
+}
+
+int record_decode_snapshot(const void *bytes, size_t len, struct snapshot_record *out)
+{
+	struct reader r = { .at = bytes, .left = len };
+	struct snapshot_record s = { 0 };
+
+	s.number = get_u(&r, 4);
+	s.disk = get_u(&r, 4);
+	s.generation = get_u(&r, 8);
+	s.sync_time_ms = get_u(&r, 8);
+	s.copy_state = get_u(&r, 1);
+	get_string(&r, s.name, sizeof(s.name));
+	get_string(&r, s.hold, sizeof(s.hold));
+	if (r.bad)
+		return -EIO;
+	*out = s;
+	return 0;
+}

@@ -320,18 +320,18 @@ static void change(const char *database, const void *key, size_t key_len, const 
 
 START_TEST(a_newer_schema)
 {
-	const uint8_t two[8] = { CATALOGUE_SCHEMA + 1 }, bad[3] = { 1 };
-	const uint8_t one[8] = { CATALOGUE_SCHEMA };
+	const uint8_t newer[8] = { CATALOGUE_SCHEMA + 1 }, bad[3] = { 1 };
+	const uint8_t ours[8] = { CATALOGUE_SCHEMA };
 
 	catalogue_close(c);
-	change("meta", "schema", 6, two, sizeof(two));
+	change("meta", "schema", 6, newer, sizeof(newer));
 	ck_assert_int_eq(try_to_open(), -EPROTO);
 	ck_assert_ptr_null(c);
-	ck_assert_ptr_nonnull(strstr(why.message, "newer tandemfs (schema 2"));
+	ck_assert_ptr_nonnull(strstr(why.message, "newer tandemfs (schema 3"));
 	change("meta", "schema", 6, bad, sizeof(bad));
 	ck_assert_int_eq(try_to_open(), -EIO);
 	ck_assert_str_ne(why.message, "");
-	change("meta", "schema", 6, one, sizeof(one));
+	change("meta", "schema", 6, ours, sizeof(ours));
 	ck_assert_int_eq(try_to_open(), 0);
 }
 END_TEST

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files that implement the catalogue share; nobody else includes it. */
+#ifndef TANDEMFS_CATALOGUE_INNER_H
+#define TANDEMFS_CATALOGUE_INNER_H
+
+#include <errno.h>
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "catalogue.h"
+#include "key.h"
+
+/* Read transactions that are kept for the next reader. */
+#define IDLE_READS 16
+
+struct catalogue {
+	MDB_env *env;
+	_Atomic uint64_t reserved; /* bytes of the file that have their space */
+	MDB_dbi meta, disks, identities, pools;
+	MDB_dbi versions, by_last, totals, store_segments;
+	MDB_dbi moments, tracks, snapshots;
+
+	pthread_mutex_t idle_lock; /* a leaf: for the two below */
+	MDB_txn *idle[IDLE_READS]; /* each reset: it sees nothing and keeps nothing */
+	size_t idle_count;
+};
+
+struct catalogue_txn {
+	struct catalogue *c;
+	MDB_txn *txn;
+	int failed; /* the first error; commit returns it */
+};
+
+static inline int from_mdb(int rc)
+{
+	switch (rc) {
+	case MDB_SUCCESS:
+		return 0;
+	case MDB_NOTFOUND:
+		return -ENOENT;
+	case MDB_KEYEXIST:
+		return -EEXIST;
+	case MDB_MAP_FULL:
+		return -ENOSPC;
+	case MDB_READERS_FULL:
+		return -EAGAIN;
+	case MDB_VERSION_MISMATCH:
+		return -EPROTO;
+	default: /* LMDB's own are negative: damage, or a mistake of ours */
+		return rc > 0 ? -rc : -EIO;
+	}
+}
+
+static inline MDB_val val(const void *bytes, size_t len)
+{
+	return (MDB_val){ .mv_size = len, .mv_data = (void *)bytes };
+}
+
+static inline MDB_val key_val(const struct key *k)
+{
+	return val(k->bytes, k->len);
+}
+
+static inline void put_le(uint8_t *to, uint64_t v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		to[i] = v >> (8 * i);
+}
+
+static inline uint64_t get_le(const uint8_t *from, size_t n)
+{
+	uint64_t v = 0;
+
+	for (size_t i = 0; i < n; i++)
+		v |= (uint64_t)from[i] << (8 * i);
+	return v;
+}
+
+/* Returns err, which the transaction's commit will return if it is the first. */
+static inline int remember(struct catalogue_txn *t, int err)
+{
+	if (err && !t->failed)
+		t->failed = err;
+	return err;
+}
+
+/* Asks for disk space ahead of what is used. No error: the commit would tell. */
+void catalogue_reserve(struct catalogue *c);
+
+/* Numbers by name. -ENOENT. */
+int catalogue_get_meta(struct catalogue *c, MDB_txn *txn, const char *name, uint64_t *value);
+int catalogue_put_meta(struct catalogue *c, MDB_txn *txn, const char *name, uint64_t value);
+
+/* What was committed when it began, until catalogue_end_read(). */
+int catalogue_begin_read(struct catalogue *c, MDB_txn **txn);
+void catalogue_end_read(struct catalogue *c, MDB_txn *txn);
+
+/*
+ * Calls fn for each record, in the order of their keys, whose key begins with
+ * prefix (NULL: all). A non-zero return stops and is returned.
+ */
+int catalogue_each(struct catalogue *c, MDB_dbi dbi, const struct key *prefix,
+		   int (*fn)(void *arg, MDB_val k, MDB_val v), void *arg);
+
+/* One version more or less in the totals. -EIO if there are fewer than that. */
+int catalogue_count_version(struct catalogue_txn *t, uint32_t disk, uint64_t place, uint32_t length,
+			    bool add);
+
+#endif
