@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "history.h"
 #include "tandem.h"
 #include "watch.h"
 
@@ -105,6 +106,7 @@ void disk_unref(struct disk *d)
 		return;
 	if (d->image && !d->image->read_only)
 		watch_own_close(d->tandem->watch, d->pool, d->file_name);
+	history_close(atomic_load(&d->history));
 	image_close(d->image);
 	pool_unref(d->pool);
 	gate_destroy(&d->gate);
@@ -343,10 +345,11 @@ int disk_open(struct disk *d, bool write)
 
 int disk_rest(struct disk *d)
 {
-	int err = 0;
+	struct history *h = atomic_load(&d->history);
+	int err = h ? history_rest(h) : 0;
 
 	/* Also one that is gone from its directory: it may have been moved, or come back. */
-	if (d->format->rest && !atomic_load(&d->broken_flush)) {
+	if (!err && d->format->rest && !atomic_load(&d->broken_flush)) {
 		pthread_mutex_lock(&d->flushing);
 		err = d->format->rest(d->image);
 		pthread_mutex_unlock(&d->flushing);

@@ -62,6 +62,7 @@ struct disk_op_counters {
 
 struct tandem;
 struct pool;
+struct history;
 
 /* A file that a disk is built upon. */
 struct disk_ancestor {
@@ -93,8 +94,10 @@ struct disk {
 	_Atomic uint64_t flushed;   /* what unflushed was when the last good flush began */
 	pthread_mutex_t flushing;   /* one at a time; see disk_flush */
 	_Atomic bool broken_flush;  /* a flush failed: writes and flushes are refused */
-	atomic_uint children;       /* disks built upon this one: it is read-only */
-	_Atomic bool lost;          /* the image is gone from its directory: I/O is refused */
+	_Atomic(struct history *)
+		history;      /* its past; NULL: it has none. Stays as long as the disk */
+	atomic_uint children; /* disks built upon this one: it is read-only */
+	_Atomic bool lost;    /* the image is gone from its directory: I/O is refused */
 	_Atomic uint64_t error_event_ns[2]; /* when one was last announced: I/O error, no space */
 
 	/* First open, last close and reload: the image's own fields change under it only. May be

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "history.h"
 #include "tandem.h"
 #include "watch.h"
 
@@ -81,6 +82,14 @@ static void changed(struct disk *d)
 	atomic_fetch_add(&d->unflushed, 1);
 }
 
+static int read_range(struct disk *d, void *buf, size_t len, uint64_t off, unsigned io)
+{
+	struct history *h = atomic_load(&d->history);
+
+	return h ? history_read(h, buf, len, off, io)
+		 : d->image->format->read(d->image, buf, len, off, io);
+}
+
 int disk_read(struct disk *d, void *buf, size_t len, uint64_t off, unsigned io, size_t *done)
 {
 	uint64_t began = monotonic_ns(), size;
@@ -96,7 +105,7 @@ int disk_read(struct disk *d, void *buf, size_t len, uint64_t off, unsigned io, 
 	if (atomic_load(&d->lost))
 		err = -EIO;
 	else if (len)
-		err = d->image->format->read(d->image, buf, len, off, io);
+		err = read_range(d, buf, len, off, io);
 	range_unlock(&d->ranges, &r);
 	if (!err)
 		*done = len;
@@ -136,14 +145,20 @@ static void lock_for_write(struct disk *d, struct range *r, uint64_t off, uint64
 
 static int write_range(struct disk *d, const void *buf, size_t len, uint64_t off, unsigned io)
 {
+	struct history *h;
 	struct range r;
 	int err;
 
 	lock_for_write(d, &r, off, len);
 	begin_change(d);
 	err = may_change(d);
+	/* Needs the lock: a disk gets its past while nobody has a range. */
+	h = atomic_load(&d->history);
+	if (!err && h && off + len > d->image->size)
+		err = d->image->format->resize(d->image, off + len);
 	if (!err)
-		err = d->image->format->write(d->image, buf, len, off, io);
+		err = h ? history_write(h, buf, len, off, io, ZERO_KEEP)
+			: d->image->format->write(d->image, buf, len, off, io);
 	changed(d); /* also after a failure: some of it may have been written */
 	range_unlock(&d->ranges, &r);
 	return err;
@@ -177,6 +192,7 @@ int disk_write(struct disk *d, const void *buf, size_t len, uint64_t off, unsign
 /* Under flushing. The one that waited for another may find its work done. */
 static int flush_upto(struct disk *d, uint64_t upto)
 {
+	struct history *h = atomic_load(&d->history);
 	int err;
 
 	if (atomic_load(&d->broken_flush) || atomic_load(&d->lost))
@@ -186,7 +202,9 @@ static int flush_upto(struct disk *d, uint64_t upto)
 	upto = atomic_load(&d->unflushed);
 	if (!d->format->flat)
 		begin_change(d); /* of its tables */
-	err = d->image->format->flush(d->image);
+	err = h ? history_flush(h) : 0;
+	if (!err)
+		err = d->image->format->flush(d->image);
 	if (err)
 		disk_flush_failed(d, err);
 	else
@@ -209,6 +227,14 @@ int disk_flush(struct disk *d)
 	return finish(d, DISK_OP_FLUSH, err, 0, began);
 }
 
+static int zero_range(struct disk *d, uint64_t off, uint64_t len, enum zero_mode mode)
+{
+	struct history *h = atomic_load(&d->history);
+
+	return h ? history_write(h, NULL, len, off, 0, mode)
+		 : d->image->format->zero(d->image, off, len, mode);
+}
+
 int disk_zero(struct disk *d, uint64_t off, uint64_t len, enum zero_mode mode)
 {
 	uint64_t began = monotonic_ns(), size;
@@ -224,7 +250,7 @@ int disk_zero(struct disk *d, uint64_t off, uint64_t len, enum zero_mode mode)
 	begin_change(d);
 	err = may_change(d);
 	if (!err && len)
-		err = d->image->format->zero(d->image, off, len, mode);
+		err = zero_range(d, off, len, mode);
 	changed(d);
 	range_unlock(&d->ranges, &r);
 	return finish(d, DISK_OP_ZERO, err, len, began);
@@ -252,6 +278,7 @@ int disk_allocate(struct disk *d, uint64_t off, uint64_t len, bool grow)
 
 int disk_seek(struct disk *d, uint64_t off, int whence, uint64_t *found)
 {
+	struct history *h = atomic_load(&d->history);
 	struct range r;
 	int err;
 
@@ -261,9 +288,24 @@ int disk_seek(struct disk *d, uint64_t off, int whence, uint64_t *found)
 	else if (off >= d->image->size)
 		err = -ENXIO;
 	else
-		err = d->image->format->seek(d->image, off, whence, found);
+		err = h ? history_seek(h, off, whence, found)
+			: d->image->format->seek(d->image, off, whence, found);
 	range_unlock(&d->ranges, &r);
 	return err;
+}
+
+/* What is cut off is kept like what is overwritten, and the log has nothing for behind the end. */
+static int resize_image(struct disk *d, uint64_t size)
+{
+	struct history *h = atomic_load(&d->history);
+	uint64_t old = d->image->size;
+	int err = 0;
+
+	if (h && size < old)
+		err = history_write(h, NULL, old - size, size, 0, ZERO_PUNCH);
+	if (!err && h && size < old)
+		err = history_settle(h);
+	return err ? err : d->image->format->resize(d->image, size);
 }
 
 int disk_resize(struct disk *d, uint64_t size, bool shrink)
@@ -280,8 +322,7 @@ int disk_resize(struct disk *d, uint64_t size, bool shrink)
 	if (!err && size < d->image->size && !shrink)
 		err = -EINVAL;
 	if (!err && size != d->image->size)
-		err = d->image->format->resize ? d->image->format->resize(d->image, size)
-					       : -EOPNOTSUPP;
+		err = d->image->format->resize ? resize_image(d, size) : -EOPNOTSUPP;
 	changed(d);
 	range_unlock(&d->ranges, &r);
 	return finish(d, DISK_OP_RESIZE, err, 0, began);

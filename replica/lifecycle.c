@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "history.h"
 #include "lock.h"
 #include "notes.h"
 #include "scan.h"
@@ -248,6 +249,7 @@ static struct tandem *allocate(void)
 	pthread_mutex_init(&t->discovery, NULL);
 	pthread_mutex_init(&t->idle_lock, NULL);
 	pthread_mutex_init(&t->settings_lock, NULL);
+	pthread_mutex_init(&t->generation_lock, NULL);
 	pthread_cond_init(&t->idle, NULL);
 	pthread_rwlock_init(&t->table, NULL);
 	return t;
@@ -271,6 +273,8 @@ static int open_all(struct tandem *t, const struct tandem_options *o, struct why
 	if (err)
 		return refuse(why, err, "%s/events: %s", t->state_dir, strerror(-err));
 	err = load_settings(t, o);
+	if (!err)
+		err = generation_load(t);
 	if (err)
 		return refuse(why, err, "the catalogue's settings: %s", strerror(-err));
 	events_emit(t->events, EVENT_INFORMATION, "Started", "daemon", "Pid=%d Version=%s After=%s",
@@ -383,8 +387,10 @@ static void settle_all(struct tandem *t)
 	if (!txn)
 		return;
 	/* A start that failed changed nothing: it leaves what it found. */
-	if (good && (t->serving || t->was_clean))
+	if (good && (t->serving || t->was_clean)) {
 		catalogue_mark_clean(txn);
+		generation_save(t, txn);
+	}
 	catalogue_commit(txn);
 }
 
@@ -428,6 +434,7 @@ void tandem_close(struct tandem *t)
 	pthread_cond_destroy(&t->idle);
 	pthread_mutex_destroy(&t->idle_lock);
 	pthread_mutex_destroy(&t->settings_lock);
+	pthread_mutex_destroy(&t->generation_lock);
 	pthread_mutex_destroy(&t->discovery);
 	free(t);
 }

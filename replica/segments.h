@@ -75,6 +75,8 @@ int segments_open(struct segment_dir *dir, enum segments_kind kind, uint64_t bey
 		  struct segments **out);
 /* Nothing is flushed. NULL is fine. */
 void segments_close(struct segments *s);
+/* The same, but the directory is the caller's again. */
+void segments_release(struct segments *s);
 
 /* data is r->length bytes, or NULL for RECORD_ZERO. On failure nothing was appended. */
 int segments_append(struct segments *s, const struct record *r, const void *data, uint64_t *place);

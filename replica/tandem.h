@@ -56,7 +56,10 @@ struct tandem {
 	struct pool **pools; /* pools[0] is DISKDIR */
 	size_t pool_count, pool_room;
 
-	atomic_uint openers; /* of all disks */
+	pthread_mutex_t generation_lock; /* whoever ends one */
+	_Atomic uint64_t generation;     /* the one that writes belong to now */
+	uint64_t generation_reserved; /* under generation_lock: no number from here on was given */
+	atomic_uint openers;          /* of all disks */
 	pthread_mutex_t idle_lock;
 	pthread_cond_t idle; /* a disk was closed for the last time */
 	_Atomic uint64_t changes;

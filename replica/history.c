@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Opening, closing, and the moments that are kept of a disk. */
+#include "history.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "history_inner.h"
+
+/* So many bits are made again at an open, no more: the others cost a look each. */
+#define DIRECT_AT_OPEN (1u << 20)
+
+/* ---- moments, under lock ---- */
+
+/* The first with a generation >= g. */
+static size_t moment_index(const struct history *h, uint64_t g)
+{
+	size_t low = 0, high = h->moment_count;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (h->moments[middle].generation < g)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static struct moment_record *moment_named(const struct history *h, uint64_t g)
+{
+	size_t i = moment_index(h, g);
+
+	return i < h->moment_count && h->moments[i].generation == g ? &h->moments[i] : NULL;
+}
+
+/* So that moment_add cannot fail. */
+int history_moment_room(struct history *h)
+{
+	size_t room = h->moment_room ? 2 * h->moment_room : 16;
+	struct moment_record *more;
+
+	if (h->moment_count < h->moment_room)
+		return 0;
+	more = realloc(h->moments, room * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	h->moments = more;
+	h->moment_room = room;
+	return 0;
+}
+
+void history_moment_add(struct history *h, const struct moment_record *m)
+{
+	assert(h->moment_count < h->moment_room);
+	assert(!h->moment_count || h->moments[h->moment_count - 1].generation < m->generation);
+	h->moments[h->moment_count++] = *m;
+	h->newest = m->generation;
+	h->written = false;
+}
+
+static void moment_remove(struct history *h, struct moment_record *m)
+{
+	size_t after = h->moments + h->moment_count - (m + 1);
+
+	memmove(m, m + 1, after * sizeof(*m));
+	h->moment_count--;
+	h->newest = h->moment_count ? h->moments[h->moment_count - 1].generation : 0;
+}
+
+/* ---- moments ---- */
+
+int history_moments(struct history *h, struct moment_record **out, size_t *count)
+{
+	struct moment_record *copy;
+
+	pthread_mutex_lock(&h->lock);
+	copy = malloc((h->moment_count + 1) * sizeof(*copy));
+	if (copy) {
+		if (h->moment_count)
+			memcpy(copy, h->moments, h->moment_count * sizeof(*copy));
+		*out = copy;
+		*count = h->moment_count;
+	}
+	pthread_mutex_unlock(&h->lock);
+	return copy ? 0 : -ENOMEM;
+}
+
+int history_moment(struct history *h, uint64_t g, struct moment_record *out)
+{
+	size_t i;
+
+	pthread_mutex_lock(&h->lock);
+	i = g == UINT64_MAX ? h->moment_count : moment_index(h, g + 1);
+	if (i)
+		*out = h->moments[i - 1];
+	pthread_mutex_unlock(&h->lock);
+	return i ? 0 : -ENOENT;
+}
+
+/* The clock of a moment never goes back, so that they are in the order of their times too. */
+int history_moment_before(struct history *h, uint64_t time_ms, struct moment_record *out)
+{
+	size_t low = 0, high;
+
+	pthread_mutex_lock(&h->lock);
+	high = h->moment_count;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (h->moments[middle].time_ms <= time_ms)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low)
+		*out = h->moments[low - 1];
+	pthread_mutex_unlock(&h->lock);
+	return low ? 0 : -ENOENT;
+}
+
+int history_change_moment(struct history *h, const struct moment_record *m)
+{
+	struct moment_record *known;
+
+	pthread_mutex_lock(&h->lock);
+	known = moment_named(h, m->generation);
+	if (known && m->dropped)
+		moment_remove(h, known);
+	else if (known)
+		*known = *m;
+	pthread_mutex_unlock(&h->lock);
+	return known ? 0 : -ENOENT;
+}
+
+/* ---- pins ---- */
+
+static struct pin *pin_of(const struct history *h, uint64_t g)
+{
+	for (size_t i = 0; i < h->pin_count; i++)
+		if (h->pins[i].generation == g)
+			return &h->pins[i];
+	return NULL;
+}
+
+static int pin_add(struct history *h, uint64_t g)
+{
+	struct pin *pin = pin_of(h, g);
+
+	if (!pin && h->pin_count == h->pin_room) {
+		size_t room = h->pin_room ? 2 * h->pin_room : 8;
+		struct pin *more = realloc(h->pins, room * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		h->pins = more;
+		h->pin_room = room;
+	}
+	if (!pin) {
+		pin = &h->pins[h->pin_count++];
+		*pin = (struct pin){ g, 0 };
+	}
+	pin->count++;
+	return 0;
+}
+
+int history_pin(struct history *h, uint64_t g)
+{
+	int err;
+
+	pthread_mutex_lock(&h->lock);
+	err = moment_named(h, g) ? pin_add(h, g) : -ENOENT;
+	pthread_mutex_unlock(&h->lock);
+	if (!err)
+		history_await(h, g);
+	return err;
+}
+
+void history_unpin(struct history *h, uint64_t g)
+{
+	struct pin *pin;
+
+	pthread_mutex_lock(&h->lock);
+	pin = pin_of(h, g);
+	assert(pin);
+	if (!--pin->count)
+		*pin = h->pins[--h->pin_count];
+	pthread_mutex_unlock(&h->lock);
+}
+
+bool history_is_pinned(struct history *h, uint64_t g)
+{
+	bool pinned;
+
+	pthread_mutex_lock(&h->lock);
+	pinned = pin_of(h, g);
+	pthread_mutex_unlock(&h->lock);
+	return pinned;
+}
+
+/* ---- settings, facts ---- */
+
+struct history_window history_window(struct history *h)
+{
+	struct history_window w;
+
+	pthread_mutex_lock(&h->lock);
+	w = h->window;
+	pthread_mutex_unlock(&h->lock);
+	return w;
+}
+
+void history_set_window(struct history *h, const struct history_window *w)
+{
+	pthread_mutex_lock(&h->lock);
+	h->window = *w;
+	pthread_mutex_unlock(&h->lock);
+}
+
+void history_record(struct history *h, struct track_record *out)
+{
+	pthread_mutex_lock(&h->lock);
+	*out = (struct track_record){
+		.block_size = h->block_size,
+		.settled = h->settled,
+		.window_s = h->window.window_s,
+		.granularity_ms = h->window.granularity_ms,
+		.limit = h->window.limit,
+	};
+	pthread_mutex_unlock(&h->lock);
+}
+
+uint32_t history_block_size(const struct history *h)
+{
+	return h->block_size;
+}
+
+struct segments *history_store(struct history *h)
+{
+	return h->store;
+}
+
+void history_facts(struct history *h, struct history_facts *out)
+{
+	*out = (struct history_facts){ 0 };
+	pthread_mutex_lock(&h->lock);
+	out->unsettled = h->pending.bytes;
+	out->moments = h->moment_count;
+	for (size_t i = 0; i < h->moment_count; i++)
+		out->ticks += h->moments[i].tick;
+	out->settle_error = h->settle_error;
+	pthread_mutex_unlock(&h->lock);
+	out->log_bytes = segments_allocated(h->log);
+	out->bytes = segments_allocated(h->store);
+}
+
+/* ---- open ---- */
+
+void history_close(struct history *h)
+{
+	if (!h)
+		return;
+	assert(!h->settler_runs && !h->writes && !h->reads);
+	segments_close(h->log);
+	segments_close(h->store);
+	free(h->moments);
+	free(h->pins);
+	direct_free(&h->direct);
+	pending_free(&h->pending);
+	pthread_mutex_destroy(&h->lock);
+	pthread_mutex_destroy(&h->settling);
+	pthread_cond_destroy(&h->changed);
+	free(h);
+}
+
+static struct history *allocate(struct disk *d, uint32_t block_size)
+{
+	struct history *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->disk = d;
+	h->block_size = block_size;
+	pthread_mutex_init(&h->lock, NULL);
+	pthread_mutex_init(&h->settling, NULL);
+	pthread_cond_init(&h->changed, NULL);
+	if (!pending_init(&h->pending))
+		return h;
+	history_close(h);
+	return NULL;
+}
+
+static int add_moment(void *arg, const struct moment_record *m)
+{
+	struct history *h = arg;
+	int err = m->dropped ? 0 : history_moment_room(h);
+
+	if (!err && !m->dropped)
+		history_moment_add(h, m);
+	return err;
+}
+
+static int add_record(void *arg, uint64_t place, const struct record *r, const void *data)
+{
+	struct history *h = arg;
+	struct piece *pieces;
+
+	if (r->kind != RECORD_WRITE && r->kind != RECORD_ZERO)
+		return -EIO;
+	pieces = pending_make(r->offset, r->length, h->block_size, r->kind == RECORD_ZERO);
+	if (!pieces)
+		return -ENOMEM;
+	pending_join(&h->pending, pieces, place, r->generation);
+	h->oldest_ns = monotonic_ns();
+	return 0;
+}
+
+/* Blocks that have a version of the newest moment were written since then. */
+static int find_direct(struct history *h)
+{
+	struct version v[256];
+	const struct version *after = NULL;
+	uint64_t done = 0;
+	size_t count;
+
+	while (h->newest && !h->pending.pieces && done < DIRECT_AT_OPEN) {
+		int err = versions_between(h->disk->tandem->catalogue, h->disk->number, h->newest,
+					   UINT64_MAX, after, v, 256, &count);
+
+		if (err || !count)
+			return err;
+		for (size_t i = 0; i < count; i++)
+			direct_add(&h->direct, v[i].block, h->newest);
+		done += count;
+		v[0] = v[count - 1];
+		after = &v[0];
+	}
+	return 0;
+}
+
+static int load(struct history *h, struct segment_dir *log, struct segment_dir *store)
+{
+	struct catalogue *c = h->disk->tandem->catalogue;
+	uint64_t end;
+	int err = segments_open(log, SEGMENTS_LOG, h->settled, &h->log);
+
+	if (!err)
+		err = moments_each(c, h->disk->number, add_moment, h);
+	if (!err)
+		err = segments_replay(h->log, h->settled, add_record, h, &end);
+	if (!err)
+		err = find_direct(h);
+	if (!err)
+		err = segments_open(store, SEGMENTS_STORE, 0, &h->store);
+	return err;
+}
+
+int history_open(struct disk *d, struct segment_dir *log, struct segment_dir *store,
+		 struct history **out)
+{
+	struct track_record track;
+	struct history *h;
+	int err = track_get(d->tandem->catalogue, d->number, &track);
+
+	if (err)
+		return err;
+	h = allocate(d, track.block_size);
+	if (!h)
+		return -ENOMEM;
+	h->settled = h->recorded = track.settled;
+	h->window = (struct history_window){ track.window_s, track.granularity_ms, track.limit };
+	/* What was written since the newest moment, and when, nobody knows: perhaps something. */
+	err = load(h, log, store);
+	h->written = true;
+	if (err) {
+		/* The directories are still the caller's. */
+		if (h->log)
+			segments_release(h->log);
+		h->log = NULL;
+		history_close(h);
+		return err;
+	}
+	*out = h;
+	return 0;
+}
+
+int history_new(struct disk *d, uint32_t block_size, struct segment_dir *log,
+		struct segment_dir *store, struct history **out)
+{
+	struct history *h = allocate(d, block_size);
+	int err = h ? segments_open(log, SEGMENTS_LOG, 0, &h->log) : -ENOMEM;
+
+	if (!err) {
+		err = segments_open(store, SEGMENTS_STORE, 0, &h->store);
+		if (err) {
+			segments_release(h->log);
+			h->log = NULL;
+		}
+	}
+	if (err) {
+		history_close(h);
+		return err;
+	}
+	h->settled = h->recorded = segments_end(h->log);
+	h->written = true;
+	*out = h;
+	return 0;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of history share; nobody else includes it. */
+#ifndef TANDEMFS_HISTORY_INNER_H
+#define TANDEMFS_HISTORY_INNER_H
+
+#include "direct_map.h"
+#include "history.h"
+#include "pending.h"
+#include "tandem.h"
+
+/* A write under way, on its thread's stack. */
+struct ongoing_write {
+	uint64_t generation;
+	uint64_t begin; /* its records are at this place of the log or later */
+	struct ongoing_write *next, **link;
+};
+
+/* A reader of the log: what is there from `begin` on stays. */
+struct ongoing_read {
+	uint64_t begin;
+	struct ongoing_read *next, **link;
+};
+
+struct pin {
+	uint64_t generation;
+	unsigned count;
+};
+
+struct history {
+	struct disk *disk;
+	uint32_t block_size;
+	struct segments *log, *store;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* a write ended, room in the log, a batch is done */
+	/* Under lock. */
+	struct moment_record *moments; /* kept ones, by generation */
+	size_t moment_count, moment_room;
+	struct pin *pins;
+	size_t pin_count, pin_room;
+	uint64_t newest; /* generation of the newest moment; 0 */
+	bool written;    /* since then */
+	struct direct_map direct;
+	struct pending pending;
+	struct ongoing_write *writes;
+	struct ongoing_read *reads;
+	struct history_window window;
+	uint64_t settled;  /* every record before this place is in the image, durably */
+	uint64_t recorded; /* what the catalogue has of it */
+	int settle_error;
+	uint64_t oldest_ns; /* when the first of the unsettled came; 0: none */
+	bool settler_runs, settler_stop, settler_hurry;
+	pthread_t settler;
+
+	pthread_mutex_t settling; /* one batch at a time */
+};
+
+/* Under lock: whether a write of this block may go to the image. */
+bool block_is_direct(const struct history *h, uint64_t block);
+/* Under lock: room for one moment more; and that one. */
+int history_moment_room(struct history *h);
+void history_moment_add(struct history *h, const struct moment_record *m);
+
+/* settle.c */
+/* Somebody waits, or there is much: the settler begins now, if it doesn't run. Under lock. */
+void settler_wake(struct history *h, bool hurry);
+
+#endif

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Writes: to the image where nobody needs what is there, else to the log. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "history_inner.h"
+
+/* Pieces of one zero record: more would hold the lock for long. */
+#define ZERO_BLOCKS 1024u
+
+/* ---- writes under way ---- */
+
+static void write_begins(struct history *h, struct ongoing_write *w)
+{
+	pthread_mutex_lock(&h->lock);
+	w->generation = atomic_load(&h->disk->tandem->generation);
+	w->begin = segments_end(h->log);
+	w->next = h->writes;
+	w->link = &h->writes;
+	if (w->next)
+		w->next->link = &w->next;
+	h->writes = w;
+	h->written = true;
+	pthread_mutex_unlock(&h->lock);
+}
+
+static void write_ends(struct history *h, struct ongoing_write *w)
+{
+	pthread_mutex_lock(&h->lock);
+	*w->link = w->next;
+	if (w->next)
+		w->next->link = w->link;
+	pthread_cond_broadcast(&h->changed);
+	pthread_mutex_unlock(&h->lock);
+}
+
+bool block_is_direct(const struct history *h, uint64_t block)
+{
+	if (h->pending.pieces && pending_find(&h->pending, block))
+		return false;
+	return !h->newest || direct_has(&h->direct, block, h->newest);
+}
+
+/*
+ * From off on, how much of len may go to the image, or, if none, how much may
+ * not: *direct says which.
+ */
+static uint64_t run_of(struct history *h, uint64_t off, uint64_t len, bool *direct)
+{
+	uint64_t block = off / h->block_size, last = (off + len - 1) / h->block_size, end;
+
+	pthread_mutex_lock(&h->lock);
+	*direct = block_is_direct(h, block);
+	if (*direct && !h->newest && !h->pending.pieces)
+		block = last; /* all of it, however long */
+	while (block < last && block_is_direct(h, block + 1) == *direct)
+		block++;
+	pthread_mutex_unlock(&h->lock);
+	end = (block + 1) * h->block_size;
+	return end - off < len ? end - off : len;
+}
+
+/* ---- the log ---- */
+
+/*
+ * Before the write has a generation: the settler does not pass the generation of
+ * a write that has not ended.
+ */
+static int await_room(struct history *h)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&h->lock);
+	while (h->pending.bytes >= HISTORY_LOG_MAX && !(err = h->settle_error)) {
+		settler_wake(h, true);
+		pthread_cond_wait(&h->changed, &h->lock);
+	}
+	pthread_mutex_unlock(&h->lock);
+	return err;
+}
+
+static int log_record(struct history *h, const struct ongoing_write *w, const void *buf,
+		      uint64_t len, uint64_t off)
+{
+	struct record r = { buf ? RECORD_WRITE : RECORD_ZERO, off, len, w->generation };
+	struct piece *pieces = pending_make(off, len, h->block_size, !buf);
+	uint64_t place;
+	int err = pieces ? segments_append(h->log, &r, buf, &place) : -ENOMEM;
+
+	if (err) {
+		pending_unmake(pieces);
+		return err;
+	}
+	pthread_mutex_lock(&h->lock);
+	if (!h->oldest_ns)
+		h->oldest_ns = monotonic_ns();
+	pending_join(&h->pending, pieces, place, w->generation);
+	settler_wake(h, false);
+	pthread_mutex_unlock(&h->lock);
+	return 0;
+}
+
+static int log_write(struct history *h, const struct ongoing_write *w, const char *buf,
+		     uint64_t len, uint64_t off)
+{
+	int err = 0;
+
+	for (uint64_t n; !err && len; buf += n, off += n, len -= n) {
+		n = len < RECORD_DATA_MAX ? len : RECORD_DATA_MAX;
+		err = log_record(h, w, buf, n, off);
+	}
+	return err;
+}
+
+/* Where the image has a hole and the log has nothing, zeros are there already. */
+static uint64_t already_zero(struct history *h, uint64_t off, uint64_t len)
+{
+	struct image *img = h->disk->image;
+	uint64_t found, next;
+	int err = img->format->seek(img, off, SEEK_DATA, &found);
+
+	if (err && err != -ENXIO)
+		return 0;
+	if (err || found > off + len)
+		found = off + len;
+	if (found == off)
+		return 0;
+	pthread_mutex_lock(&h->lock);
+	next = h->pending.pieces ? pending_next(&h->pending, off / h->block_size) : UINT64_MAX;
+	pthread_mutex_unlock(&h->lock);
+	if (next != UINT64_MAX && next * h->block_size < found)
+		found = next * h->block_size;
+	/* Only whole blocks: what holds data in part is not looked at in parts. */
+	if (found < off + len)
+		found -= found % h->block_size;
+	return found > off ? found - off : 0;
+}
+
+static int log_zero(struct history *h, const struct ongoing_write *w, uint64_t len, uint64_t off)
+{
+	const uint64_t most = (uint64_t)ZERO_BLOCKS * h->block_size;
+	int err = 0;
+
+	for (uint64_t n; !err && len; off += n, len -= n) {
+		n = already_zero(h, off, len);
+		if (n)
+			continue;
+		n = len < most - off % h->block_size ? len : most - off % h->block_size;
+		err = log_record(h, w, NULL, n, off);
+	}
+	return err;
+}
+
+/* ---- the verb ---- */
+
+static int write_image(struct history *h, const void *buf, uint64_t len, uint64_t off, unsigned io,
+		       enum zero_mode mode)
+{
+	struct image *img = h->disk->image;
+
+	return buf ? img->format->write(img, buf, len, off, io)
+		   : img->format->zero(img, off, len, mode);
+}
+
+int history_write(struct history *h, const void *buf, uint64_t len, uint64_t off, unsigned io,
+		  enum zero_mode mode)
+{
+	struct ongoing_write w;
+	int err = await_room(h);
+	bool direct;
+
+	if (err)
+		return err;
+	write_begins(h, &w);
+	for (uint64_t n; !err && len;
+	     off += n, len -= n, buf = buf ? (const char *)buf + n : NULL) {
+		n = run_of(h, off, len, &direct);
+		if (direct)
+			err = write_image(h, buf, n, off, io, mode);
+		else if (buf)
+			err = log_write(h, &w, buf, n, off);
+		else
+			err = log_zero(h, &w, n, off);
+	}
+	write_ends(h, &w);
+	return err;
+}
+
+int history_flush(struct history *h)
+{
+	return segments_flush(h->log);
+}
+
+void history_await(struct history *h, uint64_t g)
+{
+	const struct ongoing_write *w;
+
+	pthread_mutex_lock(&h->lock);
+	for (;;) {
+		for (w = h->writes; w && w->generation > g; w = w->next)
+			;
+		if (!w)
+			break;
+		pthread_cond_wait(&h->changed, &h->lock);
+	}
+	pthread_mutex_unlock(&h->lock);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One batch of the settler: from the write log into the store and the image. See history.h. */
+#ifndef TANDEMFS_SETTLE_H
+#define TANDEMFS_SETTLE_H
+
+#include "history_inner.h"
+
+/* A block of the batch, and what becomes of it. */
+struct settle_item {
+	uint64_t number;
+	struct piece **pieces; /* by generation, then place */
+	size_t count;
+	char *content; /* a block, in the arena */
+	uint64_t *
+		needed; /* for each piece: it begins a generation before which the content is saved */
+	bool load;      /* the content of the image is wanted */
+	struct settle_span {
+		uint32_t from, to;
+	} * spans; /* what the pieces cover, in order, apart from each other */
+	size_t span_count;
+	bool zeros; /* a piece that is zeros and the whole block came last */
+};
+
+struct settle_batch {
+	struct history *h;
+	struct settle_item *items;
+	size_t count, room;
+	char *arena;
+	uint64_t *kept; /* generations of the moments, ascending */
+	size_t kept_count;
+	struct version *versions;
+	size_t version_count, version_room;
+};
+
+/*
+ * Under h->settling. Takes the oldest blocks that may be settled now; -ENOENT:
+ * there are none. The caller frees b, whatever happened.
+ */
+int settle_choose(struct history *h, struct settle_batch *b);
+/* Which contents are to be saved; then reads, appends to the store, and makes the new contents. */
+int settle_build(struct settle_batch *b);
+/* Into the image, durably. */
+int settle_image(struct settle_batch *b);
+void settle_free(struct settle_batch *b);
+
+#endif
