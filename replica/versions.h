@@ -25,9 +25,12 @@ struct version {
 	uint32_t length; /* of the data at that place; shorter than a block at the disk's end */
 };
 
-/* -EEXIST: a version is never replaced. Counts the space (see version_bytes). */
+/*
+ * -EEXIST: a version is never replaced; the transaction goes on. `last` is at
+ * least 1. Counts the space (see version_totals).
+ */
 int version_put(struct catalogue_txn *txn, uint32_t disk, const struct version *v);
-/* -ENOENT. */
+/* -ENOENT; the transaction goes on. */
 int version_del(struct catalogue_txn *txn, uint32_t disk, uint64_t block, uint64_t last);
 /* The version of this block with the smallest last >= g; -ENOENT. Within the transaction. */
 int version_at(struct catalogue_txn *txn, uint32_t disk, uint64_t block, uint64_t g,
@@ -38,7 +41,7 @@ int version_before(struct catalogue_txn *txn, uint32_t disk, uint64_t block, uin
 
 /*
  * Of each of `count` blocks from `first` on, the version with the smallest last
- * >= g. v[i].last is 0 where there is none.
+ * >= g. v[i].last is 0 where there is none. On failure v is of no use.
  */
 int versions_find(struct catalogue *c, uint32_t disk, uint64_t first, size_t count, uint64_t g,
 		  struct version *v);
@@ -54,7 +57,10 @@ int versions_between(struct catalogue *c, uint32_t disk, uint64_t from, uint64_t
 int versions_of_blocks(struct catalogue *c, uint32_t disk, uint64_t first,
 		       const struct version *after, struct version *v, size_t room, size_t *count);
 
-/* What all versions of a disk hold together, and how many there are: kept with them. */
+/*
+ * What all versions of a disk hold together (the lengths of their data; zeros hold
+ * nothing), and how many there are: kept with them. All 0 where there is none.
+ */
 struct version_totals {
 	uint64_t bytes, count;
 };

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -490,6 +491,34 @@ START_TEST(not_a_file)
 }
 END_TEST
 
+/* So much address space, besides what there is. */
+static void limit_space(uint64_t bytes)
+{
+	unsigned long pages = 0;
+	struct rlimit limit;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_eq(fscanf(f, "%lu", &pages), 1);
+	fclose(f);
+	limit.rlim_cur = limit.rlim_max = pages * (uint64_t)sysconf(_SC_PAGESIZE) + bytes;
+	ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
+}
+
+START_TEST(little_address_space)
+{
+	struct disk_record got;
+
+	fill();
+	limit_space(100ull << 30);
+	ck_assert_msg(!try_to_open(), "%s", why.message);
+	ck_assert_int_eq(catalogue_disk_by_number(c, 99, &got), 0);
+	catalogue_close(c);
+	limit_space(500ull << 20);
+	refused_in_words();
+}
+END_TEST
+
 /* ---- threads ---- */
 
 static unsigned rounds;
@@ -542,4 +571,5 @@ END_TEST
 UNIT_MAIN("catalogue", setup, teardown, disks, identities_follow_their_disks,
 	  an_identity_that_moved_on, all_or_nothing, numbers_are_never_given_twice, each_in_order,
 	  pools, settings, clean_and_unclean, a_newer_schema, records_of_others, records_that_lie,
-	  no_catalogue_at_all, zeros, cut_off, cut_in_the_middle, not_a_file, by_many_threads)
+	  no_catalogue_at_all, zeros, cut_off, cut_in_the_middle, not_a_file, little_address_space,
+	  by_many_threads)
