@@ -9,6 +9,8 @@
 
 /* Pieces of one zero record: more would hold the lock for long. */
 #define ZERO_BLOCKS 1024u
+/* As many are looked at under the lock. */
+#define RUN_BLOCKS 4096u
 
 /* ---- writes under way ---- */
 
@@ -55,7 +57,8 @@ static uint64_t run_of(struct history *h, uint64_t off, uint64_t len, bool *dire
 	*direct = block_is_direct(h, block);
 	if (*direct && !h->newest && !h->pending.pieces)
 		block = last; /* all of it, however long */
-	while (block < last && block_is_direct(h, block + 1) == *direct)
+	while (block < last && block < off / h->block_size + RUN_BLOCKS &&
+	       block_is_direct(h, block + 1) == *direct)
 		block++;
 	pthread_mutex_unlock(&h->lock);
 	end = (block + 1) * h->block_size;
@@ -68,14 +71,20 @@ static uint64_t run_of(struct history *h, uint64_t off, uint64_t len, bool *dire
  * Before the write has a generation: the settler does not pass the generation of
  * a write that has not ended.
  */
-static int await_room(struct history *h)
+static int await_room(struct history *h, uint64_t off)
 {
 	int err = 0;
 
 	pthread_mutex_lock(&h->lock);
-	while (h->pending.bytes >= HISTORY_LOG_MAX && !(err = h->settle_error)) {
+	while (h->pending.bytes >= HISTORY_LOG_MAX && !block_is_direct(h, off / h->block_size) &&
+	       !(err = h->settle_error)) {
 		settler_wake(h, true);
-		pthread_cond_wait(&h->changed, &h->lock);
+		if (!h->settler_runs)
+			err = -EAGAIN; /* it could not be started */
+		else
+			pthread_cond_wait(&h->changed, &h->lock);
+		if (err)
+			break;
 	}
 	pthread_mutex_unlock(&h->lock);
 	return err;
@@ -144,9 +153,6 @@ static int log_zero(struct history *h, const struct ongoing_write *w, uint64_t l
 	int err = 0;
 
 	for (uint64_t n; !err && len; off += n, len -= n) {
-		n = already_zero(h, off, len);
-		if (n)
-			continue;
 		n = len < most - off % h->block_size ? len : most - off % h->block_size;
 		err = log_record(h, w, NULL, n, off);
 	}
@@ -168,7 +174,7 @@ int history_write(struct history *h, const void *buf, uint64_t len, uint64_t off
 		  enum zero_mode mode)
 {
 	struct ongoing_write w;
-	int err = await_room(h);
+	int err = await_room(h, off);
 	bool direct;
 
 	if (err)
@@ -176,6 +182,9 @@ int history_write(struct history *h, const void *buf, uint64_t len, uint64_t off
 	write_begins(h, &w);
 	for (uint64_t n; !err && len;
 	     off += n, len -= n, buf = buf ? (const char *)buf + n : NULL) {
+		n = buf || mode == ZERO_KEEP ? 0 : already_zero(h, off, len);
+		if (n)
+			continue;
 		n = run_of(h, off, len, &direct);
 		if (direct)
 			err = write_image(h, buf, n, off, io, mode);
