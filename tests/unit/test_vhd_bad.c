@@ -173,6 +173,29 @@ START_TEST(bad_numbers)
 }
 END_TEST
 
+/* The footer moves when the file gets longer. */
+START_TEST(tables_under_footer)
+{
+	open_kind("vhd", BLOCK);
+	read_bytes();
+	put_be64(bytes + 512 + 16, bytes_len - 512);
+	seal_all();
+	ck_assert(!opens());
+	ck_assert_str_eq(reason, "its block table lies outside of the file");
+	/* A header of which the second half is there. */
+	read_bytes();
+	memmove(bytes + bytes_len, bytes + bytes_len - 512, 512);
+	memcpy(bytes + bytes_len - 512, bytes + 512, 512);
+	put_be64(bytes + 16, bytes_len - 512);
+	bytes_len += 512;
+	seal(bytes, 512, 64);
+	memcpy(bytes + bytes_len - 512, bytes, 512);
+	seal(bytes + bytes_len - 1024, 1024, 36);
+	ck_assert(!opens());
+	ck_assert_str_eq(reason, "its VHD header lies outside of the file");
+}
+END_TEST
+
 START_TEST(bad_tables)
 {
 	uint8_t data[512] = { 1 };
@@ -243,5 +266,5 @@ START_TEST(outsiders_stay_outside)
 }
 END_TEST
 
-UNIT_MAIN("vhd_bad", NULL, teardown, bad_footers, mends_footers, bad_numbers, bad_tables,
-	  outsiders_stay_outside)
+UNIT_MAIN("vhd_bad", NULL, teardown, bad_footers, mends_footers, bad_numbers, tables_under_footer,
+	  bad_tables, outsiders_stay_outside)
