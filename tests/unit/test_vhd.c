@@ -240,11 +240,11 @@ static int give_parent(const struct image_parents *p, const struct parent_name *
 
 static const struct image_parents parents = { .open = give_parent };
 
-static struct file *make_child(uint32_t block_size)
+static struct file *make_child(uint64_t size, uint32_t block_size)
 {
 	struct image_create c = {
 		.kind = "vhd",
-		.size = SIZE + BLOCK, /* larger than its parent */
+		.size = size,
 		.block_size = block_size,
 		.parent = parent,
 		.parent_at = { .relative = "base.vhd", .absolute = "/images/base.vhd" },
@@ -265,7 +265,7 @@ START_TEST(differencing)
 	ck_assert_int_eq(vhd_format.rest(img), 0);
 	memcpy(twin, below, SIZE);
 	parent = img;
-	file = make_child(16 << 10);
+	file = make_child(SIZE + BLOCK, 16 << 10);
 	ck_assert_msg(!image_open(file, &vhd_format, &around, &img, reason), "%s", reason);
 	ck_assert_str_eq(img->kind, "vhd-differencing");
 	ck_same(img, twin, SIZE + BLOCK);
@@ -284,6 +284,34 @@ START_TEST(differencing)
 }
 END_TEST
 
+/* A child that is shorter than its parent does not grow: the parent's end would show. */
+START_TEST(grows_differencing)
+{
+	struct image_around around = { .parents = &parents };
+	static const uint64_t sizes[] = { SIZE - BLOCK, SIZE - 512, SIZE, SIZE + BLOCK };
+
+	for (size_t i = 0; i < UNIT_LENGTH(sizes); i++) {
+		bool shorter = sizes[i] < SIZE;
+		uint8_t *twin = calloc(1, SIZE + 2 * BLOCK);
+
+		open_kind("vhd", BLOCK);
+		memset(twin, 'p', SIZE);
+		ck_assert_int_eq(vhd_format.write(img, twin, SIZE, 0, 0), 0);
+		parent = img;
+		file = make_child(sizes[i], BLOCK);
+		ck_assert_msg(!image_open(file, &vhd_format, &around, &img, reason), "%s", reason);
+		ck_same(img, twin, sizes[i]);
+		ck_assert_int_eq(vhd_format.resize(img, SIZE + 2 * BLOCK),
+				 shorter ? -EOPNOTSUPP : 0);
+		ck_assert_uint_eq(img->size, shorter ? sizes[i] : SIZE + 2 * BLOCK);
+		ck_same(img, twin, img->size);
+		free(twin);
+		image_close(img);
+		img = NULL;
+	}
+}
+END_TEST
+
 START_TEST(wrong_parents)
 {
 	struct image_around around = { .parents = &parents }, alone = { 0 };
@@ -292,7 +320,7 @@ START_TEST(wrong_parents)
 
 	open_kind("vhd", BLOCK);
 	parent = img;
-	f = make_child(16 << 10);
+	f = make_child(SIZE + BLOCK, 16 << 10);
 	ck_assert_int_eq(image_open(f, &vhd_format, &alone, &child, reason), -EINVAL);
 	open_kind("vhd", BLOCK);
 	image_close(parent);
@@ -424,5 +452,5 @@ START_TEST(we_read_qemus)
 END_TEST
 
 UNIT_MAIN("vhd", NULL, teardown, dynamic, dynamic_small_blocks, dynamic_large_blocks, fixed,
-	  discards_give_space_back, grows_dynamic, grows_fixed, differencing, wrong_parents,
-	  qemu_reads_ours, we_read_qemus)
+	  discards_give_space_back, grows_dynamic, grows_fixed, differencing, grows_differencing,
+	  wrong_parents, qemu_reads_ours, we_read_qemus)
