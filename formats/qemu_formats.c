@@ -132,7 +132,7 @@ static int count_note(void *arg, uint32_t kind, const void *data, size_t len)
 
 static void doubt(struct image *img, const char *why)
 {
-	img->in_doubt = img->read_only = true;
+	img->read_only = img->in_doubt = true;
 	image_fail(img->complaint, 0, "%s", why);
 }
 

@@ -279,6 +279,9 @@ int vhd_resize(struct image *img, uint64_t size)
 
 	if (size < img->size)
 		return -EOPNOTSUPP;
+	/* What the parent has there would show. */
+	if (img->parent && size > img->size && img->parent->size > img->size)
+		return -EOPNOTSUPP;
 	if (size % VHD_SECTOR)
 		return -EINVAL;
 	if (size > VHD_SIZE_MAX)

@@ -52,14 +52,15 @@ static int open_fixed(struct image *img, struct vhd *v, char reason[IMAGE_REASON
 	return 0;
 }
 
+/* In front of `end`: the footer there moves, and would take what lies under it along. */
 static int read_header(struct image *img, struct vhd *v, const struct vhd_footer *footer,
-		       uint64_t file_size, struct vhd_header *h, char reason[IMAGE_REASON])
+		       uint64_t end, struct vhd_header *h, char reason[IMAGE_REASON])
 {
 	uint64_t blocks;
 	int err;
 
 	v->header_offset = footer->header_offset;
-	if (v->header_offset > file_size || file_size - v->header_offset < VHD_HEADER ||
+	if (v->header_offset > end || end - v->header_offset < VHD_HEADER ||
 	    v->header_offset % VHD_SECTOR)
 		return image_fail(reason, -EINVAL, "its VHD header lies outside of the file");
 	err = read_at(img, v->header, VHD_HEADER, v->header_offset);
@@ -78,8 +79,8 @@ static int read_header(struct image *img, struct vhd *v, const struct vhd_footer
 	blocks = (footer->size + h->block_size - 1) / h->block_size;
 	if (h->entries < blocks)
 		return image_fail(reason, -EINVAL, "its block table is too short for its size");
-	if (v->table_offset % VHD_SECTOR || v->table_offset > file_size ||
-	    file_size - v->table_offset < v->table_bytes)
+	if (v->table_offset % VHD_SECTOR || v->table_offset > end ||
+	    end - v->table_offset < v->table_bytes)
 		return image_fail(reason, -EINVAL, "its block table lies outside of the file");
 	return 0;
 }
@@ -202,7 +203,7 @@ static int open_blocks(struct image *img, struct vhd *v, const struct vhd_footer
 {
 	struct vhd_header h = { 0 };
 	uint64_t end = v->has_tail ? v->tail : file_size;
-	int err = read_header(img, v, footer, file_size, &h, reason);
+	int err = read_header(img, v, footer, end, &h, reason);
 
 	if (!err && footer->type == VHD_DIFFERENCING)
 		err = open_parent(img, &h, file_size, reason);
