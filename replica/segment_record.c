@@ -55,7 +55,7 @@ bool segment_head_get(struct segment_head *h, uint64_t number, const uint8_t in[
 		.begin = get_le64(in + 40),
 	};
 	return is_whole(in, SEGMENT_MAGIC) && h->number == number &&
-	       h->follows / SEGMENT_SIZE < number && h->durable / SEGMENT_SIZE < number &&
+	       h->follows / SEGMENT_SIZE < number && h->durable / SEGMENT_SIZE <= number &&
 	       h->begin >= SEGMENT_HEAD && h->begin <= SEGMENT_ROOM && h->begin % SEGMENT_UNIT == 0;
 }
 

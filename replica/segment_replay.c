@@ -207,6 +207,7 @@ int segments_replay(struct segments *s, uint64_t from,
 	free(p.data);
 	if (err)
 		return err;
-	s->replayed = *end = p.end;
+	*end = p.end;
+	s->replayed = p.end ? p.end : SEGMENTS_NOTHING;
 	return 0;
 }

@@ -181,13 +181,21 @@ uint64_t segments_end_place(const struct segments *s)
 	return s->current ? place_of(s->current->number, s->at) : place_of(s->next, SEGMENT_HEAD);
 }
 
+/* Where the records before end. A replay from behind all files has found no such place. */
+static uint64_t follows(const struct segments *s)
+{
+	if (s->current)
+		return segments_end_place(s);
+	return s->replayed / SEGMENT_SIZE < s->next ? s->replayed : 0;
+}
+
 /* Its head goes into the file with the first record. */
 static void begin_with_head(struct segments *s, struct segment *seg)
 {
 	seg->head = (struct segment_head){
 		.number = seg->number,
 		.writer = s->writer,
-		.follows = s->current ? segments_end_place(s) : s->replayed,
+		.follows = follows(s),
 		.durable = atomic_load(&s->durable),
 		.begin = SEGMENT_HEAD,
 	};
@@ -210,10 +218,10 @@ static int begin_segment(struct segments *s)
 		s->next++;
 	if (err)
 		return err;
+	begin_with_head(s, seg);
 	s->next++;
 	atomic_fetch_add(&s->names_made, 1);
 	atomic_fetch_add(&s->begun, 1);
-	begin_with_head(s, seg);
 	s->current = seg;
 	if (old) {
 		pthread_mutex_lock(&s->table);

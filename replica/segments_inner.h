@@ -24,11 +24,14 @@
 #define SEGMENT_NUMBER_MAX ((1ull << 37) - 1)
 #define SEGMENT_NAME 17
 
+/* Before all places: replay has looked, and there was nothing. */
+#define SEGMENTS_NOTHING 1
+
 /* At the start of each file. */
 struct segment_head {
 	uint64_t number;
 	uint64_t writer;  /* at random for each segments_open(); in each record too */
-	uint64_t follows; /* where the records that come before these end; 0: not known */
+	uint64_t follows; /* where the records before these end; 0: not known */
 	uint64_t durable; /* all before this place was flushed when the file was made */
 	uint64_t begin;   /* offset of the first record that counts */
 };
