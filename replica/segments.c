@@ -74,6 +74,7 @@ static int load(struct segments *s, uint64_t beyond)
 		last = beyond / SEGMENT_SIZE;
 	s->next = last + 1;
 	atomic_init(&s->in_memory, place_of(s->next, 0));
+	atomic_init(&s->end, segments_end_place(s));
 	return last < SEGMENT_NUMBER_MAX ? 0 : -EOVERFLOW;
 }
 
@@ -290,6 +291,7 @@ static int append(struct segments *s, struct record_head *h, const void *data)
 		return err;
 	}
 	s->at += space;
+	atomic_store(&s->end, segments_end_place(s));
 	atomic_fetch_add(&s->appended, 1);
 	return 0;
 }
@@ -317,10 +319,5 @@ int segments_append(struct segments *s, const struct record *r, const void *data
 
 uint64_t segments_end(struct segments *s)
 {
-	uint64_t end;
-
-	pthread_mutex_lock(&s->appending);
-	end = segments_end_place(s);
-	pthread_mutex_unlock(&s->appending);
-	return end;
+	return atomic_load(&s->end);
 }

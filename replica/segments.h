@@ -82,7 +82,7 @@ void segments_release(struct segments *s);
 int segments_append(struct segments *s, const struct record *r, const void *data, uint64_t *place);
 /* All that was appended before is durable, the files' names included. An error is final. */
 int segments_flush(struct segments *s);
-/* Where the next record would be. */
+/* Where the next record would be, or later. Waits for nothing. */
 uint64_t segments_end(struct segments *s);
 
 /* Bytes [from, from + len) of the record's data, not verified. */

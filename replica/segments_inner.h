@@ -71,6 +71,7 @@ struct segments {
 	uint64_t at;               /* offset of the next record in current: written + used */
 	uint64_t written, used;    /* in the file; behind it, in buf */
 	uint64_t reserved;         /* of the file's space */
+	_Atomic uint64_t end;      /* where it ended last, for whoever has not the lock */
 	uint64_t replayed;         /* where replay ended */
 	uint8_t *buf;
 	_Atomic uint64_t in_memory;  /* place: records from here on are in buf */
