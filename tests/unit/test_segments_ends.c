@@ -205,6 +205,18 @@ START_TEST(cuts_around_a_new_file)
 }
 END_TEST
 
+/* A file that a power cut took away is never taken for one that was dropped. */
+START_TEST(cuts_of_names)
+{
+	ck_assert_int_eq(append(0, 512), 0);
+	go_on_with(fake_dir_twin(dir), SEGMENTS_LOG);
+	ck_assert_uint_eq(replay(), 1);
+	ck_assert_int_eq(append(1, 512), 0);
+	for (uint64_t seed = 0; seed < 200; seed++)
+		check_cut(seed, 0, 0, 0, 2);
+}
+END_TEST
+
 /* Files that nobody needs come back, or not, and hide nothing. */
 START_TEST(cuts_after_a_drop)
 {
@@ -546,6 +558,6 @@ START_TEST(a_directory_that_cannot_be_read)
 END_TEST
 
 UNIT_MAIN("segments' ends", setup, teardown, lives_of_a_log, lives_of_a_store,
-	  cuts_around_a_new_file, cuts_after_a_drop, log_by_many_threads, store_by_many_threads,
-	  reads_beside_drops, bytes_that_are_changed, names_and_files_of_others,
-	  records_inside_of_records, a_directory_that_cannot_be_read)
+	  cuts_around_a_new_file, cuts_of_names, cuts_after_a_drop, log_by_many_threads,
+	  store_by_many_threads, reads_beside_drops, bytes_that_are_changed,
+	  names_and_files_of_others, records_inside_of_records, a_directory_that_cannot_be_read)
