@@ -155,14 +155,14 @@ static void lives(enum segments_kind kind, uint64_t seed)
 
 START_TEST(lives_of_a_log)
 {
-	for (unsigned round = 0; round < unit_scaled(40); round++)
+	for (unsigned round = 0; round < unit_scaled(25); round++)
 		lives(SEGMENTS_LOG, round);
 }
 END_TEST
 
 START_TEST(lives_of_a_store)
 {
-	for (unsigned round = 0; round < unit_scaled(40); round++)
+	for (unsigned round = 0; round < unit_scaled(25); round++)
 		lives(SEGMENTS_STORE, 100000 + round);
 }
 END_TEST
@@ -183,7 +183,7 @@ static void check_cut(uint64_t seed, uint64_t from, uint64_t first, uint64_t lea
 /* Many power cuts at each step, while the next file begins. */
 START_TEST(cuts_around_a_new_file)
 {
-	for (uint64_t round = 0; round < 4; round++) {
+	for (uint64_t round = 0; round < 2; round++) {
 		uint64_t seed = round, first, n, sure, from;
 
 		go_on_with(fake_dir_new(), round % 2 ? SEGMENTS_STORE : SEGMENTS_LOG);
