@@ -21,9 +21,10 @@ const struct command *command_find(const struct command *table, const char *word
 	return NULL;
 }
 
-static bool is_later(const struct parameter *p)
+/* Nobody is told to use it. */
+static bool is_hidden(const struct parameter *p)
 {
-	return p->type == VALUE_LATER;
+	return p->type == VALUE_LATER || p->hidden;
 }
 
 /* "Name=, Size=, Format=": what the operation takes. */
@@ -34,7 +35,7 @@ static const char *list_keys(const struct command *command, char *buf, size_t si
 
 	buf[0] = '\0';
 	for (; p && p->key && len < size; p++) {
-		if (is_later(p))
+		if (is_hidden(p))
 			continue;
 		len += snprintf(buf + len, size - len, "%s%s=", len ? ", " : "", p->key);
 	}
@@ -103,6 +104,16 @@ static int parse_value(const struct parameter *p, const char *s, struct argument
 		wanted = "bytes, or a number with K, M, G or T";
 		err = value_size(s, &arg->number);
 		break;
+	case VALUE_NUMBER:
+		wanted = "a number";
+		err = value_number(s, UINT32_MAX, &arg->number);
+		break;
+	case VALUE_DURATION:
+		wanted = "a duration, like 500ms, 30s, 15m, 24h or 7d";
+		err = value_duration(s, &arg->number);
+		break;
+	case VALUE_MOMENT:
+		return moment_parse(s, &(struct moment){ 0 }, why);
 	case VALUE_SECONDS:
 		wanted = "whole seconds, like 30s, 15m, 24h or 7d";
 		err = parse_seconds(s, &arg->number);
@@ -151,7 +162,7 @@ void command_usage(const struct command *command, struct text *out)
 
 	text_addf(out, "%s", command->name);
 	for (; p && p->key; p++) {
-		if (is_later(p))
+		if (is_hidden(p))
 			continue;
 		text_addf(out, p->required || command->needs_any ? " %s=" : " [%s=]", p->key);
 	}
@@ -205,17 +216,10 @@ int command_bind(const struct command *command, const struct words *words, struc
  */
 static const char *const later[] = {
 	/* the whole */
-	"CreateGroup", "DeleteGroup", "AddPeer", "RemovePeer", "Settle", "Scrub", "Release",
+	"CreateGroup", "DeleteGroup", "AddPeer", "RemovePeer", "Scrub", "Release",
 	/* disks */
-	"CreateReplica", "snapshot", "unsnapshot", "mirror", "clone", "MirrorVirtualDisk",
-	"BreakMirrorVirtualDisk", "CancelIo", "GetVirtualDiskOperationProgress", "KeepHistory",
-	"ForgetHistory", "RestoreTo", "Verify",
-	/* relationships */
-	"SetReplicationRelationship", "Abort", "ActivateConsistency", "Activate", "AddSyncPair",
-	"DeactivateConsistency", "Deactivate", "Detach", "Dissolve", "Failover", "Failback",
-	"Fracture", "RemoveSyncPair", "ResyncReplica", "RestoreFromReplica", "Resume",
-	"ResetToSync", "ResetToAsync", "ReturnToResourcePool", "ReverseRoles", "Split", "Suspend",
-	"Unprepare", "Prepare", "ResetToAdaptive", "Hold", "Unhold",
+	"mirror", "clone", "MirrorVirtualDisk", "BreakMirrorVirtualDisk", "CancelIo",
+	"GetVirtualDiskOperationProgress", "Verify",
 	/* groups, jobs, peers */
 	"AddDisk", "RemoveDisk", "Start", "Terminate", "Kill", "Connect", "Disconnect"
 };

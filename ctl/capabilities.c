@@ -25,8 +25,10 @@ static void add_formats(struct text *out, bool qemu)
 static void add_operations(struct text *out, const char *key, const struct command *table)
 {
 	text_addf(out, "%s:", key);
-	for (; table->name; table++)
-		text_addf(out, " %s,", table->name);
+	for (; table->name; table++) {
+		if (!table->refused)
+			text_addf(out, " %s,", table->name);
+	}
 	text_addf(out, " Plan\n");
 }
 
@@ -50,6 +52,7 @@ int capabilities_render(struct ctl *c, uint32_t object, struct text *out)
 	text_addf(out, "qemu: %s%s\n", err ? "no, " : "", qemu);
 	add_operations(out, "operations", root_commands);
 	add_operations(out, "disk-operations", disk_commands);
+	add_operations(out, "replica-operations", replica_commands);
 	add_libraries(out);
 	for (; more && more->key; more++)
 		text_addf(out, "%s: %s\n", more->key, more->value);

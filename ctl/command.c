@@ -6,10 +6,13 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "replica_facts.h"
+
 // clang-format off
 const struct command_table command_tables[OBJECT_MAX] = {
 	[OBJECT_ROOT] = { ".replication/control", root_commands },
 	[OBJECT_DISK] = { "disks/DISK/control", disk_commands },
+	[OBJECT_REPLICA] = { "replicas/NAME/control", replica_commands },
 };
 // clang-format on
 
@@ -27,8 +30,10 @@ static const char *list_operations(const struct command *table, char *buf, size_
 {
 	size_t len = 0;
 
-	for (; table->name && len < size; table++)
-		len += snprintf(buf + len, size - len, "%s, ", table->name);
+	for (; table->name && len < size; table++) {
+		if (!table->refused)
+			len += snprintf(buf + len, size - len, "%s, ", table->name);
+	}
 	if (len < size)
 		snprintf(buf + len, size - len, "Plan");
 	return buf;
@@ -65,6 +70,7 @@ static int run_command(struct request *r, enum object_kind kind, const struct wo
 	const struct command *command = command_find(table->commands, words->operation);
 	struct argument args[PARAMETERS_MAX];
 	struct why *why = &r->result->why;
+	struct replica_facts facts;
 	int err;
 
 	if (!command) {
@@ -80,6 +86,9 @@ static int run_command(struct request *r, enum object_kind kind, const struct wo
 		return err;
 	if (kind == OBJECT_DISK && !r->disk)
 		return refuse(why, -ENOENT, "the disk is gone");
+	if (kind == OBJECT_REPLICA && replica_facts(r->ctl->tandem, r->replica, &facts))
+		return refuse(why, -ENOENT, "the relationship is gone");
+	r->command = command;
 	r->args = args;
 	return command->run(r);
 }
@@ -87,14 +96,16 @@ static int run_command(struct request *r, enum object_kind kind, const struct wo
 /* Takes `object` as it is called now; afterwards it may be gone. */
 static void name_object(const struct request *r, char *buf, size_t size)
 {
+	struct replica_facts replica;
 	struct disk_facts facts;
 
-	if (!r->disk) {
-		snprintf(buf, size, "daemon");
-		return;
+	snprintf(buf, size, "daemon");
+	if (r->disk) {
+		disk_facts(r->disk, &facts);
+		snprintf(buf, size, "disks/%s", facts.label);
+	} else if (r->replica && !replica_facts(r->ctl->tandem, r->replica, &replica)) {
+		snprintf(buf, size, "replicas/%s", replica.label);
 	}
-	disk_facts(r->disk, &facts);
-	snprintf(buf, size, "disks/%s", facts.label);
 }
 
 static void announce(struct ctl *c, const struct result *result, const struct caller *caller,
@@ -118,7 +129,7 @@ int node_command(struct ctl *c, struct node control, const char *bytes, size_t l
 	struct result result = { .uid = caller->uid };
 	struct request r = { .ctl = c, .caller = caller, .result = &result };
 	const char *counted = "unknown";
-	char object[sizeof("disks/") + DISK_LABEL_MAX];
+	char object[sizeof("replicas/") + REPLICA_LABEL_MAX];
 	struct text text = { 0 };
 	struct words words;
 	int split, err;
@@ -128,6 +139,8 @@ int node_command(struct ctl *c, struct node control, const char *bytes, size_t l
 	clock_gettime(CLOCK_REALTIME, &result.time);
 	if (kind == OBJECT_DISK)
 		r.disk = tandem_disk_numbered(c->tandem, control.object);
+	if (kind == OBJECT_REPLICA)
+		r.replica = control.object;
 	name_object(&r, object, sizeof(object));
 	split = words_split(bytes, len, &words, &result.why);
 	snprintf(result.operation, sizeof(result.operation), "%s", words.operation);

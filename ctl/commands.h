@@ -11,23 +11,39 @@
 #include "values.h"
 #include "words.h"
 
-enum object_kind { OBJECT_NONE, OBJECT_ROOT, OBJECT_DISK, OBJECT_POOL, OBJECT_MAX };
+enum object_kind {
+	OBJECT_NONE,
+	OBJECT_ROOT,
+	OBJECT_DISK,
+	OBJECT_POOL,
+	OBJECT_REPLICA,
+	/* Files that are objects of their own: content of a snapshot, what lookups.h has. */
+	OBJECT_SNAPSHOT,
+	OBJECT_MOMENT,
+	OBJECT_CHANGES,
+	OBJECT_WAIT,
+	OBJECT_MAX
+};
 
 enum value_type {
 	VALUE_INVALID,
-	VALUE_TEXT,    /* any bytes, not empty */
-	VALUE_NAME,    /* one that we may give: name_check */
-	VALUE_SIZE,    /* number: bytes */
-	VALUE_SECONDS, /* a duration of whole seconds; number: these */
-	VALUE_BOOL,    /* number: 0 or 1 */
-	VALUE_ENUM,    /* a name or number of .values; number: which; text: its name */
-	VALUE_LATER,   /* the manual has it, this version does not */
+	VALUE_TEXT,     /* any bytes, not empty */
+	VALUE_NAME,     /* one that we may give: name_check */
+	VALUE_SIZE,     /* number: bytes */
+	VALUE_NUMBER,   /* number: decimal, of 32 bits */
+	VALUE_SECONDS,  /* a duration of whole seconds; number: these */
+	VALUE_DURATION, /* number: milliseconds */
+	VALUE_MOMENT,   /* how one is written: moment_parse */
+	VALUE_BOOL,     /* number: 0 or 1 */
+	VALUE_ENUM,     /* a name or number of .values; number: which; text: its name */
+	VALUE_LATER,    /* the manual has it, this version does not */
 };
 
 struct parameter {
 	const char *key;
 	enum value_type type;
 	bool required;
+	bool hidden; /* not told of: it is always refused, with a reason of its own */
 	const struct enum_value *values;
 };
 
@@ -43,7 +59,9 @@ struct argument {
 /* What a handler works on. Everything is borrowed. */
 struct request {
 	struct ctl *ctl;
-	struct disk *disk; /* NULL for the root */
+	struct disk *disk; /* NULL for others */
+	uint32_t replica;  /* number of the relationship; 0 for others */
+	const struct command *command;
 	const struct caller *caller;
 	const struct argument *args;
 	bool force, plan;
@@ -57,13 +75,34 @@ struct command {
 	const char *positional; /* the key that a value by itself is for; NULL: refused */
 	bool needs_any;         /* one parameter at least */
 	bool force;             /* may be said */
+	bool refused;           /* known, with a reason why this version does not do it */
 	/* 0 or -errno with result->why. When request->plan, checks and says, and does nothing. */
 	int (*run)(const struct request *r);
 	const char *help;
 };
 
+/* Text of a parameter, NULL when it was not given. */
+static inline const char *argument_text(const struct argument *a)
+{
+	return a->given ? a->text : NULL;
+}
+
 /* A NULL name at the end. */
-extern const struct command root_commands[], disk_commands[];
+extern const struct command root_commands[], disk_commands[], replica_commands[];
+
+/* history_commands.c, for the tables of others */
+extern const struct parameter snapshot_parameters[], unsnapshot_parameters[],
+	create_replica_parameters[], keep_history_parameters[], forget_history_parameters[],
+	restore_parameters[];
+int disk_snapshot(const struct request *r);
+int disk_unsnapshot(const struct request *r);
+int disk_create_replica(const struct request *r);
+int disk_keep_history(const struct request *r);
+int disk_forget_history(const struct request *r);
+int disk_restore(const struct request *r);
+int restore_disk(const struct request *r, struct disk *d, uint64_t generation);
+int disk_settle(const struct request *r);
+int settle_all(const struct request *r);
 
 struct command_table {
 	const char *control; /* which file takes them, for messages */

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "lookups.h"
+
 int ctl_new(struct tandem *t, struct ctl **out)
 {
 	struct ctl *c = calloc(1, sizeof(*c));
@@ -12,14 +14,15 @@ int ctl_new(struct tandem *t, struct ctl **out)
 	if (!c)
 		return -ENOMEM;
 	c->tandem = t;
-	err = ledger_new(&c->ledger);
-	if (err) {
-		free(c);
-		return err;
-	}
 	pthread_mutex_init(&c->settings, NULL);
-	*out = c;
-	return 0;
+	err = ledger_new(&c->ledger);
+	if (!err)
+		err = lookups_new(&c->lookups);
+	if (err)
+		ctl_free(c);
+	else
+		*out = c;
+	return err;
 }
 
 void ctl_free(struct ctl *c)
@@ -27,6 +30,7 @@ void ctl_free(struct ctl *c)
 	if (!c)
 		return;
 	ledger_free(c->ledger);
+	lookups_free(c->lookups);
 	pthread_mutex_destroy(&c->settings);
 	free(c);
 }

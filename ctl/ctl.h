@@ -5,8 +5,9 @@
  *
  * A node is a row of the constant table of files (tree.c) and the number of the
  * object it belongs to, so it means the same after a restart and nothing
- * has to be remembered or forgotten for it. Any thread; nothing here waits
- * for the I/O of a disk.
+ * has to be remembered or forgotten for it; but for what is looked up in at/,
+ * changes/ and wait/, whose number is one of lookups.h. Any thread; nothing here
+ * waits for the I/O of a disk, but commands that say so and NODE_CHANGES.
  */
 #ifndef TANDEMFS_CTL_H
 #define TANDEMFS_CTL_H
@@ -47,23 +48,53 @@ enum node_kind {
 	NODE_TEXT,    /* rendered whole when read from offset 0 */
 	NODE_CONTROL, /* takes commands, gives results */
 	NODE_PIPE,    /* events_pipe: lines from now on, blocking */
+	NODE_LINK,    /* symbolic; rendering gives where it points */
+	NODE_CONTENT, /* a disk at a kept moment: see node_content */
+	NODE_CHANGES, /* text that maps a disk's content; rendering may wait for the disk */
+	NODE_WAIT,    /* text that cannot be read yet, maybe */
 };
 
 extern const struct node node_root; /* .replication itself */
 
 enum node_kind node_kind(struct node n);
 uint32_t node_mode(struct node n); /* permission bits */
-/* -ENOENT; names are any bytes. */
+/* -ENOENT, -ESTALE; names are any bytes. */
 int node_lookup(struct ctl *c, struct node dir, const char *name, struct node *out);
 /* The object still exists. */
 bool node_exists(struct ctl *c, struct node n);
+/*
+ * An open file: what was looked up for it stays known until node_close. -ENOENT;
+ * -ESTALE when it has to be looked up again.
+ */
+int node_open(struct ctl *c, struct node n);
+void node_close(struct ctl *c, struct node n);
 /* Calls fn for each name of a directory that is listed, until it returns false. */
 int node_list(struct ctl *c, struct node dir,
 	      bool (*fn)(void *arg, const char *name, struct node child), void *arg);
-/* NODE_TEXT, and NODE_CONTROL for the last command on the object. Appends to out. 0 or -errno. */
+/*
+ * Appends to out; of a NODE_CONTROL the last result on the object. 0 or -errno.
+ * Of a NODE_WAIT -EAGAIN when there is nothing to be read yet, which ends with
+ * another node_version, and -ECANCELED or -ENODEV when it is in vain.
+ */
 int node_render(struct ctl *c, struct node n, struct text *out);
-/* Another number when reading it again would tell of a change. */
+/*
+ * Another number when reading it again would tell of a change; NODE_WAITS of a
+ * NODE_WAIT that there is nothing to be read from.
+ */
+#define NODE_WAITS 1
 uint64_t node_version(struct ctl *c, struct node n);
+
+struct content {
+	struct disk *disk; /* a reference; owner and mode are its own */
+	uint64_t generation;
+	uint64_t time_ms, size;
+	uint64_t allocated; /* bytes of the store that only this one holds */
+};
+/*
+ * NODE_CONTENT, and NODE_CHANGES, which has only the disk. -ENOENT; -ESTALE:
+ * the content had to be given up.
+ */
+int node_content(struct ctl *c, struct node n, struct content *out);
 
 struct caller {
 	uid_t uid;

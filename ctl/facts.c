@@ -70,14 +70,55 @@ static int collect_disks(struct tandem *t, struct facts *f)
 	struct disk **disks = tandem_disks(t, &count);
 
 	f->disks = calloc(count + 1, sizeof(*f->disks));
-	if (!disks || !f->disks) {
+	f->pasts = calloc(count + 1, sizeof(*f->pasts));
+	if (!disks || !f->disks || !f->pasts) {
 		disks_free(disks, disks ? count : 0);
 		return -ENOMEM;
 	}
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		disk_facts(disks[i], &f->disks[i]);
+		disk_past(disks[i], &f->pasts[i]);
+	}
 	f->disk_count = count;
 	disks_free(disks, count);
+	return 0;
+}
+
+static bool collect_snapshot(void *arg, const struct snapshot_facts *s)
+{
+	struct facts *f = arg;
+	struct replica_facts *more;
+
+	if (f->replica_count == f->replica_room) {
+		f->replica_room = 2 * f->replica_room + 16;
+		more = realloc(f->replicas, f->replica_room * sizeof(*more));
+		if (!more) {
+			f->failed = true;
+			return false;
+		}
+		f->replicas = more;
+	}
+	replica_facts_of_snapshot(s, &f->replicas[f->replica_count++]);
+	return true;
+}
+
+static int compare_replicas(const void *a, const void *b)
+{
+	const struct replica_facts *x = a, *y = b;
+
+	int order = strcmp(x->source, y->source);
+
+	return order ? order : strcmp(x->label, y->label);
+}
+
+/* d: only of this disk, or NULL. */
+static int collect_replicas(struct tandem *t, struct disk *d, struct facts *f)
+{
+	snapshots_list(t, d, collect_snapshot, f);
+	if (f->failed)
+		return -ENOMEM;
+	if (f->replica_count)
+		qsort(f->replicas, f->replica_count, sizeof(*f->replicas), compare_replicas);
 	return 0;
 }
 
@@ -101,7 +142,8 @@ static int collect_pools(struct tandem *t, struct facts *f)
 	return 0;
 }
 
-static void add_disk_problem(struct facts *f, const struct disk_facts *d)
+static void add_disk_problem(struct facts *f, const struct disk_facts *d,
+			     const struct past_facts *past)
 {
 	struct problem *p = &f->problems[f->problem_count];
 
@@ -122,7 +164,25 @@ static void add_disk_problem(struct facts *f, const struct disk_facts *d)
 		p->state = "Warning";
 		p->reason = d->warning;
 	}
+	if (!p->severity && past->settle_error) {
+		p->severity = EVENT_MAJOR;
+		p->state = "Unsettled";
+		p->reason = "what was written does not get into the image";
+	}
 	f->problem_count += p->severity != 0;
+}
+
+static void add_replica_problem(struct facts *f, const struct replica_facts *r)
+{
+	if (r->copy_state != COPY_BROKEN)
+		return;
+	f->problems[f->problem_count++] = (struct problem){
+		.kind = "replicas",
+		.name = r->label,
+		.severity = EVENT_WARNING,
+		.state = enum_name(copy_states, r->copy_state),
+		.reason = "its content had to be given up",
+	};
 }
 
 static void add_pool_problem(struct facts *f, const struct pool_facts *pool)
@@ -146,19 +206,22 @@ static int compare_problems(const void *a, const void *b)
 
 	if (x->severity != y->severity)
 		return x->severity < y->severity ? 1 : -1;
-	order = strcmp(y->kind, x->kind); /* pools before disks */
+	order = strcmp(y->kind, x->kind); /* replicas, pools, disks */
 	return order ? order : strcmp(x->name, y->name);
 }
 
 static int collect_problems(struct facts *f)
 {
-	f->problems = calloc(f->disk_count + f->pool_count + 1, sizeof(*f->problems));
+	f->problems = calloc(f->disk_count + f->pool_count + f->replica_count + 1,
+			     sizeof(*f->problems));
 	if (!f->problems)
 		return -ENOMEM;
 	for (size_t i = 0; i < f->pool_count; i++)
 		add_pool_problem(f, &f->pools[i]);
 	for (size_t i = 0; i < f->disk_count; i++)
-		add_disk_problem(f, &f->disks[i]);
+		add_disk_problem(f, &f->disks[i], &f->pasts[i]);
+	for (size_t i = 0; i < f->replica_count; i++)
+		add_replica_problem(f, &f->replicas[i]);
 	qsort(f->problems, f->problem_count, sizeof(*f->problems), compare_problems);
 	return 0;
 }
@@ -171,6 +234,8 @@ int facts_collect(struct tandem *t, struct facts *out)
 	if (!err)
 		err = collect_pools(t, &f);
 	if (!err)
+		err = collect_replicas(t, NULL, &f);
+	if (!err)
 		err = collect_problems(&f);
 	if (err)
 		facts_free(&f);
@@ -179,9 +244,58 @@ int facts_collect(struct tandem *t, struct facts *out)
 	return err;
 }
 
+int facts_of_disk(struct tandem *t, uint32_t number, struct facts *out)
+{
+	struct facts f = { .disk_count = 1 };
+	struct disk *d = tandem_disk_numbered(t, number);
+	int err = d ? 0 : -ENOENT;
+
+	f.disks = calloc(1, sizeof(*f.disks));
+	f.pasts = calloc(1, sizeof(*f.pasts));
+	if (!err && (!f.disks || !f.pasts))
+		err = -ENOMEM;
+	if (!err) {
+		disk_facts(d, f.disks);
+		disk_past(d, f.pasts);
+		err = collect_replicas(t, d, &f);
+	}
+	disk_unref(d);
+	if (err)
+		facts_free(&f);
+	else
+		*out = f;
+	return err;
+}
+
+static int compare_source(const void *source, const void *replica)
+{
+	return strcmp(source, ((const struct replica_facts *)replica)->source);
+}
+
+const struct replica_facts *facts_snapshots(const struct facts *f, size_t i, size_t *count)
+{
+	const char *source = f->disks[i].label;
+	const struct replica_facts *end = f->replicas + f->replica_count, *first, *last;
+
+	*count = 0;
+	if (!f->replica_count)
+		return NULL;
+	first = bsearch(source, f->replicas, f->replica_count, sizeof(*first), compare_source);
+	if (!first)
+		return NULL;
+	for (last = first; last < end && strcmp(last->source, source) == 0; last++)
+		;
+	while (first > f->replicas && strcmp(first[-1].source, source) == 0)
+		first--;
+	*count = last - first;
+	return first;
+}
+
 void facts_free(struct facts *f)
 {
 	free(f->disks);
+	free(f->pasts);
+	free(f->replicas);
 	free(f->pools);
 	free(f->problems);
 	*f = (struct facts){ 0 };

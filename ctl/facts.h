@@ -6,6 +6,8 @@
 #ifndef TANDEMFS_FACTS_H
 #define TANDEMFS_FACTS_H
 
+#include "replica_facts.h"
+#include "snapshots.h"
 #include "tandem.h"
 
 struct pool_facts {
@@ -24,7 +26,11 @@ struct problem {
 
 struct facts {
 	struct disk_facts *disks; /* sorted by label */
+	struct past_facts *pasts; /* of the same disks */
 	size_t disk_count;
+	struct replica_facts *replicas; /* sorted by source, then by name */
+	size_t replica_count, replica_room;
+	bool failed;              /* no memory for one of them */
 	struct pool_facts *pools; /* DISKDIR first */
 	size_t pool_count;
 	struct problem *problems; /* the worst first; points into the above */
@@ -35,7 +41,11 @@ enum health { HEALTH_OK, HEALTH_WARN, HEALTH_FAIL };
 
 /* 0 or -ENOMEM. */
 int facts_collect(struct tandem *t, struct facts *out);
+/* The same of one disk, without pools and problems. -ENOENT, -ENOMEM. */
+int facts_of_disk(struct tandem *t, uint32_t number, struct facts *out);
 void facts_free(struct facts *f);
+/* Those of disk i, which stand together. */
+const struct replica_facts *facts_snapshots(const struct facts *f, size_t i, size_t *count);
 enum health facts_health(const struct facts *f);
 /* "OK", "WARN", "FAIL" */
 const char *health_name(enum health h);

@@ -6,15 +6,20 @@
 #include "commands.h"
 #include "ctl.h"
 #include "ledger.h"
+#include "snapshots.h"
 
 struct ctl {
 	struct tandem *tandem;
 	struct ledger *ledger;
+	struct lookups *lookups;
 	pthread_mutex_t settings; /* one Set at a time: each starts from what is set */
 	/* Set before the first request. */
 	const struct capability *capabilities;
 	int (*set_log_level)(const char *level);
 };
+
+struct json;
+struct replica_facts;
 
 /* The kind of object a node belongs to. */
 enum object_kind node_object_kind(struct node n);
@@ -31,6 +36,18 @@ int status_render(struct ctl *c, uint32_t object, struct text *out);
 int status_json_render(struct ctl *c, uint32_t object, struct text *out);
 int disk_status_render(struct ctl *c, uint32_t object, struct text *out);
 int disk_status_json_render(struct ctl *c, uint32_t object, struct text *out);
+int history_render(struct ctl *c, uint32_t object, struct text *out);
+int changes_render(struct ctl *c, uint32_t object, struct text *out);
 int pool_status_render(struct ctl *c, uint32_t object, struct text *out);
+int replica_status_render(struct ctl *c, uint32_t object, struct text *out);
+int replica_status_json_render(struct ctl *c, uint32_t object, struct text *out);
+/* Likewise; `name` is a property's. */
+int property_render(struct ctl *c, uint32_t object, const char *name, struct text *out);
+
+/* The inside of an object in JSON: of a relationship, and what each status.json begins with. */
+void replica_json(struct json *j, const struct replica_facts *r);
+void status_json_head(struct json *j, struct ctl *c);
+/* NAME of NAME.raw; false: it has another ending, or is too long. */
+bool name_before_raw(const char *name, char *out, size_t size);
 
 #endif

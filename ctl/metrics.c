@@ -26,6 +26,7 @@ struct disk_metrics {
 	char *label; /* escaped */
 	enum disk_state state;
 	struct counters n;
+	struct past_facts past;
 };
 
 struct metrics {
@@ -85,6 +86,7 @@ static bool collect_disk(struct disk *d, struct disk_metrics *out)
 	disk_facts(d, &facts);
 	out->state = facts.state;
 	read_counters(d, &out->n);
+	disk_past(d, &out->past);
 	add_label_value(&label, facts.label);
 	out->label = label.bytes;
 	return text_ok(&label) && label.bytes;
@@ -187,6 +189,58 @@ static void add_times(const struct metrics *m)
 	}
 }
 
+/* Of disks that have a past, a field of it. */
+static void add_past(const struct metrics *m, const char *name, const char *help,
+		     uint64_t (*value)(const struct past_facts *past))
+{
+	add_head(m->out, name, "gauge", help);
+	for (size_t i = 0; i < m->disk_count; i++) {
+		if (m->disks[i].past.tracked)
+			text_addf(m->out, "tandemfs_%s{disk=\"%s\"} %" PRIu64 "\n", name,
+				  m->disks[i].label, value(&m->disks[i].past));
+	}
+}
+
+static uint64_t snapshots(const struct past_facts *past)
+{
+	return past->snapshots;
+}
+
+static uint64_t history_bytes(const struct past_facts *past)
+{
+	return past->bytes;
+}
+
+static uint64_t unsettled_bytes(const struct past_facts *past)
+{
+	return past->unsettled;
+}
+
+static void add_oldest(const struct metrics *m)
+{
+	add_head(m->out, "disk_history_oldest_timestamp_seconds", "gauge",
+		 "When the oldest moment of kept history was.");
+	for (size_t i = 0; i < m->disk_count; i++) {
+		uint64_t ms = m->disks[i].past.oldest_ms;
+
+		if (ms)
+			text_addf(m->out,
+				  "tandemfs_disk_history_oldest_timestamp_seconds{disk=\"%s\"} "
+				  "%" PRIu64 ".%03u\n",
+				  m->disks[i].label, ms / 1000, (unsigned)(ms % 1000));
+	}
+}
+
+static void add_pasts(const struct metrics *m)
+{
+	add_past(m, "disk_snapshots", "Snapshots of the disk.", snapshots);
+	add_past(m, "disk_history_bytes", "What old contents of the disk take in the store.",
+		 history_bytes);
+	add_past(m, "disk_unsettled_bytes", "Written, durable, and not in the image yet.",
+		 unsettled_bytes);
+	add_oldest(m);
+}
+
 static void add_disks(const struct metrics *m)
 {
 	add_states(m);
@@ -197,6 +251,7 @@ static void add_disks(const struct metrics *m)
 	add_per_op(m, "disk_errors_total", offsetof(struct counters, errors),
 		   "Requests of clients that failed.");
 	add_times(m);
+	add_pasts(m);
 }
 
 static void add_whole(struct text *out, const struct facts *f)

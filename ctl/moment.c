@@ -6,7 +6,6 @@
 #include <strings.h>
 
 #include "rfc3339.h"
-#include "utf8.h"
 #include "values.h"
 
 static int parse_epoch(const char *s, struct timespec *out)
@@ -47,64 +46,21 @@ static bool only_digits(const char *s)
 static int parse_form(const char *s, struct moment *out)
 {
 	if (strcasecmp(s, "now") == 0) {
-		out->kind = MOMENT_NOW;
+		out->form = FORM_NOW;
 		return 0;
 	}
 	if ((*s == 'g' || *s == 'G') && only_digits(s + 1)) {
-		out->kind = MOMENT_GENERATION;
+		out->form = FORM_GENERATION;
 		return value_number(s + 1, UINT64_MAX, &out->generation);
 	}
 	if (*s == '-') {
-		out->kind = MOMENT_AGO;
+		out->form = FORM_AGO;
 		return value_duration(s + 1, &out->ago_ms);
 	}
-	out->kind = MOMENT_TIME;
+	out->form = FORM_TIME;
 	if (*s == '@')
 		return parse_epoch(s + 1, &out->time);
 	return rfc3339_parse(s, false, &out->time) ? -ENOENT : 0;
-}
-
-static int check_characters(const char *name, struct why *why)
-{
-	while (*name) {
-		uint32_t code;
-		size_t len = utf8_char(name, &code);
-
-		if (len == 0)
-			return refuse(why, -EINVAL, "a name is UTF-8");
-		if (code < 0x20 || (code >= 0x7f && code < 0xa0))
-			return refuse(why, -EINVAL, "a name has no control characters");
-		if (code == '/' || code == '@' || code == ':')
-			return refuse(why, -EINVAL, "a name has no '%c'", (int)code);
-		name += len;
-	}
-	return 0;
-}
-
-int name_check(const char *name, struct why *why)
-{
-	static const char *const taken[] = { "now", "force", "wait" };
-	struct moment m;
-	int err;
-
-	if (!*name)
-		return refuse(why, -EINVAL, "a name is not empty");
-	if (strlen(name) > NAME_BYTES_MAX)
-		return refuse(why, -EINVAL, "a name has at most %d bytes", NAME_BYTES_MAX);
-	err = check_characters(name, why);
-	if (err)
-		return err;
-	if (*name == '.' || *name == '-')
-		return refuse(why, -EINVAL, "a name does not begin with '%c'", *name);
-	if (strstr(name, ".."))
-		return refuse(why, -EINVAL, "a name has no '..'");
-	for (size_t i = 0; i < sizeof(taken) / sizeof(*taken); i++) {
-		if (strcasecmp(name, taken[i]) == 0)
-			return refuse(why, -EINVAL, "'%s' is a word of commands, not a name", name);
-	}
-	if (parse_form(name, &m) != -ENOENT)
-		return refuse(why, -EINVAL, "'%s' reads as a moment, not a name", name);
-	return 0;
 }
 
 int moment_parse(const char *s, struct moment *out, struct why *why)
@@ -121,7 +77,7 @@ int moment_parse(const char *s, struct moment *out, struct why *why)
 		err = name_check(s, why);
 		if (err)
 			return err;
-		m.kind = MOMENT_SNAPSHOT;
+		m.form = FORM_SNAPSHOT;
 		memcpy(m.snapshot, s, strlen(s) + 1);
 	}
 	*out = m;

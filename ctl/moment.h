@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How a moment of a disk is written (`at/`, `changes/`, At=), and which names
- * may be given to snapshots, relationships, groups, pools and peers: none that
- * could be taken for a moment. Pure.
+ * How a moment of a disk is written (`at/`, `changes/`, At=). Names are none that
+ * could be taken for one. Pure.
  */
 #ifndef TANDEMFS_MOMENT_H
 #define TANDEMFS_MOMENT_H
@@ -10,23 +9,19 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "names.h"
 #include "why.h"
 
-#define NAME_BYTES_MAX 200
-
-/* -EINVAL, and why, when it may not be a name. */
-int name_check(const char *name, struct why *why);
-
-enum moment_kind {
-	MOMENT_NOW = 1,
-	MOMENT_GENERATION, /* gN */
-	MOMENT_AGO,        /* -15m */
-	MOMENT_TIME,       /* @EPOCHSECONDS[.FRACTION], RFC 3339 with or without seconds */
-	MOMENT_SNAPSHOT,   /* any other valid name */
+enum moment_form {
+	FORM_NOW = 1,
+	FORM_GENERATION, /* gN */
+	FORM_AGO,        /* -15m */
+	FORM_TIME,       /* @EPOCHSECONDS[.FRACTION], RFC 3339 with or without seconds */
+	FORM_SNAPSHOT,   /* any other valid name */
 };
 
 struct moment {
-	enum moment_kind kind;
+	enum moment_form form;
 	uint64_t generation;
 	uint64_t ago_ms;
 	struct timespec time;

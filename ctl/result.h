@@ -35,7 +35,7 @@ struct result {
 	struct why why; /* on success the message says what was done */
 	struct timespec time;
 	uid_t uid;
-	char element_name[DISK_LABEL_MAX + 1]; /* "": none */
+	char element_name[DISK_LABEL_MAX + 202]; /* of a disk, or DISK@NAME; "": none */
 };
 
 __attribute__((format(printf, 2, 3))) void result_say(struct result *r, const char *fmt, ...);

@@ -155,3 +155,10 @@ const char *rfc3339_format(char buf[RFC3339_MAX], const struct timespec *t)
 		 (unsigned)(t->tv_nsec / 1000000) % 1000);
 	return buf;
 }
+
+const char *rfc3339_format_ms(char buf[RFC3339_MAX], uint64_t ms)
+{
+	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+
+	return rfc3339_format(buf, &t);
+}

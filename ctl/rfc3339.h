@@ -8,6 +8,7 @@
 #define TANDEMFS_RFC3339_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <time.h>
 
 #define RFC3339_MAX 32
@@ -21,5 +22,7 @@ int rfc3339_parse(const char *s, bool need_seconds, struct timespec *out);
 
 /* For the years 0 to 9999, and "-" for other times; returns buf. */
 const char *rfc3339_format(char buf[RFC3339_MAX], const struct timespec *t);
+/* The same of milliseconds since 1970. */
+const char *rfc3339_format_ms(char buf[RFC3339_MAX], uint64_t ms);
 
 #endif

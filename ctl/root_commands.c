@@ -6,12 +6,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* Text of a parameter, NULL when it was not given. */
-static const char *text_of(const struct argument *a)
-{
-	return a->given ? a->text : NULL;
-}
-
 enum {
 	CREATE_NAME,
 	CREATE_SIZE,
@@ -53,8 +47,8 @@ static int create_disk(const struct request *r)
 	const struct argument *a = r->args;
 	struct create_disk create = {
 		.name = a[CREATE_NAME].text,
-		.format = text_of(&a[CREATE_FORMAT]),
-		.parent = text_of(&a[CREATE_PARENT]),
+		.format = argument_text(&a[CREATE_FORMAT]),
+		.parent = argument_text(&a[CREATE_PARENT]),
 		.size = a[CREATE_SIZE].number,
 		/*
 		 * For its owner alone: a disk holds the files of all users of a
@@ -111,7 +105,7 @@ static int delete_disk(const struct request *r)
 	if (!disk)
 		return refuse(&r->result->why, -ENOENT, "there is no disk %.200s", name);
 	disk_facts(disk, &facts);
-	err = tandem_delete_disk(r->ctl->tandem, disk, name, r->plan, &r->result->why);
+	err = tandem_delete_disk(r->ctl->tandem, disk, name, r->force, r->plan, &r->result->why);
 	disk_unref(disk);
 	if (err)
 		return err;
@@ -214,7 +208,7 @@ static int take_setting(const struct request *r, int which, uint32_t *setting)
 
 static int change_settings(const struct request *r, struct tandem_settings *s)
 {
-	const char *level = text_of(&r->args[SET_LOG_LEVEL]);
+	const char *level = argument_text(&r->args[SET_LOG_LEVEL]);
 	int err = take_setting(r, SET_BLOCK_SIZE, &s->block_size);
 
 	if (!err)
@@ -231,7 +225,7 @@ static int change_settings(const struct request *r, struct tandem_settings *s)
 
 static int set_settings(const struct request *r)
 {
-	const char *level = text_of(&r->args[SET_LOG_LEVEL]);
+	const char *level = argument_text(&r->args[SET_LOG_LEVEL]);
 	struct tandem_settings s;
 	int err;
 
@@ -276,6 +270,7 @@ const struct command root_commands[] = {
 	{ .name = "RemovePool", .parameters = remove_pool_parameters, .run = remove_pool,
 	  .help = "its images stay" },
 	{ .name = "Rescan", .run = rescan, .help = "look for images now" },
+	{ .name = "Settle", .run = settle_all, .help = "every image has everything" },
 	{ .name = "Set", .parameters = set_parameters, .needs_any = true, .run = set_settings,
 	  .help = "settings" },
 	{ .name = "SetLogLevel", .parameters = log_level_parameters, .run = set_log_level,

@@ -5,9 +5,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "facts.h"
+#include "rfc3339.h"
 #include "table.h"
 #include "values.h"
 
@@ -32,13 +35,14 @@ static void add_health(const struct facts *f, struct text *out)
 
 static void add_disks(const struct facts *f, struct text *out)
 {
-	char path[MOUNT_PATH_MAX], size[VALUE_TEXT_MAX], open[16];
+	char path[MOUNT_PATH_MAX], size[VALUE_TEXT_MAX], open[16], count[16];
 	struct table table;
 	bool known;
 
 	table_begin(&table, "DISK STATE SIZE USED OPEN SNAPSHOTS HISTORY NAME");
 	for (size_t i = 0; i < f->disk_count; i++) {
 		const struct disk_facts *d = &f->disks[i];
+		const struct past_facts *past = &f->pasts[i];
 
 		table_add(&table, d->label);
 		table_add(&table, disk_state_name(d->state));
@@ -47,8 +51,9 @@ static void add_disks(const struct facts *f, struct text *out)
 		table_add(&table, known ? value_human_size(size, d->allocated) : "");
 		snprintf(open, sizeof(open), "%u", d->openers);
 		table_add(&table, open);
-		table_add(&table, ""); /* SNAPSHOTS */
-		table_add(&table, ""); /* HISTORY */
+		snprintf(count, sizeof(count), "%u", past->snapshots);
+		table_add(&table, past->tracked ? count : "");
+		table_add(&table, past->tracked ? value_human_size(size, past->bytes) : "");
 		table_add(&table, facts_mount_path(d, path));
 	}
 	table_end(&table, out);
@@ -97,15 +102,57 @@ static void add_size(struct text *out, const char *key, bool known, uint64_t byt
 		text_add_field(out, key, "");
 }
 
+/* 24h of history, a moment each second, in at most 10G */
+static void add_window(struct text *out, const struct history_window *w)
+{
+	char buf[VALUE_TEXT_MAX];
+
+	text_add_field(out, "HistoryWindow", w->window_s ? value_age(buf, w->window_s) : "");
+	if (w->window_s)
+		text_add_fieldf(out, "HistoryGranularity", "%" PRIu64 "ms", w->granularity_ms);
+	else
+		text_add_field(out, "HistoryGranularity", "");
+	add_size(out, "HistoryLimit", w->limit != 0, w->limit);
+}
+
+static void add_past(struct text *out, const struct past_facts *past)
+{
+	char time[RFC3339_MAX];
+
+	text_add_fieldf(out, "Snapshots", "%u", past->snapshots);
+	add_size(out, "History", past->tracked, past->bytes);
+	text_add_fieldf(out, "Moments", "%zu", past->moments);
+	if (past->generation)
+		text_add_fieldf(out, "Generation", "g%" PRIu64, past->generation);
+	else
+		text_add_field(out, "Generation", "");
+	text_add_field(out, "OldestHistory",
+		       past->oldest_ms ? rfc3339_format_ms(time, past->oldest_ms) : "");
+	add_window(out, &past->window);
+	add_size(out, "Unsettled", past->tracked, past->unsettled);
+	text_add_field(out, "SettleError",
+		       past->settle_error ? strerror(abs(past->settle_error)) : "");
+	if (past->restoring)
+		text_add_fieldf(out, "Restoring", "%u%%", past->restored);
+	else
+		text_add_field(out, "Restoring", "");
+	if (past->tracked)
+		text_add_fieldf(out, "TrackedBlockSize", "%u", past->block_size);
+	else
+		text_add_field(out, "TrackedBlockSize", "");
+}
+
 int disk_status_render(struct ctl *c, uint32_t object, struct text *out)
 {
 	struct disk *disk = tandem_disk_numbered(c->tandem, object);
 	char path[MOUNT_PATH_MAX], buf[VALUE_TEXT_MAX];
+	struct past_facts past;
 	struct disk_facts d;
 
 	if (!disk)
 		return -ENOENT;
 	disk_facts(disk, &d);
+	disk_past(disk, &past);
 	disk_unref(disk);
 	text_add_field(out, "State", disk_state_name(d.state));
 	text_add_field(out, "Reason", d.reason);
@@ -130,6 +177,7 @@ int disk_status_render(struct ctl *c, uint32_t object, struct text *out)
 	text_add_field(out, "Warning", d.warning);
 	text_add_field(out, "Identity", value_uuid(buf, d.id));
 	text_add_field(out, "Busy", d.busy_ns ? value_seconds(buf, d.busy_ns) : "");
+	add_past(out, &past);
 	return 0;
 }
 

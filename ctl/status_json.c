@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,7 +19,7 @@
 
 #define SCHEMA 1
 
-static void add_head(struct json *j, struct ctl *c)
+void status_json_head(struct json *j, struct ctl *c)
 {
 	struct timespec now;
 	char time[RFC3339_MAX];
@@ -72,9 +74,51 @@ static const char *or_null(const char *s)
 	return *s ? s : NULL;
 }
 
-/* The inside of a disk's object. */
-static void add_disk(struct json *j, const struct disk_facts *d)
+static void add_history(struct json *j, const struct past_facts *past)
 {
+	const struct history_window *w = &past->window;
+	char time[RFC3339_MAX];
+
+	json_object_at(j, "History");
+	json_known_at(j, "Bytes", past->tracked, past->bytes);
+	json_uint_at(j, "Moments", past->moments);
+	json_string_at(j, "Oldest",
+		       past->oldest_ms ? rfc3339_format_ms(time, past->oldest_ms) : NULL);
+	json_known_at(j, "WindowSeconds", w->window_s != 0, w->window_s);
+	json_key(j, "GranularitySeconds");
+	if (w->window_s)
+		json_seconds(j, w->granularity_ms);
+	else
+		json_null(j);
+	json_known_at(j, "Limit", w->limit != 0, w->limit);
+	json_object_end(j);
+}
+
+static void add_snapshots(struct json *j, const struct replica_facts *r, size_t count)
+{
+	char time[RFC3339_MAX];
+
+	json_object_at(j, "Snapshots");
+	for (; count; count--, r++) {
+		json_object_at(j, r->label + strlen(r->source) + 1); /* DISK@NAME */
+		json_string_at(j, "CopyState", enum_name(copy_states, r->copy_state));
+		json_known_at(j, "Generation", r->generation != 0, r->generation);
+		json_string_at(j, "Time",
+			       r->sync_time_ms ? rfc3339_format_ms(time, r->sync_time_ms) : NULL);
+		json_uint_at(j, "Size", r->size);
+		json_string_at(j, "Hold", or_null(r->hold));
+		json_object_end(j);
+	}
+	json_object_end(j);
+}
+
+/* The inside of a disk's object. */
+static void add_disk(struct json *j, const struct facts *f, size_t i)
+{
+	const struct disk_facts *d = &f->disks[i];
+	const struct past_facts *past = &f->pasts[i];
+	size_t count;
+	const struct replica_facts *snapshots = facts_snapshots(f, i, &count);
 	char path[MOUNT_PATH_MAX], id[VALUE_TEXT_MAX];
 	bool known = d->sector_size != 0; /* the image could be opened */
 
@@ -96,11 +140,14 @@ static void add_disk(struct json *j, const struct disk_facts *d)
 	json_string_at(j, "Identity", value_uuid(id, d->id));
 	json_key(j, "BusySeconds");
 	json_seconds(j, d->busy_ns / 1000000);
-	json_null_at(j, "Generation");
-	json_object_at(j, "History");
-	json_object_end(j);
-	json_object_at(j, "Snapshots");
-	json_object_end(j);
+	json_known_at(j, "Generation", past->generation != 0, past->generation);
+	json_known_at(j, "TrackedBlockSize", past->tracked, past->block_size);
+	json_known_at(j, "Unsettled", past->tracked, past->unsettled);
+	json_string_at(j, "SettleError",
+		       past->settle_error ? strerror(abs(past->settle_error)) : NULL);
+	json_known_at(j, "RestoringPercent", past->restoring, past->restored);
+	add_history(j, past);
+	add_snapshots(j, snapshots, count);
 }
 
 static void add_disks(struct json *j, const struct facts *f)
@@ -108,7 +155,7 @@ static void add_disks(struct json *j, const struct facts *f)
 	json_object_at(j, "Disks");
 	for (size_t i = 0; i < f->disk_count; i++) {
 		json_object_at(j, f->disks[i].label);
-		add_disk(j, &f->disks[i]);
+		add_disk(j, f, i);
 		json_object_end(j);
 	}
 	json_object_end(j);
@@ -135,6 +182,17 @@ static void add_pools(struct json *j, const struct facts *f)
 	json_object_end(j);
 }
 
+static void add_replicas(struct json *j, const struct facts *f)
+{
+	json_object_at(j, "Replicas");
+	for (size_t i = 0; i < f->replica_count; i++) {
+		json_object_at(j, f->replicas[i].label);
+		replica_json(j, &f->replicas[i]);
+		json_object_end(j);
+	}
+	json_object_end(j);
+}
+
 static void add_none(struct json *j, const char *key)
 {
 	json_object_at(j, key);
@@ -150,11 +208,11 @@ int status_json_render(struct ctl *c, uint32_t object, struct text *out)
 	if (err)
 		return err;
 	json_object(&j);
-	add_head(&j, c);
+	status_json_head(&j, c);
 	add_daemon(&j, c->tandem);
 	add_health(&j, &f);
 	add_disks(&j, &f);
-	add_none(&j, "Replicas");
+	add_replicas(&j, &f);
 	add_none(&j, "Groups");
 	add_none(&j, "Jobs");
 	add_pools(&j, &f);
@@ -167,18 +225,17 @@ int status_json_render(struct ctl *c, uint32_t object, struct text *out)
 
 int disk_status_json_render(struct ctl *c, uint32_t object, struct text *out)
 {
-	struct disk *disk = tandem_disk_numbered(c->tandem, object);
 	struct json j = { .out = out };
-	struct disk_facts d;
+	struct facts f;
+	int err = facts_of_disk(c->tandem, object, &f);
 
-	if (!disk)
-		return -ENOENT;
-	disk_facts(disk, &d);
-	disk_unref(disk);
+	if (err)
+		return err;
 	json_object(&j);
-	add_head(&j, c);
-	add_disk(&j, &d);
+	status_json_head(&j, c);
+	add_disk(&j, &f, 0);
 	json_object_end(&j);
 	text_add(out, "\n", 1);
+	facts_free(&f);
 	return 0;
 }

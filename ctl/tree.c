@@ -3,22 +3,10 @@
 #include "inner.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* Directories with one entry for each object of a kind. */
-struct objects {
-	/* The object's number; -ENOENT. */
-	int (*find)(struct ctl *c, const char *name, uint32_t *number);
-	bool (*exists)(struct ctl *c, uint32_t number);
-	/* As node_list; `row` is the row of each child. */
-	int (*list)(struct ctl *c, uint8_t row, bool (*fn)(void *, const char *, struct node),
-		    void *arg);
-	/* Goes up when an object's status changes in words; 0 when it is gone. */
-	uint64_t (*version)(struct ctl *c, uint32_t number);
-};
-
-static const struct objects disk_objects, pool_objects;
+#include "lookups.h"
+#include "objects.h"
 
 struct row {
 	uint8_t parent;
@@ -28,22 +16,22 @@ struct row {
 	enum object_kind object;       /* to which it belongs */
 	const struct objects *objects; /* of the rows without a name: where they come from */
 	bool unlisted;
+	bool property; /* its name is one */
 	int (*render)(struct ctl *c, uint32_t object, struct text *out);
 	uint64_t (*version)(struct ctl *c, uint32_t object); /* NULL: it never changes */
+	int (*content)(struct ctl *c, uint32_t object, struct content *out);
 };
 
 static uint64_t tandem_version(struct ctl *c, uint32_t object)
 {
-	return c->tandem->changes;
+	/* Neither number goes down, so the sum tells of both. */
+	return c->tandem->changes + snapshots_version(c->tandem);
 }
 
 static uint64_t events_version(struct ctl *c, uint32_t object)
 {
 	return events_last(c->tandem->events);
 }
-
-static uint64_t disk_version(struct ctl *c, uint32_t object);
-static uint64_t pool_version(struct ctl *c, uint32_t object);
 
 /*
  * Node ids are made of these numbers: within one run of the daemon nothing else
@@ -72,6 +60,37 @@ enum {
 	ROW_DISK_STATUS_JSON,
 	ROW_POOL,
 	ROW_POOL_STATUS,
+	ROW_DISK_HISTORY,
+	ROW_DISK_SNAPSHOTS,
+	ROW_SNAPSHOT,
+	ROW_DISK_AT,
+	ROW_AT,
+	ROW_DISK_CHANGES,
+	ROW_CHANGES,
+	ROW_REPLICA,
+	ROW_REPLICA_CONTROL,
+	ROW_REPLICA_STATUS,
+	ROW_REPLICA_STATUS_JSON,
+	ROW_SOURCE_VIRTUAL_DISK,
+	ROW_TARGET_VIRTUAL_DISK,
+	ROW_SYNC_TIME,
+	ROW_SYNC_MAINTAINED,
+	ROW_COPY_STATE,
+	ROW_REQUESTED_COPY_STATE,
+	ROW_SYNC_TYPE,
+	ROW_SYNC_MODE,
+	ROW_PROGRESS_STATUS,
+	ROW_PERCENT_SYNCED,
+	ROW_COPY_TYPE,
+	ROW_REPLICA_TYPE,
+	ROW_SYNC_STATE,
+	ROW_COPY_PRIORITY,
+	ROW_COPY_METHODOLOGY,
+	ROW_RECOVERY_POINT_OBJECTIVE,
+	ROW_SOURCE,
+	ROW_TARGET,
+	ROW_REPLICA_WAIT,
+	ROW_WAIT,
 	ROW_MAX
 };
 
@@ -79,6 +98,15 @@ enum {
 #define TEXT .kind = NODE_TEXT, .mode = 0444
 #define PIPE .kind = NODE_PIPE, .mode = 0444
 #define CONTROL .kind = NODE_CONTROL, .mode = 0600
+#define CONTENT .kind = NODE_CONTENT, .mode = 0444
+#define CHANGES .kind = NODE_CHANGES, .mode = 0444
+#define LINK .kind = NODE_LINK, .mode = 0777
+#define WAIT .kind = NODE_WAIT, .mode = 0444
+#define PROPERTY(name)                                                              \
+	{                                                                           \
+		ROW_REPLICA, name, TEXT, OBJECT_REPLICA, .property = true,          \
+							 .version = replica_version \
+	}
 
 // clang-format off
 static const struct row rows[ROW_MAX] = {
@@ -115,6 +143,50 @@ static const struct row rows[ROW_MAX] = {
 			       .version = pool_version },
 	[ROW_POOL_STATUS]  = { ROW_POOL, "status", TEXT, OBJECT_POOL, .render = pool_status_render,
 			       .version = pool_version },
+
+	[ROW_DISK_HISTORY] = { ROW_DISK, "history", TEXT, OBJECT_DISK, .render = history_render,
+			       .version = disk_version },
+	[ROW_DISK_SNAPSHOTS] = { ROW_DISK, "snapshots", DIRECTORY, OBJECT_DISK,
+			       .version = disk_version },
+	[ROW_SNAPSHOT]     = { ROW_DISK_SNAPSHOTS, NULL, CONTENT, OBJECT_SNAPSHOT,
+			       &snapshot_objects, .content = snapshot_content },
+	[ROW_DISK_AT]      = { ROW_DISK, "at", DIRECTORY, OBJECT_DISK },
+	[ROW_AT]           = { ROW_DISK_AT, NULL, CONTENT, OBJECT_MOMENT, &moment_objects,
+			       .content = moment_content },
+	[ROW_DISK_CHANGES] = { ROW_DISK, "changes", DIRECTORY, OBJECT_DISK },
+	[ROW_CHANGES]      = { ROW_DISK_CHANGES, NULL, CHANGES, OBJECT_CHANGES, &changes_objects,
+			       .render = changes_render, .content = changes_content },
+
+	[ROW_REPLICA]      = { ROW_REPLICAS, NULL, DIRECTORY, OBJECT_REPLICA, &replica_objects,
+			       .version = replica_version },
+	[ROW_REPLICA_CONTROL] = { ROW_REPLICA, "control", CONTROL, OBJECT_REPLICA },
+	[ROW_REPLICA_STATUS]  = { ROW_REPLICA, "status", TEXT, OBJECT_REPLICA,
+			       .render = replica_status_render, .version = replica_version },
+	[ROW_REPLICA_STATUS_JSON] = { ROW_REPLICA, "status.json", TEXT, OBJECT_REPLICA,
+			       .render = replica_status_json_render, .version = replica_version },
+	[ROW_SOURCE_VIRTUAL_DISK] = PROPERTY("SourceVirtualDisk"),
+	[ROW_TARGET_VIRTUAL_DISK] = PROPERTY("TargetVirtualDisk"),
+	[ROW_SYNC_TIME] = PROPERTY("SyncTime"),
+	[ROW_SYNC_MAINTAINED] = PROPERTY("SyncMaintained"),
+	[ROW_COPY_STATE] = PROPERTY("CopyState"),
+	[ROW_REQUESTED_COPY_STATE] = PROPERTY("RequestedCopyState"),
+	[ROW_SYNC_TYPE] = PROPERTY("SyncType"),
+	[ROW_SYNC_MODE] = PROPERTY("SyncMode"),
+	[ROW_PROGRESS_STATUS] = PROPERTY("ProgressStatus"),
+	[ROW_PERCENT_SYNCED] = PROPERTY("PercentSynced"),
+	[ROW_COPY_TYPE] = PROPERTY("CopyType"),
+	[ROW_REPLICA_TYPE] = PROPERTY("ReplicaType"),
+	[ROW_SYNC_STATE] = PROPERTY("SyncState"),
+	[ROW_COPY_PRIORITY] = PROPERTY("CopyPriority"),
+	[ROW_COPY_METHODOLOGY] = PROPERTY("CopyMethodology"),
+	[ROW_RECOVERY_POINT_OBJECTIVE] = PROPERTY("RecoveryPointObjective"),
+	[ROW_SOURCE]       = { ROW_REPLICA, "source", LINK, OBJECT_REPLICA,
+			       .render = source_render, .version = replica_version },
+	[ROW_TARGET]       = { ROW_REPLICA, "target", LINK, OBJECT_REPLICA,
+			       .render = target_render, .version = replica_version },
+	[ROW_REPLICA_WAIT] = { ROW_REPLICA, "wait", DIRECTORY, OBJECT_REPLICA },
+	[ROW_WAIT]         = { ROW_REPLICA_WAIT, NULL, WAIT, OBJECT_WAIT, &wait_objects,
+			       .render = wait_render, .version = wait_version },
 };
 // clang-format on
 
@@ -124,111 +196,6 @@ static const struct row *row_of(struct node n)
 {
 	return n.row < ROW_MAX ? &rows[n.row] : &rows[ROW_NONE];
 }
-
-/* ---- disks ---- */
-
-static int find_disk(struct ctl *c, const char *name, uint32_t *number)
-{
-	struct disk *d = tandem_disk_labelled(c->tandem, name);
-
-	if (!d)
-		return -ENOENT;
-	*number = d->number;
-	disk_unref(d);
-	return 0;
-}
-
-static bool disk_exists(struct ctl *c, uint32_t number)
-{
-	struct disk *d = tandem_disk_numbered(c->tandem, number);
-
-	disk_unref(d);
-	return d;
-}
-
-static int list_disks(struct ctl *c, uint8_t row, bool (*fn)(void *, const char *, struct node),
-		      void *arg)
-{
-	char label[DISK_LABEL_MAX + 1];
-	size_t count;
-	struct disk **disks = tandem_disks(c->tandem, &count);
-
-	if (!disks)
-		return count ? -ENOMEM : 0;
-	for (size_t i = 0; i < count; i++) {
-		struct node child = { .row = row, .object = disks[i]->number };
-
-		pthread_mutex_lock(&disks[i]->lock);
-		memcpy(label, disks[i]->label, sizeof(label));
-		pthread_mutex_unlock(&disks[i]->lock);
-		if (!fn(arg, label, child))
-			break;
-	}
-	disks_free(disks, count);
-	return 0;
-}
-
-static uint64_t disk_version(struct ctl *c, uint32_t object)
-{
-	struct disk *d = tandem_disk_numbered(c->tandem, object);
-	uint64_t version = d ? d->changes + 1 : 0;
-
-	disk_unref(d);
-	return version;
-}
-
-static const struct objects disk_objects = { find_disk, disk_exists, list_disks, disk_version };
-
-/* ---- pools: those with a name; DISKDIR is the whole itself ---- */
-
-static int find_pool(struct ctl *c, const char *name, uint32_t *number)
-{
-	struct pool *p = *name ? tandem_pool_named(c->tandem, name) : NULL;
-
-	if (!p)
-		return -ENOENT;
-	*number = p->number;
-	pool_unref(p);
-	return 0;
-}
-
-static bool pool_exists(struct ctl *c, uint32_t number)
-{
-	struct pool *p = tandem_pool_numbered(c->tandem, number);
-
-	pool_unref(p);
-	return p;
-}
-
-static int list_pools(struct ctl *c, uint8_t row, bool (*fn)(void *, const char *, struct node),
-		      void *arg)
-{
-	size_t count;
-	struct pool **pools = tandem_pools(c->tandem, &count);
-
-	if (!pools)
-		return count ? -ENOMEM : 0;
-	for (size_t i = 0; i < count; i++) {
-		struct node child = { .row = row, .object = pools[i]->number };
-
-		if (*pools[i]->name && !fn(arg, pools[i]->name, child))
-			break;
-	}
-	pools_free(pools, count);
-	return 0;
-}
-
-static uint64_t pool_version(struct ctl *c, uint32_t object)
-{
-	struct pool *p = tandem_pool_numbered(c->tandem, object);
-	/* It also counts its disks. Neither number goes down, so the sum tells of both. */
-	uint64_t version = p ? p->changes + c->tandem->changes + 1 : 0;
-
-	pool_unref(p);
-	return version;
-}
-
-static const struct objects pool_objects = { find_pool, pool_exists, list_pools, pool_version };
 
 /* ---- nodes ---- */
 
@@ -257,6 +224,16 @@ static const struct objects *objects_of(enum object_kind kind)
 	return NULL;
 }
 
+/* A link is there while what it points to is. */
+static bool link_is_there(struct ctl *c, const struct row *row, uint32_t object)
+{
+	struct text ignored = { 0 };
+	int err = row->render(c, object, &ignored);
+
+	text_free(&ignored);
+	return !err;
+}
+
 bool node_exists(struct ctl *c, struct node n)
 {
 	const struct row *row = row_of(n);
@@ -264,22 +241,46 @@ bool node_exists(struct ctl *c, struct node n)
 
 	if (row->kind == NODE_NONE)
 		return false;
-	return objects ? objects->exists(c, n.object) : n.object == 0;
+	if (objects ? !objects->exists(c, n.object) : n.object != 0)
+		return false;
+	return row->kind != NODE_LINK || link_is_there(c, row, n.object);
+}
+
+int node_open(struct ctl *c, struct node n)
+{
+	const struct objects *objects = objects_of(row_of(n)->object);
+
+	if (objects && objects->looked_up && !lookups_hold(c->lookups, n.object))
+		return -ESTALE;
+	if (node_exists(c, n))
+		return 0;
+	node_close(c, n);
+	return -ENOENT;
+}
+
+void node_close(struct ctl *c, struct node n)
+{
+	const struct objects *objects = objects_of(row_of(n)->object);
+
+	if (objects && objects->looked_up)
+		lookups_drop(c->lookups, n.object);
 }
 
 int node_lookup(struct ctl *c, struct node dir, const char *name, struct node *out)
 {
 	uint32_t object = dir.object;
+	int err;
 
 	if (node_kind(dir) != NODE_DIR)
 		return -ENOTDIR;
 	for (int i = ROW_NONE + 1; i < ROW_MAX; i++) {
 		const struct row *row = &rows[i];
 
-		if (row->parent != dir.row)
+		if (row->parent != dir.row || (row->name && strcmp(row->name, name) != 0))
 			continue;
-		if (row->name ? strcmp(row->name, name) != 0 : row->objects->find(c, name, &object))
-			continue;
+		err = row->name ? 0 : row->objects->find(c, dir, i, name, &object);
+		if (err)
+			return err;
 		*out = (struct node){ .row = i, .object = object };
 		return node_exists(c, *out) ? 0 : -ENOENT;
 	}
@@ -301,7 +302,9 @@ int node_list(struct ctl *c, struct node dir,
 			continue;
 		/* A directory of objects has nothing else, so that its listing decides. */
 		if (!row->name)
-			return row->objects->list(c, i, fn, arg);
+			return row->objects->list ? row->objects->list(c, dir, i, fn, arg) : 0;
+		if (row->kind == NODE_LINK && !link_is_there(c, row, dir.object))
+			continue;
 		if (!fn(arg, row->name, child))
 			return 0;
 	}
@@ -317,6 +320,8 @@ int node_render(struct ctl *c, struct node n, struct text *out)
 		return -ENOENT;
 	if (row->kind == NODE_CONTROL)
 		ledger_get(c->ledger, row->object, n.object, out);
+	else if (row->property)
+		err = property_render(c, n.object, row->name, out);
 	else if (row->render)
 		err = row->render(c, n.object, out);
 	else
@@ -324,6 +329,13 @@ int node_render(struct ctl *c, struct node n, struct text *out)
 	if (err)
 		return err;
 	return text_ok(out) ? 0 : -ENOMEM;
+}
+
+int node_content(struct ctl *c, struct node n, struct content *out)
+{
+	const struct row *row = row_of(n);
+
+	return row->content ? row->content(c, n.object, out) : -EINVAL;
 }
 
 uint64_t node_version(struct ctl *c, struct node n)

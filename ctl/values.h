@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "enumerations.h"
+
 /* Decimal digits, at most max. */
 int value_number(const char *s, uint64_t max, uint64_t *out);
 /* Bytes: a number, or one with K, M, G or T (powers of 1024, either case). */
@@ -20,10 +22,6 @@ int value_duration(const char *s, uint64_t *ms);
 /* true or false, or their numbers 1 and 0. */
 int value_bool(const char *s, bool *out);
 
-struct enum_value {
-	const char *name;
-	uint32_t number;
-};
 /* By name in any case, or by number; NULL when it is neither. `list` ends with a NULL name. */
 const struct enum_value *value_enum(const struct enum_value *list, const char *s);
 

@@ -103,7 +103,8 @@ static int replay_entry(struct replay *r, const struct note_entry *note)
 	int err;
 
 	if (note->block >= m->count || (has_place(e) && !is_inside(m, e, r->file_end)) ||
-	    BLOCK_KIND(e) == BLOCK_ZERO)
+	    BLOCK_KIND(e) == BLOCK_ZERO ||
+	    (BLOCK_KIND(e) == BLOCK_PARTIAL && !m->tables->save_bits))
 		return -EILSEQ;
 	bitmap_forget(m, note->block);
 	if (!(m->entries[note->block] & BLOCK_CHANGED)) {
@@ -123,7 +124,7 @@ static int replay_bits(struct replay *r, const struct note_bits *note)
 	uint32_t sectors = r->m->block_size / 512;
 	bool settle;
 
-	if (note->block >= r->m->count || !r->m->tables->load_bits || note->first > sectors ||
+	if (note->block >= r->m->count || !r->m->tables->save_bits || note->first > sectors ||
 	    note->count > sectors - note->first)
 		return -EILSEQ;
 	/* It may be full by now, or gone with a later note. */

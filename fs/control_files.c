@@ -12,63 +12,35 @@
 
 #include "ops.h"
 
-void tree_attributes(struct mount *m, struct node n, struct stat *st)
+static void forget_handle(struct mount *m, struct handle *h, uint64_t fh)
 {
-	bool dir = node_kind(n) == NODE_DIR;
-
-	*st = (struct stat){
-		.st_ino = ino_of((struct place){ .kind = PLACE_TREE, .node = n }),
-		.st_mode = (dir ? S_IFDIR : S_IFREG) | node_mode(n),
-		.st_nlink = dir ? 2 : 1,
-		.st_uid = m->owner,
-		.st_gid = m->group,
-		.st_atim = m->mounted,
-		.st_mtim = m->mounted,
-		.st_ctim = m->mounted,
-		.st_blksize = 4096,
-	};
+	node_close(m->ctl, h->node);
+	handle_free(&m->handles, fh);
 }
 
-void tree_lookup(fuse_req_t req, struct node dir, const char *name)
+void tree_release(fuse_req_t req, struct handle *h, const struct fuse_file_info *fi)
 {
 	struct mount *m = mount_of(req);
-	struct fuse_entry_param e = { 0 };
-	struct place p = { .kind = PLACE_TREE };
-	int err = node_lookup(m->ctl, dir, name, &p.node);
 
-	if (err) {
-		fuse_reply_err(req, -err);
-		return;
-	}
-	tree_attributes(m, p.node, &e.attr);
-	/* A command that waits holds its inode's lock: the next `echo` gets another inode. */
-	e.ino = node_kind(p.node) == NODE_CONTROL || node_kind(p.node) == NODE_PIPE ? ino_fresh(p)
-										    : ino_of(p);
-	fuse_reply_entry(req, &e);
+	notify_forget(&m->notify, h);
+	forget_handle(m, h, fi->fh);
+	fuse_reply_err(req, 0);
 }
 
-void tree_getattr(fuse_req_t req, struct node n)
+static int new_handle(struct mount *m, struct node n, struct fuse_file_info *fi,
+		      struct handle **out)
 {
-	struct mount *m = mount_of(req);
-	struct stat st;
+	int err = node_open(m->ctl, n);
 
-	if (!node_exists(m->ctl, n)) {
-		fuse_reply_err(req, ENOENT);
-		return;
-	}
-	tree_attributes(m, n, &st);
-	fuse_reply_attr(req, &st, 0);
-}
-
-/* A shell's '>' may truncate to nothing; these files have no other attribute to set. */
-void tree_setattr(fuse_req_t req, struct node n, struct stat *attr, int to_set)
-{
-	if (!(to_set & FUSE_SET_ATTR_SIZE))
-		fuse_reply_err(req, EPERM);
-	else if (attr->st_size != 0)
-		fuse_reply_err(req, EINVAL);
+	if (err)
+		return err;
+	if ((fi->flags & O_ACCMODE) != O_RDONLY && node_kind(n) != NODE_CONTROL)
+		err = -EACCES;
 	else
-		tree_getattr(req, n);
+		err = handle_new(&m->handles, HANDLE_TREE, out, &fi->fh);
+	if (err)
+		node_close(m->ctl, n);
+	return err;
 }
 
 void tree_open(fuse_req_t req, struct node n, struct fuse_file_info *fi)
@@ -77,15 +49,11 @@ void tree_open(fuse_req_t req, struct node n, struct fuse_file_info *fi)
 	struct handle *h;
 	int err;
 
-	if (!node_exists(m->ctl, n)) {
-		fuse_reply_err(req, ENOENT);
+	if (node_kind(n) == NODE_CONTENT) {
+		moment_file_open(req, n, fi);
 		return;
 	}
-	if ((fi->flags & O_ACCMODE) != O_RDONLY && node_kind(n) != NODE_CONTROL) {
-		fuse_reply_err(req, EACCES);
-		return;
-	}
-	err = handle_new(&m->handles, HANDLE_TREE, &h, &fi->fh);
+	err = new_handle(m, n, fi, &h);
 	if (err) {
 		fuse_reply_err(req, -err);
 		return;
@@ -94,11 +62,13 @@ void tree_open(fuse_req_t req, struct node n, struct fuse_file_info *fi)
 	if (node_kind(n) == NODE_PIPE) {
 		h->seen = events_last(m->tandem->events);
 		fi->nonseekable = 1;
+	} else if (node_kind(n) == NODE_WAIT) {
+		h->seen = NODE_WAITS;
 	}
 	fi->direct_io = 1;
 	fi->noflush = 1;
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		handle_free(&m->handles, fi->fh);
+		forget_handle(m, h, fi->fh);
 }
 
 /* ---- read ---- */
@@ -167,12 +137,68 @@ static void read_pipe(fuse_req_t req, struct handle *h, size_t size, int flags)
 	notify_read(&m->notify, h, req, size);
 }
 
+/* From its start it waits; what follows is of the text that there was then. */
+static void read_wait(fuse_req_t req, struct handle *h, size_t size, off_t off, int flags)
+{
+	struct mount *m = mount_of(req);
+	bool more;
+
+	pthread_mutex_lock(&h->lock);
+	more = off > 0 && h->rendered;
+	if (more)
+		reply_text(req, h, size, off);
+	pthread_mutex_unlock(&h->lock);
+	if (more)
+		return;
+	if (flags & O_NONBLOCK && node_version(m->ctl, h->node) == NODE_WAITS)
+		fuse_reply_err(req, EAGAIN);
+	else
+		notify_read(&m->notify, h, req, size);
+}
+
+static void run_read(struct disk_job *job, char *payload)
+{
+	struct disk *d = job->disk;
+
+	read_text(job->req, job->handle, job->len, job->off);
+	disk_unref(d);
+}
+
+/* What is rendered may be read from the disk's store: like any request of this disk. */
+static void read_changes(fuse_req_t req, struct handle *h, size_t size, off_t off)
+{
+	struct mount *m = mount_of(req);
+	struct content c;
+	struct disk_job *job;
+	int err = node_content(m->ctl, h->node, &c);
+
+	if (err) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	job = workers_job(m, req, c.disk);
+	job->run = run_read;
+	job->handle = h;
+	job->len = size;
+	job->off = off;
+	workers_submit(job);
+}
+
 void tree_read(fuse_req_t req, struct handle *h, size_t size, off_t off, int flags)
 {
-	if (node_kind(h->node) == NODE_PIPE)
+	switch (node_kind(h->node)) {
+	case NODE_PIPE:
 		read_pipe(req, h, size, flags);
-	else
+		break;
+	case NODE_WAIT:
+		read_wait(req, h, size, off, flags);
+		break;
+	case NODE_CHANGES:
+		read_changes(req, h, size, off);
+		break;
+	default:
 		read_text(req, h, size, off);
+	}
 }
 
 /* ---- write ---- */
@@ -210,7 +236,7 @@ void tree_poll(fuse_req_t req, struct handle *h, struct fuse_pollhandle *ph)
 	pthread_mutex_lock(&h->lock);
 	news = node_version(m->ctl, h->node) != h->seen;
 	pthread_mutex_unlock(&h->lock);
-	if (kind == NODE_PIPE) {
+	if (kind == NODE_PIPE || kind == NODE_WAIT) {
 		events = news ? POLLIN | POLLRDNORM : 0;
 	} else {
 		events = POLLIN | POLLRDNORM | (news ? POLLERR | POLLPRI : 0);
@@ -222,26 +248,4 @@ void tree_poll(fuse_req_t req, struct handle *h, struct fuse_pollhandle *ph)
 	else if (ph)
 		notify_poll(&m->notify, h, ph);
 	fuse_reply_poll(req, events);
-}
-
-/* ---- listing ---- */
-
-struct listing {
-	struct text *names;
-};
-
-static bool add_child(void *arg, const char *name, struct node child)
-{
-	struct listing *l = arg;
-
-	dir_add(l->names, name, ino_of((struct place){ .kind = PLACE_TREE, .node = child }),
-		node_kind(child) == NODE_DIR ? S_IFDIR : S_IFREG);
-	return true;
-}
-
-void tree_list(struct mount *m, struct node dir, struct text *names)
-{
-	struct listing l = { names };
-
-	node_list(m->ctl, dir, add_child, &l);
 }

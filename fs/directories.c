@@ -201,7 +201,9 @@ void dir_unlink(fuse_req_t req, uint32_t pool, const char *name)
 	if (!err && !d->format->flat)
 		err = -EPERM;
 	if (!err)
-		err = tandem_delete_disk(m->tandem, d, called(p, name, label), false, NULL);
+		err = tandem_delete_disk(m->tandem, d, called(p, name, label), false, false, NULL);
+	if (err == -EPERM && d->format->flat)
+		err = -EBUSY; /* it has a past; DeleteDisk Force takes both */
 	disk_unref(d);
 	pool_unref(p);
 	fuse_reply_err(req, -err);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "snapshots.h"
+
 void handles_init(struct handles *t)
 {
 	memset(t, 0, sizeof(*t));
@@ -68,10 +70,16 @@ static void empty(struct handle *h)
 		disk_close(h->disk);
 		disk_unref(h->disk);
 	}
+	if (h->kind == HANDLE_MOMENT) {
+		if (h->moment.generation)
+			moment_close(h->moment.disk, h->moment.generation);
+		disk_unref(h->moment.disk);
+	}
 	/* The last read's answer has reached the client, but perhaps not returned here. */
 	pthread_mutex_lock(&h->lock);
 	text_free(&h->text);
 	h->disk = NULL;
+	h->moment = (struct content){ 0 };
 	h->node = (struct node){ 0 };
 	h->base = h->seen = 0;
 	h->commanded = h->rendered = false;

@@ -19,14 +19,16 @@
 
 struct fuse_pollhandle;
 
-enum handle_kind { HANDLE_FREE, HANDLE_DISK, HANDLE_TREE, HANDLE_DIR };
+enum handle_kind { HANDLE_FREE, HANDLE_DISK, HANDLE_TREE, HANDLE_DIR, HANDLE_MOMENT };
 
 struct handle {
 	enum handle_kind kind;
 	uint32_t next_free;
 	/* HANDLE_DISK: counts as one of its openers and holds a reference. */
 	struct disk *disk;
-	/* HANDLE_TREE */
+	/* HANDLE_MOMENT: keeps the moment, unless its generation is 0, and the reference. */
+	struct content moment;
+	/* HANDLE_TREE, HANDLE_MOMENT */
 	struct node node;
 	pthread_mutex_t lock; /* of what follows, except where said */
 	struct text text;     /* as rendered last, or the listing of a HANDLE_DIR */

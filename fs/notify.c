@@ -124,17 +124,35 @@ void notify_read(struct notify *n, struct handle *h, fuse_req_t req, size_t size
 	notify_poke(n);
 }
 
-/* Answers if there is an answer. Under lock, so that nobody else does. */
-static bool answer(struct notify *n, struct waiting_read *r, int gone)
+static bool answer_wait(struct notify *n, struct waiting_read *r)
 {
-	uint64_t last;
-	char *lines = NULL;
-	size_t len;
+	struct handle *h = r->handle;
+	struct text text = { 0 };
+	int err = node_render(n->mount->ctl, h->node, &text);
 
-	if (gone || r->interrupted) {
-		fuse_reply_err(r->req, gone ? gone : EINTR);
+	if (err) {
+		text_free(&text);
+		if (err == -EAGAIN)
+			return false;
+		fuse_reply_err(r->req, -err);
 		return true;
 	}
+	pthread_mutex_lock(&h->lock);
+	text_free(&h->text);
+	h->text = text;
+	h->base = 0;
+	h->rendered = true;
+	fuse_reply_buf(r->req, text.bytes, text.len < r->size ? text.len : r->size);
+	pthread_mutex_unlock(&h->lock);
+	return true;
+}
+
+static bool answer_events(struct notify *n, struct waiting_read *r)
+{
+	uint64_t last;
+	char *lines;
+	size_t len;
+
 	pthread_mutex_lock(&r->handle->lock);
 	lines = events_after(n->mount->tandem->events, r->handle->seen, r->size, &len, &last);
 	if (lines && len <= r->size)
@@ -148,6 +166,18 @@ static bool answer(struct notify *n, struct waiting_read *r, int gone)
 		fuse_reply_buf(r->req, lines, len);
 	free(lines);
 	return true;
+}
+
+/* Answers if there is an answer. Under lock, so that nobody else does. */
+static bool answer(struct notify *n, struct waiting_read *r, int gone)
+{
+	if (gone || r->interrupted) {
+		fuse_reply_err(r->req, gone ? gone : EINTR);
+		return true;
+	}
+	if (node_kind(r->handle->node) == NODE_WAIT)
+		return answer_wait(n, r);
+	return answer_events(n, r);
 }
 
 static void answer_reads(struct notify *n, struct handle *only, int gone)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Those who wait for something to happen: poll() on a text file, a read of
- * events_pipe. One thread answers them. It is the only one that sends
+ * events_pipe or of a wait/. One thread answers them. It is the only one that sends
  * notifications, because the kernel may send requests for one and a worker
  * must be free to take them.
  */
@@ -36,7 +36,10 @@ void notify_poke(void *n);
 
 /* Wakes the handle's poll() once node_version is not what it has seen. Takes over ph. */
 void notify_poll(struct notify *n, struct handle *h, struct fuse_pollhandle *ph);
-/* Answers the read of events_pipe once there is an event that h has not given. */
+/*
+ * Answers the read: of events_pipe, once there is an event that h has not given;
+ * of a NODE_WAIT, once it can be rendered, or never will.
+ */
 void notify_read(struct notify *n, struct handle *h, fuse_req_t req, size_t size);
 /* The file is being closed. */
 void notify_forget(struct notify *n, struct handle *h);

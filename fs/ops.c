@@ -112,7 +112,10 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		}
 		break;
 	case PLACE_TREE:
-		tree_getattr(req, p.node);
+		if (fi && fi->fh && handle_of(req, fi)->kind == HANDLE_MOMENT)
+			moment_file_getattr(req, handle_of(req, fi));
+		else
+			tree_getattr(req, p.node);
 		break;
 	default:
 		fuse_reply_err(req, ESTALE);
@@ -130,6 +133,16 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 		tree_setattr(req, p.node, attr, to_set);
 	else
 		fuse_reply_err(req, EPERM);
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct place p = place_of(ino);
+
+	if (p.kind == PLACE_TREE)
+		tree_readlink(req, p.node);
+	else
+		fuse_reply_err(req, EINVAL);
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -151,6 +164,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 	if (h->kind == HANDLE_DISK)
 		disk_file_read(req, h, size, off, fi->flags);
+	else if (h->kind == HANDLE_MOMENT)
+		moment_file_read(req, h, size, off);
 	else
 		tree_read(req, h, size, off, fi->flags);
 }
@@ -162,23 +177,30 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 
 	if (h->kind == HANDLE_DISK)
 		disk_file_write(req, h, buf, size, off, fi);
+	else if (h->kind == HANDLE_MOMENT)
+		fuse_reply_err(req, EROFS);
 	else
 		tree_write(req, h, buf, size, off);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct mount *m = mount_of(req);
 	struct handle *h = handle_of(req, fi);
 
-	if (h->kind == HANDLE_DISK) {
+	switch (h->kind) {
+	case HANDLE_DISK:
 		disk_file_release(req, h, fi);
-		return;
+		break;
+	case HANDLE_MOMENT:
+		moment_file_release(req, h, fi);
+		break;
+	case HANDLE_TREE:
+		tree_release(req, h, fi);
+		break;
+	default:
+		handle_free(&mount_of(req)->handles, fi->fh);
+		fuse_reply_err(req, 0);
 	}
-	if (h->kind == HANDLE_TREE)
-		notify_forget(&m->notify, h);
-	handle_free(&m->handles, fi->fh);
-	fuse_reply_err(req, 0);
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
@@ -209,6 +231,8 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 
 	if (h->kind == HANDLE_DISK)
 		disk_file_lseek(req, h, off, whence);
+	else if (h->kind == HANDLE_MOMENT)
+		moment_file_lseek(req, h, off, whence);
 	else
 		fuse_reply_err(req, EINVAL);
 }
@@ -395,6 +419,7 @@ const struct fuse_lowlevel_ops mount_ops = {
 	.forget_multi = op_forget_multi,
 	.getattr = op_getattr,
 	.setattr = op_setattr,
+	.readlink = op_readlink,
 	.open = op_open,
 	.read = op_read,
 	.write = op_write,

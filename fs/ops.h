@@ -45,6 +45,14 @@ void disk_file_fsync(fuse_req_t req, struct handle *h);
 void disk_file_fallocate(fuse_req_t req, struct handle *h, int mode, off_t off, off_t len);
 void disk_file_lseek(fuse_req_t req, struct handle *h, off_t off, int whence);
 
+/* moment_files.c */
+int moment_attributes(struct mount *m, struct node n, struct stat *st);
+void moment_file_getattr(fuse_req_t req, struct handle *h);
+void moment_file_open(fuse_req_t req, struct node n, struct fuse_file_info *fi);
+void moment_file_release(fuse_req_t req, struct handle *h, const struct fuse_file_info *fi);
+void moment_file_read(fuse_req_t req, struct handle *h, size_t size, off_t off);
+void moment_file_lseek(fuse_req_t req, struct handle *h, off_t off, int whence);
+
 /* directories.c: the mount's own directory and those of the pools */
 void dir_lookup(fuse_req_t req, uint32_t pool, const char *name);
 void dir_getattr(fuse_req_t req, uint32_t pool);
@@ -59,12 +67,14 @@ void dir_list(struct mount *m, uint32_t pool, struct text *names);
 /* One entry of a listing, kept until the directory is closed. */
 void dir_add(struct text *names, const char *name, fuse_ino_t ino, mode_t type);
 
-/* control_files.c: .replication/ */
+/* control_names.c, control_files.c: .replication/ */
 void tree_lookup(fuse_req_t req, struct node dir, const char *name);
-void tree_attributes(struct mount *m, struct node n, struct stat *st);
+int tree_attributes(struct mount *m, struct node n, struct stat *st);
 void tree_getattr(fuse_req_t req, struct node n);
 void tree_setattr(fuse_req_t req, struct node n, struct stat *attr, int to_set);
+void tree_readlink(fuse_req_t req, struct node n);
 void tree_open(fuse_req_t req, struct node n, struct fuse_file_info *fi);
+void tree_release(fuse_req_t req, struct handle *h, const struct fuse_file_info *fi);
 void tree_read(fuse_req_t req, struct handle *h, size_t size, off_t off, int flags);
 void tree_write(fuse_req_t req, struct handle *h, const char *buf, size_t size, off_t off);
 void tree_poll(fuse_req_t req, struct handle *h, struct fuse_pollhandle *ph);

@@ -21,6 +21,7 @@
 #include "disk.h"
 #include "gate.h"
 
+struct handle;
 struct mount;
 
 #define WORKERS_DEFAULT 128
@@ -54,7 +55,8 @@ struct disk_job {
 	uint64_t off, len;
 	unsigned io;
 	int how;
-	bool close_after; /* opened only for this request */
+	bool close_after;      /* opened only for this request */
+	struct handle *handle; /* of the file, where the disk is not enough */
 	struct fuse_file_info fi;
 };
 

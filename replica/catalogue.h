@@ -26,8 +26,9 @@ struct disk_record {
 	uint8_t id[16];
 	uint32_t pool;
 	bool read_only;
-	bool failed; /* a flush failed; until Accept */
-	bool gone;   /* the image was not there when last looked */
+	bool failed;  /* a flush failed; until Accept */
+	bool gone;    /* the image was not there when last looked */
+	bool changed; /* by another program, and it has a past; until Accept */
 	struct identity identity;
 	struct file_stat stopped; /* the image at the last clean stop; mtime 0 when unknown */
 	char file_name[NAME_MAX + 1];

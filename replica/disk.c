@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "history.h"
+#include "snapshots.h"
 #include "tandem.h"
 #include "watch.h"
 
@@ -254,28 +254,54 @@ static int take_changes(struct disk *d, const struct file_stat *st)
 	return 0;
 }
 
-/* Somebody else may have changed the image since it was closed, and the event still be under way. */
-static int take_up(struct disk *d)
+void disk_is_changed(struct disk *d, const char *when, uint64_t size)
+{
+	char object[DISK_LABEL_MAX + 8];
+
+	events_emit(d->tandem->events, EVENT_WARNING, "DiskChanged",
+		    disk_object(d, object, sizeof(object)), "While=%s Size=%llu", when,
+		    (unsigned long long)size);
+	disk_set_state(
+		d, DISK_CHANGED,
+		"another program changed the image: its snapshots and moments do not fit it");
+	watch_poke(d->tandem->watch); /* to record it */
+}
+
+static int start(struct disk *d)
 {
 	char reason[IMAGE_REASON];
-	struct file_stat st, known;
+
+	if (!d->format->start)
+		return 0;
+	atomic_fetch_add(&d->begun, 1); /* it may write */
+	return d->format->start(d->image, reason);
+}
+
+/* Somebody else may have changed the image since it was closed, and the event still be under way. */
+static int look_again(struct disk *d)
+{
+	struct file_stat st, known = disk_known(d);
 	int err = d->image->file->ops->stat(d->image->file, &st);
 
-	pthread_mutex_lock(&d->lock);
-	known = d->known;
-	pthread_mutex_unlock(&d->lock);
-	if (!err && (st.size != known.size || st.mtime.tv_sec != known.mtime.tv_sec ||
-		     st.mtime.tv_nsec != known.mtime.tv_nsec))
-		err = take_changes(d, &st);
+	if (err || (st.size == known.size && st.mtime.tv_sec == known.mtime.tv_sec &&
+		    st.mtime.tv_nsec == known.mtime.tv_nsec))
+		return err;
+	if (!disk_has_past(d))
+		return take_changes(d, &st);
+	disk_is_changed(d, "closed", st.size);
+	return -ENOENT;
+}
+
+static int take_up(struct disk *d)
+{
+	int err = look_again(d);
+
 	if (err)
 		return err;
 	/* A close by others that is heard from now on was before this look: locks keep them out. */
 	if (!d->format->flat)
 		watch_own_close(d->tandem->watch, d->pool, d->file_name);
-	if (!d->format->start)
-		return 0;
-	atomic_fetch_add(&d->begun, 1); /* it may write */
-	return d->format->start(d->image, reason);
+	return start(d);
 }
 
 /* Under opening. What other programs may do from now on. */
@@ -357,6 +383,38 @@ int disk_rest(struct disk *d)
 	if (err)
 		disk_flush_failed(d, err);
 	leave_image(d);
+	return err;
+}
+
+int disk_look(struct disk *d)
+{
+	bool first;
+	int err;
+
+	pthread_mutex_lock(&d->opening);
+	err = may_open(d, false, &first);
+	if (!err && first) {
+		err = use_image(d, FILE_READ) ?: look_again(d);
+		leave_image(d);
+		err = err ?: may_open(d, false, &first);
+	}
+	pthread_mutex_unlock(&d->opening);
+	return err;
+}
+
+int disk_complete(struct disk *d)
+{
+	int err;
+
+	pthread_mutex_lock(&d->opening);
+	err = use_image(d, FILE_WRITE);
+	if (!err) {
+		err = start(d) ?: history_settle(atomic_load(&d->history));
+		err = err ?: disk_rest(d);
+		leave_image(d);
+		disk_know(d);
+	}
+	pthread_mutex_unlock(&d->opening);
 	return err;
 }
 

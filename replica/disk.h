@@ -60,9 +60,9 @@ struct disk_op_counters {
 /* "POOL:FILE" */
 #define DISK_LABEL_MAX (200 + 1 + NAME_MAX)
 
+struct history;
 struct tandem;
 struct pool;
-struct history;
 
 /* A file that a disk is built upon. */
 struct disk_ancestor {
@@ -98,6 +98,7 @@ struct disk {
 		history;      /* its past; NULL: it has none. Stays as long as the disk */
 	atomic_uint children; /* disks built upon this one: it is read-only */
 	_Atomic bool lost;    /* the image is gone from its directory: I/O is refused */
+	_Atomic uint64_t tick_ns, shed_ns;  /* when kept history goes on, and looks for old ones */
 	_Atomic uint64_t error_event_ns[2]; /* when one was last announced: I/O error, no space */
 
 	/* First open, last close and reload: the image's own fields change under it only. May be
@@ -174,6 +175,8 @@ bool disk_is_served(struct disk *d);
  */
 int disk_open(struct disk *d, bool write);
 void disk_close(struct disk *d);
+/* What an open for reading would say now, without what that has to prepare. */
+int disk_look(struct disk *d);
 /*
  * The kernel tells of a close a moment after close() returned, so an `rm` that
  * follows may overtake it: waits for at most a quarter of a second until nobody
@@ -220,6 +223,11 @@ int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t n
 void disk_set_names(struct disk *d, const char *file_name);
 /* Of a disk with an image that nothing else is wrong with. */
 enum disk_state disk_natural_state(const struct disk *d);
+/*
+ * Somebody else changed the image of a disk that has a past: what is known of it does not fit
+ * any more. `when` is "open", "closed" or "stopped". Only Accept ends that.
+ */
+void disk_is_changed(struct disk *d, const char *when, uint64_t size);
 /* The one setter of the state: sets, announces. */
 void disk_set_state(struct disk *d, enum disk_state state, const char *reason);
 /* "disks/LABEL", for events. */
@@ -232,6 +240,8 @@ void disk_unclaim(struct disk *d);
  * itself, and other programs are told that it is free. 0 or -errno; then Failed.
  */
 int disk_rest(struct disk *d);
+/* Of a disk that is not listed yet: what its history has is brought into the image. */
+int disk_complete(struct disk *d);
 /* After a reload: the state is what the image is now. */
 void disk_reloaded(struct disk *d);
 /* An error of a flush is final: what was written since the last good one is in doubt. */

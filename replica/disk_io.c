@@ -133,7 +133,7 @@ void disk_flush_failed(struct disk *d, int err)
 }
 
 /* A request that passes the end also keeps out all others that do. */
-static void lock_for_write(struct disk *d, struct range *r, uint64_t off, uint64_t len)
+static void lock_range(struct disk *d, struct range *r, uint64_t off, uint64_t len)
 {
 	uint64_t size = d->image->size, start = off < size ? off : size;
 
@@ -141,6 +141,27 @@ static void lock_for_write(struct disk *d, struct range *r, uint64_t off, uint64
 		range_lock_write(&d->ranges, r, off, len);
 	else
 		range_lock_write(&d->ranges, r, start, UINT64_MAX - start);
+}
+
+/* A restore, which wants whole blocks, begins and ends while nobody has a range. */
+static void lock_for_write(struct disk *d, struct range *r, uint64_t off, uint64_t len)
+{
+	for (;;) {
+		struct history *h = atomic_load(&d->history);
+		uint64_t from = off, wide = len;
+
+		if (h)
+			history_widen(h, &from, &wide);
+		lock_range(d, r, from, wide);
+		h = atomic_load(&d->history);
+		from = off;
+		wide = len;
+		if (h)
+			history_widen(h, &from, &wide);
+		if (r->start <= from && r->end >= from + wide)
+			return;
+		range_unlock(&d->ranges, r);
+	}
 }
 
 static int write_range(struct disk *d, const void *buf, size_t len, uint64_t off, unsigned io)
@@ -241,7 +262,7 @@ int disk_zero(struct disk *d, uint64_t off, uint64_t len, enum zero_mode mode)
 	struct range r;
 	int err;
 
-	range_lock_write(&d->ranges, &r, off, len);
+	lock_for_write(d, &r, off, len);
 	size = d->image->size;
 	if (off >= size)
 		len = 0;
@@ -294,18 +315,11 @@ int disk_seek(struct disk *d, uint64_t off, int whence, uint64_t *found)
 	return err;
 }
 
-/* What is cut off is kept like what is overwritten, and the log has nothing for behind the end. */
 static int resize_image(struct disk *d, uint64_t size)
 {
 	struct history *h = atomic_load(&d->history);
-	uint64_t old = d->image->size;
-	int err = 0;
 
-	if (h && size < old)
-		err = history_write(h, NULL, old - size, size, 0, ZERO_PUNCH);
-	if (!err && h && size < old)
-		err = history_settle(h);
-	return err ? err : d->image->format->resize(d->image, size);
+	return h ? history_resize(h, size) : d->image->format->resize(d->image, size);
 }
 
 int disk_resize(struct disk *d, uint64_t size, bool shrink)

@@ -88,7 +88,7 @@ static int close_locked(struct tandem *t, struct history **sorted, struct histor
 	if (!err) {
 		*g = atomic_load(&t->generation);
 		for (size_t i = 0; i < count; i++) {
-			bool wanted = !tick || hs[i]->written;
+			bool wanted = !tick || (hs[i]->written && !hs[i]->restore.before);
 
 			if (kept)
 				kept[i] = wanted;

@@ -66,8 +66,13 @@ static void moment_remove(struct history *h, struct moment_record *m)
 {
 	size_t after = h->moments + h->moment_count - (m + 1);
 
+	/* The one before may be older than what was written before this one. */
+	if (!after)
+		h->written = true;
 	memmove(m, m + 1, after * sizeof(*m));
 	h->moment_count--;
+	/* Since the one that is the newest then: nobody knows. */
+	h->written = h->written || !after;
 	h->newest = h->moment_count ? h->moments[h->moment_count - 1].generation : 0;
 }
 
@@ -99,6 +104,20 @@ int history_moment(struct history *h, uint64_t g, struct moment_record *out)
 		*out = h->moments[i - 1];
 	pthread_mutex_unlock(&h->lock);
 	return i ? 0 : -ENOENT;
+}
+
+int history_moment_after(struct history *h, uint64_t g, struct moment_record *out)
+{
+	bool found;
+	size_t i;
+
+	pthread_mutex_lock(&h->lock);
+	i = moment_index(h, g);
+	found = i < h->moment_count;
+	if (found)
+		*out = h->moments[i];
+	pthread_mutex_unlock(&h->lock);
+	return found ? 0 : -ENOENT;
 }
 
 /* The clock of a moment never goes back, so that they are in the order of their times too. */
@@ -229,6 +248,8 @@ void history_record(struct history *h, struct track_record *out)
 		.window_s = h->window.window_s,
 		.granularity_ms = h->window.granularity_ms,
 		.limit = h->window.limit,
+		.restore_from = h->restore.from,
+		.restore_before = h->restore.before,
 	};
 	pthread_mutex_unlock(&h->lock);
 }
@@ -272,6 +293,9 @@ void history_close(struct history *h)
 	pending_free(&h->pending);
 	pthread_mutex_destroy(&h->lock);
 	pthread_mutex_destroy(&h->settling);
+	pthread_rwlock_destroy(&h->resizing);
+	pthread_cond_destroy(&h->ended);
+	pthread_cond_destroy(&h->room);
 	pthread_cond_destroy(&h->changed);
 	free(h);
 }
@@ -286,6 +310,9 @@ static struct history *allocate(struct disk *d, uint32_t block_size)
 	h->block_size = block_size;
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_mutex_init(&h->settling, NULL);
+	pthread_rwlock_init(&h->resizing, NULL);
+	pthread_cond_init(&h->ended, NULL);
+	pthread_cond_init(&h->room, NULL);
 	pthread_cond_init(&h->changed, NULL);
 	if (!pending_init(&h->pending))
 		return h;
@@ -372,6 +399,7 @@ int history_open(struct disk *d, struct segment_dir *log, struct segment_dir *st
 		return -ENOMEM;
 	h->settled = h->recorded = track.settled;
 	h->window = (struct history_window){ track.window_s, track.granularity_ms, track.limit };
+	h->restore = (struct history_restore){ track.restore_from, track.restore_before };
 	/* What was written since the newest moment, and when, nobody knows: perhaps something. */
 	err = load(h, log, store);
 	h->written = true;

@@ -26,9 +26,9 @@
  * whichever of both that is, and a reader of the past looks for versions before and
  * after.
  *
- * Locks: a disk's ranges -> history.lock; history.lock is held for a few
- * instructions, and of several disks only by generation_close(), in the order of
- * their numbers. 0 or -errno.
+ * Locks: a disk's ranges -> settling -> resizing -> history.lock; ranges or settling
+ * -> disk.flushing. history.lock is held for a few instructions, and of several disks
+ * only by generation_close(), in the order of their numbers. 0 or -errno.
  */
 #ifndef TANDEMFS_HISTORY_H
 #define TANDEMFS_HISTORY_H
@@ -62,6 +62,11 @@ int history_write(struct history *h, const void *buf, uint64_t len, uint64_t off
 		  enum zero_mode mode);
 /* With the range locked for reading. */
 int history_read(struct history *h, void *buf, size_t len, uint64_t off, unsigned io);
+/*
+ * With the whole disk locked for writing. What is cut off is kept like what is
+ * overwritten, and the log has nothing for behind the end.
+ */
+int history_resize(struct history *h, uint64_t size);
 /* As lseek, of the present. */
 int history_seek(struct history *h, uint64_t off, int whence, uint64_t *found);
 /* The log is durable; the image is not flushed. */
@@ -98,6 +103,8 @@ int history_moments(struct history *h, struct moment_record **out, size_t *count
 /* The newest kept moment with a generation <= g, or a time <= time_ms; -ENOENT. */
 int history_moment(struct history *h, uint64_t g, struct moment_record *out);
 int history_moment_before(struct history *h, uint64_t time_ms, struct moment_record *out);
+/* The oldest kept moment with a generation >= g; -ENOENT. */
+int history_moment_after(struct history *h, uint64_t g, struct moment_record *out);
 /* Changes names, tick or dropped of a moment; -ENOENT. One that is dropped is not kept any more. */
 int history_change_moment(struct history *h, const struct moment_record *m);
 /*
@@ -105,6 +112,12 @@ int history_change_moment(struct history *h, const struct moment_record *m);
  * they needed is in the catalogue by now, or never will be. Waits for a batch.
  */
 void history_barrier(struct history *h);
+/*
+ * Between these two no batch runs: whatever the store has is in the catalogue, or of nobody.
+ * For short, with no transaction open.
+ */
+void history_pause(struct history *h);
+void history_resume(struct history *h);
 /* A reader of a moment: a pinned one is not to be dropped. Waits as history_await. -ENOENT. */
 int history_pin(struct history *h, uint64_t g);
 void history_unpin(struct history *h, uint64_t g);
@@ -117,6 +130,30 @@ bool history_is_pinned(struct history *h, uint64_t g);
 int history_read_at(struct history *h, uint64_t g, void *buf, size_t len, uint64_t off);
 /* As lseek, of that moment. */
 int history_seek_at(struct history *h, uint64_t g, uint64_t off, int whence, uint64_t *found);
+
+/*
+ * A restore to the kept moment `from`: while it runs, a block that was written
+ * after `from` and up to the moment `before`, which was kept when it began, reads
+ * as of `from`, until it is filled. A block is filled once it has a version with
+ * last >= before: what it held at that moment. Before a write of a part of a block
+ * the block is filled in the same record. Both moments are to be kept, and
+ * no other may be made of this disk, as long as it runs.
+ *
+ * history_set_restore: with the whole range locked for writing and everything
+ * settled; {0, 0}: it has ended. Not recorded; history_record has it.
+ */
+struct history_restore {
+	uint64_t from, before; /* 0: none is running */
+};
+void history_set_restore(struct history *h, const struct history_restore *r);
+struct history_restore history_restore(struct history *h);
+/*
+ * Fills every block that is to be, and settles; then the restore can be ended. The
+ * disk is open. progress (of bytes) returns false to stop: -ECANCELED.
+ */
+int history_fill(struct history *h, bool (*progress)(void *arg, uint64_t bytes), void *arg);
+/* The range that a write of this one must have locked. */
+void history_widen(struct history *h, uint64_t *off, uint64_t *len);
 
 /* Kept history: what it is set to. */
 struct history_window {

@@ -32,7 +32,10 @@ struct history {
 	struct segments *log, *store;
 
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* a write ended, room in the log, a batch is done */
+	pthread_cond_t ended;   /* a write; whoever waits for it counts in awaiting */
+	pthread_cond_t room;    /* in the log, or there won't be any */
+	pthread_cond_t changed; /* for the settler, and who waits for a batch */
+	unsigned awaiting;
 	/* Under lock. */
 	struct moment_record *moments; /* kept ones, by generation */
 	size_t moment_count, moment_room;
@@ -45,14 +48,18 @@ struct history {
 	struct ongoing_write *writes;
 	struct ongoing_read *reads;
 	struct history_window window;
-	uint64_t settled;  /* every record before this place is in the image, durably */
-	uint64_t recorded; /* what the catalogue has of it */
+	/* Changes with the whole range locked too: whoever has a range needs no lock. */
+	struct history_restore restore;
+	_Atomic uint64_t durable_size; /* the image is durably at least as long; needs no lock */
+	uint64_t settled;              /* every record before this place is in the image, durably */
+	uint64_t recorded;             /* what the catalogue has of it */
 	int settle_error;
 	uint64_t oldest_ns; /* when the first of the unsettled came; 0: none */
 	bool settler_runs, settler_stop, settler_hurry;
 	pthread_t settler;
 
-	pthread_mutex_t settling; /* one batch at a time */
+	pthread_mutex_t settling;  /* one batch at a time */
+	pthread_rwlock_t resizing; /* held for reading by whoever reads the past */
 };
 
 /* Under lock: whether a write of this block may go to the image. */
@@ -60,6 +67,16 @@ bool block_is_direct(const struct history *h, uint64_t block);
 /* Under lock: room for one moment more; and that one. */
 int history_moment_room(struct history *h);
 void history_moment_add(struct history *h, const struct moment_record *m);
+
+/* history_read.c: the part of a version that [off, off + len) asks for; all in its block. */
+int read_version(struct history *h, const struct version *v, char *buf, size_t len, uint64_t off);
+
+/* restore.c */
+/* Of each of `count` blocks from `first` on: v[i].last is not 0 where it is still to be filled, with that. */
+int restore_find(struct history *h, uint64_t first, size_t count, struct version *v);
+
+/* settle_build.c: flushes the image; an error is final. */
+int history_flush_image(struct history *h);
 
 /* settle.c */
 /* Somebody waits, or there is much: the settler begins now, if it doesn't run. Under lock. */

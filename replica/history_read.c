@@ -125,49 +125,6 @@ static int overlay_apply(struct history *h, const struct overlay *o, char *buf, 
 	return err;
 }
 
-/* As of generation g where nothing was saved since; the range may pass the disk's end. */
-static int read_range(struct history *h, uint64_t g, char *buf, size_t len, uint64_t off,
-		      unsigned io)
-{
-	struct image *img = h->disk->image;
-	uint64_t size = img->size, inside = off >= size ? 0 : len < size - off ? len : size - off;
-	struct overlay o;
-	int err = overlay_take(h, g, off, len, &o);
-
-	if (!err && !overlay_covers(&o, off, len)) {
-		memset(buf + inside, 0, len - inside);
-		err = inside ? img->format->read(img, buf, inside, off, io) : 0;
-	}
-	if (!err)
-		err = overlay_apply(h, &o, buf, off);
-	overlay_drop(h, &o);
-	return err;
-}
-
-int history_read(struct history *h, void *buf, size_t len, uint64_t off, unsigned io)
-{
-	struct image *img = h->disk->image;
-
-	if (!h->pending.pieces)
-		return img->format->read(img, buf, len, off, io);
-	return read_range(h, UINT64_MAX, buf, len, off, io);
-}
-
-/* ---- the past ---- */
-
-/* The part of a version that [off, off + len) asks for; all in its block. */
-static int read_version(struct history *h, const struct version *v, char *buf, size_t len,
-			uint64_t off)
-{
-	uint64_t from = off - v->block * h->block_size, have = v->place ? v->length : 0;
-
-	have = from < have ? have - from : 0;
-	if (have > len)
-		have = len;
-	memset(buf + have, 0, len - have);
-	return have ? segments_read(h->store, v->place, from, buf, have) : 0;
-}
-
 /* The range of one request in blocks: where block i of it begins and ends in the buffer. */
 struct cut {
 	uint64_t off, end, first, block_size;
@@ -186,6 +143,65 @@ static uint64_t cut_end(const struct cut *c, size_t i)
 
 	return end < c->end ? end : c->end;
 }
+
+int read_version(struct history *h, const struct version *v, char *buf, size_t len, uint64_t off)
+{
+	uint64_t from = off - v->block * h->block_size, have = v->place ? v->length : 0;
+
+	have = from < have ? have - from : 0;
+	if (have > len)
+		have = len;
+	memset(buf + have, 0, len - have);
+	return have ? segments_read(h->store, v->place, from, buf, have) : 0;
+}
+
+/* Blocks of the present that are still to be filled, over what the image gave. */
+static int restore_over(struct history *h, char *buf, size_t len, uint64_t off)
+{
+	struct cut c = { off, off + len, off / h->block_size, h->block_size };
+	size_t count = (off + len - 1) / h->block_size - c.first + 1;
+	struct version *v = malloc(count * sizeof(*v));
+	int err = v ? restore_find(h, c.first, count, v) : -ENOMEM;
+
+	for (size_t i = 0; i < count && !err; i++)
+		if (v[i].last)
+			err = read_version(h, &v[i], buf + (cut_start(&c, i) - off),
+					   cut_end(&c, i) - cut_start(&c, i), cut_start(&c, i));
+	free(v);
+	return err;
+}
+
+/* As of generation g where nothing was saved since; the range may pass the disk's end. */
+static int read_range(struct history *h, uint64_t g, char *buf, size_t len, uint64_t off,
+		      unsigned io)
+{
+	struct image *img = h->disk->image;
+	uint64_t size = img->size, inside = off >= size ? 0 : len < size - off ? len : size - off;
+	struct overlay o;
+	int err = overlay_take(h, g, off, len, &o);
+
+	if (!err && !overlay_covers(&o, off, len)) {
+		memset(buf + inside, 0, len - inside);
+		err = inside ? img->format->read(img, buf, inside, off, io) : 0;
+		if (!err && g == UINT64_MAX && h->restore.before)
+			err = restore_over(h, buf, len, off);
+	}
+	if (!err)
+		err = overlay_apply(h, &o, buf, off);
+	overlay_drop(h, &o);
+	return err;
+}
+
+int history_read(struct history *h, void *buf, size_t len, uint64_t off, unsigned io)
+{
+	struct image *img = h->disk->image;
+
+	if (!h->pending.pieces && !h->restore.before)
+		return img->format->read(img, buf, len, off, io);
+	return read_range(h, UINT64_MAX, buf, len, off, io);
+}
+
+/* ---- the past ---- */
 
 static int read_blocks(struct history *h, uint64_t g, const struct cut *c, size_t count,
 		       struct version *v, char *buf)
@@ -224,8 +240,11 @@ int history_read_at(struct history *h, uint64_t g, void *buf, size_t len, uint64
 	struct moment_record m;
 	int err = v ? history_moment(h, g, &m) : -ENOMEM;
 
-	if (!err)
+	if (!err) {
+		pthread_rwlock_rdlock(&h->resizing);
 		err = read_blocks(h, g, &c, count, v, buf);
+		pthread_rwlock_unlock(&h->resizing);
+	}
 	/* The disk may have been longer since. */
 	if (!err && off + len > m.size) {
 		uint64_t inside = off < m.size ? m.size - off : 0;
@@ -345,9 +364,9 @@ int history_seek(struct history *h, uint64_t off, int whence, uint64_t *found)
 {
 	struct image *img = h->disk->image;
 
-	if (!h->pending.pieces)
+	if (!h->pending.pieces && !h->restore.before)
 		return img->format->seek(img, off, whence, found);
-	return seek(h, 0, img->size, off, whence, found);
+	return seek(h, h->restore.from, img->size, off, whence, found);
 }
 
 int history_seek_at(struct history *h, uint64_t g, uint64_t off, int whence, uint64_t *found)
@@ -355,5 +374,10 @@ int history_seek_at(struct history *h, uint64_t g, uint64_t off, int whence, uin
 	struct moment_record m;
 	int err = history_moment(h, g, &m);
 
-	return err ? err : seek(h, g, m.size, off, whence, found);
+	if (err)
+		return err;
+	pthread_rwlock_rdlock(&h->resizing);
+	err = seek(h, g, m.size, off, whence, found);
+	pthread_rwlock_unlock(&h->resizing);
+	return err;
 }

@@ -34,7 +34,8 @@ static void write_ends(struct history *h, struct ongoing_write *w)
 	*w->link = w->next;
 	if (w->next)
 		w->next->link = w->link;
-	pthread_cond_broadcast(&h->changed);
+	if (h->awaiting)
+		pthread_cond_broadcast(&h->ended);
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -53,6 +54,8 @@ static uint64_t run_of(struct history *h, uint64_t off, uint64_t len, bool *dire
 {
 	uint64_t block = off / h->block_size, last = (off + len - 1) / h->block_size, end;
 
+	if (h->restore.before)
+		last = block; /* the next one may be still to be filled */
 	pthread_mutex_lock(&h->lock);
 	*direct = block_is_direct(h, block);
 	if (*direct && !h->newest && !h->pending.pieces)
@@ -82,12 +85,21 @@ static int await_room(struct history *h, uint64_t off)
 		if (!h->settler_runs)
 			err = -EAGAIN; /* it could not be started */
 		else
-			pthread_cond_wait(&h->changed, &h->lock);
+			pthread_cond_wait(&h->room, &h->lock);
 		if (err)
 			break;
 	}
 	pthread_mutex_unlock(&h->lock);
 	return err;
+}
+
+/*
+ * D(the image's size) -> records behind its end: after a power cut the log would
+ * else know of more than the image has.
+ */
+static int await_size(struct history *h, uint64_t end)
+{
+	return end <= atomic_load(&h->durable_size) ? 0 : history_flush_image(h);
 }
 
 static int log_record(struct history *h, const struct ongoing_write *w, const void *buf,
@@ -96,8 +108,10 @@ static int log_record(struct history *h, const struct ongoing_write *w, const vo
 	struct record r = { buf ? RECORD_WRITE : RECORD_ZERO, off, len, w->generation };
 	struct piece *pieces = pending_make(off, len, h->block_size, !buf);
 	uint64_t place;
-	int err = pieces ? segments_append(h->log, &r, buf, &place) : -ENOMEM;
+	int err = pieces ? await_size(h, off + len) : -ENOMEM;
 
+	if (!err)
+		err = segments_append(h->log, &r, buf, &place);
 	if (err) {
 		pending_unmake(pieces);
 		return err;
@@ -123,22 +137,24 @@ static int log_write(struct history *h, const struct ongoing_write *w, const cha
 	return err;
 }
 
-/* Where the image has a hole and the log has nothing, zeros are there already. */
+/*
+ * Where the log has nothing and the image a hole, zeros are there already. The log
+ * is asked first: a piece that leaves it meanwhile is in the image by then.
+ */
 static uint64_t already_zero(struct history *h, uint64_t off, uint64_t len)
 {
 	struct image *img = h->disk->image;
 	uint64_t found, next;
-	int err = img->format->seek(img, off, SEEK_DATA, &found);
+	int err;
 
+	pthread_mutex_lock(&h->lock);
+	next = h->pending.pieces ? pending_next(&h->pending, off / h->block_size) : UINT64_MAX;
+	pthread_mutex_unlock(&h->lock);
+	err = img->format->seek(img, off, SEEK_DATA, &found);
 	if (err && err != -ENXIO)
 		return 0;
 	if (err || found > off + len)
 		found = off + len;
-	if (found == off)
-		return 0;
-	pthread_mutex_lock(&h->lock);
-	next = h->pending.pieces ? pending_next(&h->pending, off / h->block_size) : UINT64_MAX;
-	pthread_mutex_unlock(&h->lock);
 	if (next != UINT64_MAX && next * h->block_size < found)
 		found = next * h->block_size;
 	/* Only whole blocks: what holds data in part is not looked at in parts. */
@@ -170,6 +186,57 @@ static int write_image(struct history *h, const void *buf, uint64_t len, uint64_
 		   : img->format->zero(img, off, len, mode);
 }
 
+/*
+ * A part of a block that a restore has still to fill: all of it goes to the log,
+ * as it is with that part. The range of the block is locked.
+ */
+static int write_filling(struct history *h, const struct ongoing_write *w, const void *buf,
+			 uint64_t len, uint64_t off, const struct version *v)
+{
+	uint64_t start = off - off % h->block_size, size = h->disk->image->size;
+	uint32_t whole = size - start < h->block_size ? size - start : h->block_size;
+	char *content = malloc(whole);
+	int err = content ? read_version(h, v, content, whole, start) : -ENOMEM;
+
+	if (!err) {
+		if (buf)
+			memcpy(content + (off - start), buf, len);
+		else
+			memset(content + (off - start), 0, len);
+		err = log_record(h, w, content, whole, start);
+	}
+	free(content);
+	return err;
+}
+
+static bool has_pieces(struct history *h, uint64_t block)
+{
+	bool has;
+
+	pthread_mutex_lock(&h->lock);
+	has = pending_find(&h->pending, block);
+	pthread_mutex_unlock(&h->lock);
+	return has;
+}
+
+/* While a restore runs: at most to the end of the block; *n is how much was done, 0: nothing. */
+static int write_restoring(struct history *h, const struct ongoing_write *w, const void *buf,
+			   uint64_t len, uint64_t off, uint64_t *n)
+{
+	uint64_t block = off / h->block_size, room = (block + 1) * h->block_size - off;
+	struct version v;
+	int err;
+
+	*n = 0;
+	if (has_pieces(h, block))
+		return 0;
+	err = restore_find(h, block, 1, &v);
+	if (err || !v.last)
+		return err;
+	*n = len < room ? len : room;
+	return write_filling(h, w, buf, *n, off, &v);
+}
+
 int history_write(struct history *h, const void *buf, uint64_t len, uint64_t off, unsigned io,
 		  enum zero_mode mode)
 {
@@ -182,8 +249,12 @@ int history_write(struct history *h, const void *buf, uint64_t len, uint64_t off
 	write_begins(h, &w);
 	for (uint64_t n; !err && len;
 	     off += n, len -= n, buf = buf ? (const char *)buf + n : NULL) {
-		n = buf || mode == ZERO_KEEP ? 0 : already_zero(h, off, len);
-		if (n)
+		n = 0;
+		if (h->restore.before)
+			err = write_restoring(h, &w, buf, len, off, &n);
+		else if (!buf && mode == ZERO_PUNCH)
+			n = already_zero(h, off, len);
+		if (n || err)
 			continue;
 		n = run_of(h, off, len, &direct);
 		if (direct)
@@ -195,6 +266,34 @@ int history_write(struct history *h, const void *buf, uint64_t len, uint64_t off
 	}
 	write_ends(h, &w);
 	return err;
+}
+
+/* Nobody else uses the image, also those who take no range. */
+static int resize_image(struct history *h, uint64_t size)
+{
+	struct image *img = h->disk->image;
+	int err;
+
+	pthread_mutex_lock(&h->settling);
+	pthread_rwlock_wrlock(&h->resizing);
+	if (size < atomic_load(&h->durable_size))
+		atomic_store(&h->durable_size, size);
+	err = img->format->resize(img, size);
+	pthread_rwlock_unlock(&h->resizing);
+	pthread_mutex_unlock(&h->settling);
+	return err;
+}
+
+int history_resize(struct history *h, uint64_t size)
+{
+	uint64_t old = h->disk->image->size;
+	int err = 0;
+
+	if (size < old)
+		err = history_write(h, NULL, old - size, size, 0, ZERO_PUNCH);
+	if (!err && size < old)
+		err = history_settle(h);
+	return err ? err : resize_image(h, size);
 }
 
 int history_flush(struct history *h)
@@ -212,7 +311,9 @@ void history_await(struct history *h, uint64_t g)
 			;
 		if (!w)
 			break;
-		pthread_cond_wait(&h->changed, &h->lock);
+		h->awaiting++;
+		pthread_cond_wait(&h->ended, &h->lock);
+		h->awaiting--;
 	}
 	pthread_mutex_unlock(&h->lock);
 }

@@ -17,6 +17,7 @@
 #include "lock.h"
 #include "notes.h"
 #include "scan.h"
+#include "snapshots.h"
 #include "tandem.h"
 #include "watch.h"
 
@@ -212,6 +213,8 @@ static int scan_all(struct tandem *t, struct why *why)
 			refuse(why, err, "%s cannot be read: %s", pools[i]->dir, strerror(-err));
 	}
 	pools_free(pools, count);
+	if (!err && (err = scan_missing(t)))
+		refuse(why, err, "the catalogue's disks: %s", strerror(-err));
 	return err;
 }
 
@@ -279,7 +282,9 @@ static int open_all(struct tandem *t, const struct tandem_options *o, struct why
 		return refuse(why, err, "the catalogue's settings: %s", strerror(-err));
 	events_emit(t->events, EVENT_INFORMATION, "Started", "daemon", "Pid=%d Version=%s After=%s",
 		    getpid(), TANDEMFS_VERSION, t->was_clean ? "stop" : "crash-or-first-start");
-	err = open_pools(t, o, why);
+	err = snapshots_load(t, why);
+	if (!err)
+		err = open_pools(t, o, why);
 	return err ? err : scan_all(t, why);
 }
 
@@ -311,7 +316,11 @@ int tandem_start(struct tandem *t, struct why *why)
 	int err = watch_start(t->watch);
 
 	t->serving = true;
-	return err ? refuse(why, err, "the watcher cannot start: %s", strerror(-err)) : 0;
+	if (err)
+		return refuse(why, err, "the watcher cannot start: %s", strerror(-err));
+	err = snapshots_start(t);
+	return err ? refuse(why, err, "the threads of snapshots cannot start: %s", strerror(-err))
+		   : 0;
 }
 
 /* ---- stop ---- */
@@ -347,10 +356,9 @@ int tandem_settle(struct tandem *t, struct why *why)
 	return err;
 }
 
-/* How the image is left, to know at the next start whether somebody changed it. */
-static bool settle_disk(struct tandem *t, struct disk *d, struct catalogue_txn *txn)
+/* Whether the image has everything, durably. */
+static bool settle_disk(struct tandem *t, struct disk *d)
 {
-	struct disk_record r;
 	bool good = !atomic_load(&d->broken_flush);
 
 	/* After a crash, what the daemon before us wrote may still be in the page cache alone. */
@@ -361,37 +369,56 @@ static bool settle_disk(struct tandem *t, struct disk *d, struct catalogue_txn *
 	if (d->image && good && d->use != FILE_UNUSED)
 		good = disk_rest(d) == 0; /* somebody has it open still */
 	pthread_mutex_unlock(&d->opening);
-	if (!txn || !d->identity.len || !d->image)
-		return good;
+	return good;
+}
+
+/* How the image is left, to know at the next start whether somebody changed it. */
+static void record_stop(struct disk *d, bool good, struct catalogue_txn *txn)
+{
+	struct disk_record r;
+
+	if (!d->identity.len || !d->image)
+		return;
 	scan_record(d, &r);
 	if (good)
 		d->image->file->ops->stat(d->image->file, &r.stopped);
 	catalogue_put_disk(txn, &r);
-	return good;
 }
 
-static void settle_all(struct tandem *t)
+static void record_stops(struct tandem *t, struct disk **disks, const bool *good, size_t count)
 {
-	struct catalogue_txn *txn = NULL;
-	size_t count;
-	struct disk **disks = tandem_disks(t, &count);
-	bool good = true;
+	struct catalogue_txn *txn;
+	bool all = true;
 
-	if (t->catalogue && catalogue_begin(t->catalogue, &txn))
-		txn = NULL;
-	for (size_t i = 0; i < count; i++)
-		good &= settle_disk(t, disks[i], txn);
-	for (size_t i = 0; i < count; i++)
-		tandem_unlist_disk(t, disks[i]);
-	disks_free(disks, count);
-	if (!txn)
+	if (!t->catalogue || catalogue_begin(t->catalogue, &txn))
 		return;
+	for (size_t i = 0; i < count; i++) {
+		record_stop(disks[i], good[i], txn);
+		all &= good[i];
+	}
 	/* A start that failed changed nothing: it leaves what it found. */
-	if (good && (t->serving || t->was_clean)) {
+	if (all && (t->serving || t->was_clean)) {
 		catalogue_mark_clean(txn);
 		generation_save(t, txn);
 	}
 	catalogue_commit(txn);
+}
+
+/* No transaction is open while disks settle: that takes ones of its own. */
+static void settle_all(struct tandem *t)
+{
+	size_t count;
+	struct disk **disks = tandem_disks(t, &count);
+	bool *good = calloc(count + 1, sizeof(*good));
+
+	for (size_t i = 0; i < count && good; i++)
+		good[i] = settle_disk(t, disks[i]);
+	if (good)
+		record_stops(t, disks, good, count);
+	for (size_t i = 0; i < count; i++)
+		tandem_unlist_disk(t, disks[i]);
+	disks_free(disks, count);
+	free(good);
 }
 
 /* A start that failed leaves nothing where nothing was. */
@@ -413,10 +440,12 @@ void tandem_close(struct tandem *t)
 		return;
 	watch_free(t->watch);
 	t->watch = NULL;
+	snapshots_stop(t);
 	if (t->events)
 		settle_all(t);
 	while (t->pool_count)
 		tandem_unlist_pool(t, t->pools[t->pool_count - 1]);
+	snapshots_free(t);
 	events_close(t->events);
 	catalogue_close(t->catalogue);
 	if (t->made_state && !t->serving && t->state_dirfd >= 0)

@@ -15,6 +15,7 @@
 
 #include "notes.h"
 #include "scan.h"
+#include "snapshots.h"
 
 /* ---- DeleteDisk, rename ---- */
 
@@ -57,6 +58,7 @@ static void forget(struct tandem *t, struct disk *d)
 	parents_settle(t);
 	if (d->image && d->image->notes)
 		notes_clear(d->image->notes);
+	snapshots_forget(t, d);
 	if (!tandem_txn(t, &txn)) {
 		catalogue_del_disk(txn, d->number);
 		tandem_commit(t);
@@ -74,7 +76,20 @@ static int check_no_children(struct disk *d, struct why *why)
 			: 0;
 }
 
-int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, bool plan,
+/* From here on no operation begins on it, and none is under way. */
+static int claim_for_delete(struct disk *d, bool force, struct why *why)
+{
+	int err = disk_claim(d, why);
+
+	if (err)
+		return err;
+	err = snapshots_check_delete(d, force, why);
+	if (err)
+		disk_unclaim(d);
+	return err;
+}
+
+int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, bool force, bool plan,
 		       struct why *why)
 {
 	int err;
@@ -89,7 +104,7 @@ int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, boo
 	if (!err)
 		err = check_still_there(d, why);
 	if (!err)
-		err = disk_claim(d, why);
+		err = claim_for_delete(d, force, why);
 	if (!err && plan) {
 		disk_unclaim(d);
 	} else if (!err) {
@@ -186,7 +201,9 @@ int tandem_rename_disk(struct tandem *t, struct disk *d, const char *called, con
 	if (!err)
 		err = disk_claim(d, why);
 	if (!err) {
-		err = over ? disk_claim(over, why) : 0;
+		err = over ? claim_for_delete(over, false, why) : 0;
+		if (err == -EPERM)
+			err = -EBUSY; /* nobody can say Force here */
 		if (!err) {
 			err = rename_claimed(t, d, over, new_name, why);
 			if (err && over)
@@ -320,9 +337,15 @@ int tandem_accept_disk(struct tandem *t, struct disk *d, bool force, bool plan, 
 	err = check_accept(d, force, why);
 	if (err || plan)
 		goto out;
+	/* A past that fits no more, or cannot be opened. */
+	if (disk_has_past(d) && (disk_state(d) == DISK_CHANGED || !atomic_load(&d->history))) {
+		err = snapshots_break(d, why);
+		if (err)
+			goto out;
+	}
 	/* Recorded first: a crash now leaves a disk that is known to be in doubt, or is not any more. */
 	scan_record(d, &r);
-	r.failed = false;
+	r.failed = r.changed = false;
 	err = tandem_txn(t, &txn);
 	if (!err) {
 		catalogue_put_disk(txn, &r);

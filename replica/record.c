@@ -62,7 +62,7 @@ static void get_string(struct reader *r, char *dst, size_t size)
 	dst[get_bytes(r, dst, size - 1)] = '\0';
 }
 
-enum { DISK_FLAG_READ_ONLY = 1, DISK_FLAG_GONE = 2, DISK_FLAG_FAILED = 4 };
+enum { DISK_FLAG_READ_ONLY = 1, DISK_FLAG_GONE = 2, DISK_FLAG_FAILED = 4, DISK_FLAG_CHANGED = 8 };
 
 void record_encode_disk(struct record *w, const struct disk_record *r)
 {
@@ -73,7 +73,7 @@ void record_encode_disk(struct record *w, const struct disk_record *r)
 	put_u(w, r->pool, 4);
 	put_u(w,
 	      (r->read_only ? DISK_FLAG_READ_ONLY : 0) | (r->gone ? DISK_FLAG_GONE : 0) |
-		      (r->failed ? DISK_FLAG_FAILED : 0),
+		      (r->failed ? DISK_FLAG_FAILED : 0) | (r->changed ? DISK_FLAG_CHANGED : 0),
 	      4);
 	put_u(w, r->stopped.size, 8);
 	put_u(w, r->stopped.mtime.tv_sec, 8);
@@ -98,6 +98,7 @@ int record_decode_disk(const void *bytes, size_t len, struct disk_record *out)
 	d.read_only = flags & DISK_FLAG_READ_ONLY;
 	d.gone = flags & DISK_FLAG_GONE;
 	d.failed = flags & DISK_FLAG_FAILED;
+	d.changed = flags & DISK_FLAG_CHANGED;
 	d.stopped.size = get_u(&r, 8);
 	d.stopped.mtime.tv_sec = get_u(&r, 8);
 	d.stopped.mtime.tv_nsec = get_u(&r, 4);
@@ -168,6 +169,8 @@ void record_encode_track(struct record *w, const struct track_record *r)
 	put_u(w, r->window_s, 8);
 	put_u(w, r->granularity_ms, 8);
 	put_u(w, r->limit, 8);
+	put_u(w, r->restore_from, 8);
+	put_u(w, r->restore_before, 8);
 }
 
 int record_decode_track(const void *bytes, size_t len, struct track_record *out)
@@ -180,6 +183,8 @@ int record_decode_track(const void *bytes, size_t len, struct track_record *out)
 	t.window_s = get_u(&r, 8);
 	t.granularity_ms = get_u(&r, 8);
 	t.limit = get_u(&r, 8);
+	t.restore_from = get_u(&r, 8);
+	t.restore_before = get_u(&r, 8);
 	if (r.bad)
 		return -EIO;
 	*out = t;

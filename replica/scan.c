@@ -17,10 +17,14 @@
 
 #include "notes.h"
 #include "probe.h"
+#include "snapshots.h"
 #include "watch.h"
 
 #define FAILED_BEFORE \
 	"a flush failed before the last stop: what was written since the one before it is in doubt"
+
+#define CHANGED_WITH_PAST \
+	"another program changed the image: its snapshots and moments do not fit it"
 
 /* The disks that one pass found; they are listed once the catalogue has them. */
 struct batch {
@@ -49,6 +53,7 @@ void scan_record(const struct disk *d, struct disk_record *r)
 	r->read_only = d->want_read_only;
 	/* What is in doubt because of notes is found anew each time. */
 	r->failed = atomic_load(&d->broken_flush) && !(d->image && d->image->in_doubt);
+	r->changed = d->state == DISK_CHANGED && disk_has_past(d);
 	r->identity = d->identity;
 	memcpy(r->file_name, d->file_name, sizeof(r->file_name));
 }
@@ -76,8 +81,7 @@ static int batch_keep(struct batch *b, struct disk *d)
 	return 0;
 }
 
-/* Announces one disk that is listed now. */
-static void announce(struct tandem *t, struct disk *d)
+void scan_announce(struct tandem *t, struct disk *d)
 {
 	char object[DISK_LABEL_MAX + 8], word[4 * sizeof(d->about.warning)];
 
@@ -91,6 +95,17 @@ static void announce(struct tandem *t, struct disk *d)
 			    event_word(word, sizeof(word), d->about.warning));
 }
 
+/* With no transaction open. What it cannot be given back is said in its state. */
+static void attach(struct tandem *t, struct disk *d)
+{
+	char reason[sizeof(d->reason)];
+
+	if (!snapshots_attach(t, d, reason))
+		return;
+	d->state = DISK_FAILED;
+	snprintf(d->reason, sizeof(d->reason), "%s", reason);
+}
+
 /* Whether disks came that can be used. */
 static bool batch_finish(struct batch *b, int *result)
 {
@@ -100,10 +115,12 @@ static bool batch_finish(struct batch *b, int *result)
 	for (size_t i = 0; i < b->count; i++) {
 		struct disk *d = b->added[i];
 
-		if (!err)
+		if (!err) {
+			attach(b->t, d);
 			err = tandem_list_disk(b->t, d);
+		}
 		if (!err)
-			announce(b->t, d);
+			scan_announce(b->t, d);
 		usable |= !err; /* also one that is not: then the reason is another */
 		disk_unref(d);
 	}
@@ -119,21 +136,33 @@ static bool batch_finish(struct batch *b, int *result)
 
 /* ---- what a name means now ---- */
 
-/* Was it changed while we were not running? Only a clean stop left something to compare with. */
+/*
+ * Was it changed while we did not look? Only a clean stop left something to compare with, until
+ * the image is looked at again: a Missing one may come back much later.
+ */
+static bool changed_since_stop(const struct disk_record *r, const struct found *f)
+{
+	if (r->gone || !r->stopped.mtime.tv_sec)
+		return false;
+	return (uint64_t)f->st.st_size != r->stopped.size ||
+	       f->st.st_mtim.tv_sec != r->stopped.mtime.tv_sec ||
+	       f->st.st_mtim.tv_nsec != r->stopped.mtime.tv_nsec;
+}
+
 static void compare_with_stop(struct batch *b, struct disk *d, const struct disk_record *r,
 			      const struct found *f)
 {
 	char object[DISK_LABEL_MAX + 8];
+	bool changed = changed_since_stop(r, f), past = disk_has_past(d);
 
-	if (b->hint != SCAN_STARTUP || r->gone || !r->stopped.mtime.tv_sec)
-		return;
-	if ((uint64_t)f->st.st_size == r->stopped.size &&
-	    f->st.st_mtim.tv_sec == r->stopped.mtime.tv_sec &&
-	    f->st.st_mtim.tv_nsec == r->stopped.mtime.tv_nsec)
-		return;
-	events_emit(b->t->events, EVENT_WARNING, "DiskChanged",
-		    disk_object(d, object, sizeof(object)), "While=stopped Size=%llu",
-		    (unsigned long long)f->st.st_size);
+	if (changed && (past || b->hint == SCAN_STARTUP))
+		events_emit(b->t->events, EVENT_WARNING, "DiskChanged",
+			    disk_object(d, object, sizeof(object)), "While=stopped Size=%llu",
+			    (unsigned long long)f->st.st_size);
+	if (d->image && past && (changed || r->changed)) {
+		d->state = DISK_CHANGED;
+		snprintf(d->reason, sizeof(d->reason), "%s", CHANGED_WITH_PAST);
+	}
 }
 
 /* What is recorded of the file, or a number for a new one; *known tells which. */
@@ -187,8 +216,9 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 	}
 	scan_record(d, &now);
 	/* What cannot be known again is not remembered. */
-	if (d->identity.len && (!known || r.gone || r.failed != now.failed || r.pool != now.pool ||
-				strcmp(r.file_name, now.file_name) || r.stopped.mtime.tv_sec))
+	if (d->identity.len &&
+	    (!known || r.gone || r.failed != now.failed || r.changed != now.changed ||
+	     r.pool != now.pool || strcmp(r.file_name, now.file_name) || r.stopped.mtime.tv_sec))
 		err = put_record(b->t, &now);
 	if (!err)
 		err = batch_keep(b, d);
@@ -307,9 +337,13 @@ static bool take_changes(struct batch *b, struct disk *d, const struct stat *st)
 	bool open = disk_is_open(d);
 	int err;
 
-	if ((disk_state(d) == DISK_CHANGED && open) || disk_state(d) == DISK_FAILED ||
-	    !changed_by_others(d, b->hint))
+	if ((disk_state(d) == DISK_CHANGED && (open || disk_has_past(d))) ||
+	    disk_state(d) == DISK_FAILED || !changed_by_others(d, b->hint))
 		return false;
+	if (disk_has_past(d)) {
+		disk_is_changed(d, open ? "open" : "closed", st->st_size);
+		return false;
+	}
 	events_emit(b->t->events, EVENT_WARNING, "DiskChanged",
 		    disk_object(d, object, sizeof(object)), "While=%s Size=%llu",
 		    open ? "open" : "closed", (unsigned long long)st->st_size);
@@ -593,12 +627,13 @@ static void remove_disk(struct tandem *t, struct disk *d)
 
 void scan_vanished(struct tandem *t, struct disk *d)
 {
-	bool open, needed;
+	bool open, needed, past = disk_has_past(d);
 
-	/* Not opened again from here on, or kept by who has it open or is built upon it. */
+	/* Not opened again from here on, or kept by who has it open, is built upon it, or by its
+	 * own past. */
 	pthread_mutex_lock(&d->lock);
 	open = d->openers > 0;
-	needed = open || atomic_load(&d->children);
+	needed = open || past || atomic_load(&d->children);
 	if (!needed)
 		d->listed = false;
 	pthread_mutex_unlock(&d->lock);
@@ -610,9 +645,11 @@ void scan_vanished(struct tandem *t, struct disk *d)
 		return;
 	/* What is written to a file without a name is lost with its last descriptor. */
 	atomic_store(&d->lost, true);
-	disk_set_state(d, DISK_MISSING,
-		       open ? "the image is gone from its directory while it is open"
-			    : "the image is gone from its directory, and disks are built upon it");
+	disk_set_state(
+		d, DISK_MISSING,
+		open   ? "the image is gone from its directory while it is open"
+		: past ? MISSING_WITH_PAST
+		       : "the image is gone from its directory, and disks are built upon it");
 }
 
 /* Failed is remembered: a restart makes nothing certain that was in doubt. */
@@ -625,6 +662,16 @@ static void record_failure(struct tandem *t, struct disk *d)
 		put_record(t, &now);
 }
 
+/* Nor does one make what was changed fit again. */
+static void record_change(struct tandem *t, struct disk *d)
+{
+	struct disk_record now, was;
+
+	scan_record(d, &now);
+	if (!catalogue_disk_by_number(t->catalogue, d->number, &was) && !was.changed)
+		put_record(t, &now);
+}
+
 void scan_settle(struct tandem *t, struct disk *d)
 {
 	enum disk_state state = disk_state(d);
@@ -634,6 +681,8 @@ void scan_settle(struct tandem *t, struct disk *d)
 
 	if (state == DISK_FAILED) {
 		record_failure(t, d);
+	} else if (state == DISK_CHANGED && disk_has_past(d)) {
+		record_change(t, d);
 	} else if (disk_is_open(d)) {
 		return;
 	} else if (state == DISK_MISSING) {

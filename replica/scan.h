@@ -19,12 +19,18 @@ enum scan_hint {
 int scan_name(struct tandem *t, struct pool *p, const char *name, enum scan_hint hint);
 /* All names, and the disks whose files are gone. One transaction. */
 int scan_pool(struct tandem *t, struct pool *p, enum scan_hint hint);
+/* After all pools, at the start: disks with a past whose images were not found are Missing. */
+int scan_missing(struct tandem *t);
 /* Its image is no longer in the directory. */
 void scan_vanished(struct tandem *t, struct disk *d);
 /* What a state that is not Ready had to wait for: its last client, or somebody to record it. */
 void scan_settle(struct tandem *t, struct disk *d);
 /* The image as it is now is the truth. Not while anything but a flat format is open. */
 int scan_reload(struct tandem *t, struct disk *d);
+#define MISSING_WITH_PAST "the image is gone from its directory, and there are snapshots of it"
+
+/* DiskAdded, of one that is listed now. */
+void scan_announce(struct tandem *t, struct disk *d);
 /* The record as it should be now. */
 void scan_record(const struct disk *d, struct disk_record *out);
 

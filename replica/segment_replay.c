@@ -166,20 +166,21 @@ static int replay_records(struct replay *p, struct segment *seg, uint64_t at, ui
 
 static int replay_file(struct replay *p, struct link l)
 {
+	uint64_t at = SEGMENT_HEAD;
 	struct segment *seg;
-	uint64_t at;
 	int err = segment_get(p->s, l.number, &seg);
 
 	if (err) /* fn may have dropped it */
 		return err == -ENOENT ? 0 : err;
-	if (!seg->good) {
-		p->torn = true;
-	} else {
+	if (seg->good)
 		at = seg->head.begin;
-		if (l.number == p->from / SEGMENT_SIZE && p->from % SEGMENT_SIZE > at)
-			at = p->from % SEGMENT_SIZE;
+	if (l.number == p->from / SEGMENT_SIZE && p->from % SEGMENT_SIZE > at)
+		at = p->from % SEGMENT_SIZE;
+	/* One that was made and not begun: whoever went on behind it missed nothing. */
+	if (!seg->good)
+		p->torn = !l.limit || at < l.limit;
+	else
 		err = replay_records(p, seg, at, l.limit);
-	}
 	if (!err && p->end / SEGMENT_SIZE == l.number) {
 		pthread_mutex_lock(&p->s->table);
 		seg->end = p->end;

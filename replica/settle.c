@@ -220,6 +220,7 @@ static void mark_settled(struct settle_batch *b)
 			pending_settle(&h->pending, b->items[i].pieces[k]);
 	h->settled = settled_place(h);
 	pthread_cond_broadcast(&h->changed);
+	pthread_cond_broadcast(&h->room);
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -277,6 +278,8 @@ static void tell(struct history *h, int err)
 	news = h->settle_error != err;
 	h->settle_error = err;
 	pthread_cond_broadcast(&h->changed);
+	if (err)
+		pthread_cond_broadcast(&h->room);
 	pthread_mutex_unlock(&h->lock);
 	if (news)
 		tandem_changed(h->disk->tandem, h->disk);
@@ -294,10 +297,20 @@ static int batch(struct history *h)
 	return err;
 }
 
-void history_barrier(struct history *h)
+void history_pause(struct history *h)
 {
 	pthread_mutex_lock(&h->settling);
+}
+
+void history_resume(struct history *h)
+{
 	pthread_mutex_unlock(&h->settling);
+}
+
+void history_barrier(struct history *h)
+{
+	history_pause(h);
+	history_resume(h);
 }
 
 /* ---- who runs them ---- */

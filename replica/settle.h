@@ -18,7 +18,8 @@ struct settle_item {
 		uint32_t from, to;
 	} * spans; /* what the pieces cover, in order, apart from each other */
 	size_t span_count;
-	bool zeros; /* a piece that is zeros and the whole block came last */
+	uint64_t filled; /* it fills the block: what the image has is saved as of this; 0 */
+	bool zeros;      /* a piece that is zeros and the whole block came last */
 };
 
 struct settle_batch {

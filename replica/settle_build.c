@@ -43,14 +43,29 @@ static int is_saved(const struct settle_batch *b, uint64_t block, uint64_t momen
 /* needed[i]: up to which generation the content before piece i is saved; 0: it is not. */
 static int find_needs(const struct settle_batch *b, struct settle_item *item)
 {
+	struct history_restore restore = history_restore(b->h);
+
+	item->filled = 0;
+	if (restore.before) {
+		struct version v;
+		int err = restore_find(b->h, item->number, 1, &v);
+
+		if (err)
+			return err;
+		/* The version is what tells that it is filled. Its first piece is the whole block. */
+		if (v.last) {
+			item->filled = restore.before;
+			item->load = true;
+		}
+	}
 	for (size_t i = 0; i < item->count; i++) {
 		uint64_t generation = item->pieces[i]->generation, moment;
-		uint64_t before = i ? item->pieces[i - 1]->generation : 0;
+		uint64_t before = i ? item->pieces[i - 1]->generation : item->filled + 1;
 		bool saved;
 		int err;
 
 		item->needed[i] = 0;
-		if (i && generation == before)
+		if (generation == before)
 			continue;
 		moment = moment_before(b, generation);
 		if (!moment || moment < before)
@@ -84,27 +99,32 @@ static uint32_t inside(const struct settle_batch *b, const struct settle_item *i
 }
 
 /* Runs of neighbours lie beside each other in the arena too: one call for a run. */
-static int load(struct settle_batch *b)
+static int load_run(struct settle_batch *b, size_t first, size_t end)
 {
 	struct image *img = b->h->disk->image;
-	uint64_t bs = b->h->block_size;
+	const struct settle_item *item = &b->items[first];
+	uint64_t len = (end - first) * (uint64_t)b->h->block_size, start = start_of(b, item);
+	uint64_t size = img->size, have = start >= size ? 0 : size - start;
+
+	if (have > len)
+		have = len;
+	memset(item->content + have, 0, len - have);
+	return have ? img->format->read(img, item->content, have, start, 0) : 0;
+}
+
+static int load(struct settle_batch *b)
+{
 	int err = 0;
 
 	for (size_t i = 0, j; i < b->count && !err; i = j) {
-		uint64_t len;
-
 		for (j = i; j < b->count && b->items[j].load &&
 			    b->items[j].number == b->items[i].number + (j - i);
 		     j++)
 			;
-		if (j == i) {
+		if (j == i)
 			j++;
-			continue;
-		}
-		len = (j - i - 1) * bs + inside(b, &b->items[j - 1]);
-		memset(b->items[j - 1].content, 0, bs);
-		err = img->format->read(img, b->items[i].content, len, start_of(b, &b->items[i]),
-					0);
+		else
+			err = load_run(b, i, j);
 	}
 	return err;
 }
@@ -180,6 +200,8 @@ int settle_build(struct settle_batch *b)
 	for (size_t i = 0; i < b->count && !err; i++) {
 		struct settle_item *item = &b->items[i];
 
+		if (item->filled)
+			err = save(b, item, item->filled);
 		for (size_t k = 0; k < item->count && !err; k++) {
 			if (item->needed[k])
 				err = save(b, item, item->needed[k]);
@@ -246,14 +268,27 @@ static int zero_run(struct settle_batch *b, size_t i, size_t *next)
 				 ZERO_PUNCH);
 }
 
-static int flush_image(struct disk *d)
+static void raise_to(_Atomic uint64_t *v, uint64_t to)
 {
+	uint64_t old = atomic_load(v);
+
+	while (old < to && !atomic_compare_exchange_weak(v, &old, to))
+		;
+}
+
+int history_flush_image(struct history *h)
+{
+	struct disk *d = h->disk;
+	uint64_t size;
 	int err;
 
 	pthread_mutex_lock(&d->flushing);
+	size = d->image->size;
 	err = atomic_load(&d->broken_flush) ? -EIO : d->image->format->flush(d->image);
 	if (err)
 		disk_flush_failed(d, err);
+	else
+		raise_to(&h->durable_size, size);
 	pthread_mutex_unlock(&d->flushing);
 	return err;
 }
@@ -271,5 +306,5 @@ int settle_image(struct settle_batch *b)
 		else
 			err = write_spans(b, i, &skip, &next);
 	}
-	return err ? err : flush_image(d);
+	return err ? err : history_flush_image(b->h);
 }

@@ -42,7 +42,7 @@ int snapshot_numbered(struct tandem *t, uint32_t number, struct snapshot_facts *
 int snapshot_named(struct tandem *t, struct disk *d, const char *name, struct snapshot_facts *out);
 /* By DISK@NAME. */
 int snapshot_labelled(struct tandem *t, const char *label, struct snapshot_facts *out);
-unsigned snapshots_count(struct disk *d);
+unsigned snapshots_count(const struct disk *d);
 /* Bytes of the store that are given back when this one is deleted. Reads the catalogue. */
 int snapshot_exclusive(struct tandem *t, uint32_t number, uint64_t *bytes);
 /* Goes up whenever something of a snapshot, or of kept history, is different. */
@@ -74,6 +74,15 @@ int tandem_keep_history(struct tandem *t, struct disk *d, const struct history_w
 /* Moments of kept history before that generation are given up. */
 int tandem_forget_history(struct tandem *t, struct disk *d, uint64_t before, bool force, bool plan,
 			  struct why *why);
+/*
+ * The disk is at once what it was at a kept moment, and its image follows behind.
+ * First what it is now becomes a snapshot, *before. Open: -EBUSY without force. While
+ * that runs nothing else may be done to its past.
+ */
+int tandem_restore(struct tandem *t, struct disk *d, uint64_t generation, bool force, bool plan,
+		   struct snapshot_facts *before, struct why *why);
+/* Is one running? How far it is, in bytes. */
+bool restore_progress(struct disk *d, uint64_t *done, uint64_t *total);
 /* The disk's image has everything. */
 int tandem_settle_disk(struct tandem *t, struct disk *d, struct why *why);
 
@@ -123,8 +132,17 @@ struct past_facts {
 	struct history_window window;
 	size_t moments;
 	int settle_error;
+	bool restoring;
+	unsigned restored; /* percent */
 };
 void disk_past(struct disk *d, struct past_facts *out);
+/* Something of its past is kept: its image is not to be lost, nor to be changed by others. */
+bool disk_has_past(const struct disk *d);
+/*
+ * Whether its past lets it be deleted. -EPERM: only with force. -EBUSY: a snapshot is held, or
+ * being made. Of a disk that is claimed already, so that no operation on it begins.
+ */
+int snapshots_check_delete(struct disk *d, bool force, struct why *why);
 
 /* ---- for the rest of replica/ ---- */
 
@@ -135,7 +153,12 @@ void snapshots_stop(struct tandem *t);
 void snapshots_free(struct tandem *t);
 /* With discovery held, of a disk that is not listed yet: it gets its past, which is completed. */
 int snapshots_attach(struct tandem *t, struct disk *d, char reason[200]);
-/* The disk is deleted; with what was kept of it. */
+/*
+ * With discovery held, and no transaction: its image is not what it was, so no moment is kept any
+ * more and its snapshots are Broken. -EBUSY: somebody reads one.
+ */
+int snapshots_break(struct disk *d, struct why *why);
+/* With discovery held, and no transaction: the disk is deleted, with what was kept of it. */
 void snapshots_forget(struct tandem *t, struct disk *d);
 
 #endif

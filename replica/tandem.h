@@ -17,6 +17,7 @@
 #include "events.h"
 #include "pool.h"
 
+struct snapshots;
 struct watch;
 
 /* What an administrator can set while it runs; recorded. See settings in tandem.c. */
@@ -41,6 +42,7 @@ struct tandem {
 	struct catalogue *catalogue;
 	struct events *events;
 	struct watch *watch;
+	struct snapshots *snapshots; /* see snapshots.h; NULL in tests without a catalogue */
 
 	bool was_clean, serving; /* the last stop was clean; tandem_start was reached */
 	bool made_state;         /* there was no state directory before */
@@ -129,12 +131,16 @@ struct create_disk {
 int tandem_create_disk(struct tandem *t, const struct create_disk *c, struct disk **out,
 		       struct why *why);
 /*
- * -EBUSY while open. `called` is the name that led to d: if it has another by
- * now, -ENOENT. NULL: whatever it is called.
+ * -EBUSY while open. -EPERM: it has snapshots or history, and force was not said.
+ * `called` is the name that led to d: if it has another by now, -ENOENT. NULL:
+ * whatever it is called.
  */
-int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, bool plan,
+int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, bool force, bool plan,
 		       struct why *why);
-/* Renames the image too. Within one pool; flags as renameat2's RENAME_NOREPLACE. */
+/*
+ * Renames the image too; snapshots and history stay with it. -EBUSY: over a disk that has some.
+ * Within one pool; flags as renameat2's RENAME_NOREPLACE.
+ */
 int tandem_rename_disk(struct tandem *t, struct disk *d, const char *called, const char *new_name,
 		       unsigned flags, struct why *why);
 int tandem_resize_disk(struct tandem *t, struct disk *d, uint64_t size, bool force, bool plan,

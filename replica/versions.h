@@ -94,7 +94,8 @@ struct track_record {
 	uint64_t settled;  /* place in the write log before which every record is in the image */
 	uint64_t window_s; /* KeepHistory; 0: no ticks */
 	uint64_t granularity_ms;
-	uint64_t limit; /* bytes; 0: none */
+	uint64_t limit;                        /* bytes; 0: none */
+	uint64_t restore_from, restore_before; /* see history_restore; 0: none is running */
 };
 int track_put(struct catalogue_txn *txn, uint32_t disk, const struct track_record *t);
 int track_get(struct catalogue *c, uint32_t disk, struct track_record *t); /* -ENOENT */

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import process
 from process import BenchError, Hung, interrupts
 
+SETTLE_SECONDS = 600
 FIO_GRACE_SECONDS = 120     # beyond the run itself: a server that hangs must not hang the benchmark
 QUIET_SECONDS = 0.2         # a server that used at most a tick in this time is idle
 DRAIN_SECONDS = 10
@@ -105,16 +106,16 @@ def opens(running, flags=0):
         return False
 
 
-def _run_fio(profile, running, size, seconds):
+def _run_fio(profile, running, size, seconds, more):
     command = ["fio", f"--name={profile.name}", f"--filename={running.path}", *profile.extent(size, seconds),
                "--allow_file_create=0", "--thread",      # one process, so that one pid ends all of it
-               "--output-format=json", *profile.fio_options(profile.direct and running.direct)]
+               "--output-format=json", *profile.fio_options(profile.direct and running.direct), *more]
     fio = None
     try:
         with interrupts.held():
             fio = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    text=True, start_new_session=True)
-        out, err = fio.communicate(timeout=seconds + profile.ramp + FIO_GRACE_SECONDS)
+        out, err = fio.communicate(timeout=seconds + profile.ramp + FIO_GRACE_SECONDS + profile.patience)
     except subprocess.TimeoutExpired:
         raise Hung("fio hangs") from None
     finally:
@@ -150,23 +151,35 @@ def _drain(profile, path, clock):
     return time.monotonic() - start, True
 
 
-def measure(round_number, profile, system, running, size, seconds):
-    """Raises BenchError, and OSError when the disk fails in the drain."""
+def _settle(running):
+    """Returns when everything is where it belongs, durably: the clock runs until then."""
+    running.settle()
+    process.within(SETTLE_SECONDS, _open_and_close, running.path, os.O_RDWR, os.fsync)
+    return time.time()
+
+
+def measure(round_number, profile, system, running, size, seconds, more=()):
+    """Raises BenchError, and OSError when the disk fails in the drain. more: further options of fio."""
     clock = process.ServerClock(running.pids())
     with Sampler(clock) as sampler:
-        job, ended = _run_fio(profile, running, size, seconds)
+        job, ended = _run_fio(profile, running, size, seconds, more)
+        counts = job["write" if profile.writes else "read"]
+        operations, runtime, iops = counts["total_ios"], counts["runtime"] / 1000, counts["iops"]
+        if not operations:
+            raise BenchError("fio completed no operation in the counted time")
+        if profile.past and profile.past.settled:
+            began, ended = ended - runtime, _settle(running)
+            runtime = ended - began
+        if profile.past and profile.past.writes:
+            iops = operations / runtime       # fio leaves out what was under way when the list ended
+        mib = counts["bw_bytes"] / counts["iops"] * iops / (1 << 20)
         drain_seconds, drained = _drain(profile, running.path, clock)
-    counts = job["write" if profile.writes else "read"]
-    operations, runtime = counts["total_ios"], counts["runtime"] / 1000
-    if not operations:
-        raise BenchError("fio completed no operation in the counted time")
     server_user, server_system, machine_user, machine_system = sampler.between(ended - runtime, ended)
     late = sum(sampler.between(ended, sampler.last)[:2]) * runtime / (runtime + profile.ramp)
     client_user, client_system = (job[key] / 100 * job["job_runtime"] / 1000 for key in ("usr_cpu", "sys_cpu"))
     per_operation = 1e6 / operations
-    mib = counts["bw_bytes"] / (1 << 20)
     return Measurement(round_number, profile.name, system, profile.direct and running.direct,
-                       mib if profile.unit == "MiB/s" else counts["iops"], counts["iops"], mib, operations, runtime,
+                       mib if profile.unit == "MiB/s" else iops, iops, mib, operations, runtime,
                        (client_user + client_system) * per_operation,
                        (server_user + server_system + late) * per_operation,
                        (machine_user + machine_system) * per_operation,

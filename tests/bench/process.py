@@ -34,14 +34,14 @@ class Hung(BenchError):
 
 
 def within(seconds, call, *arguments):
-    """What call gives, or its OSError; Hung when it does not return. A file call on a FUSE mount whose server hangs can't
+    """What call gives, or its error; Hung when it does not return. A file call on a FUSE mount whose server hangs can't
     be interrupted, so it waits in a thread, which ends when the clean-up ends the server."""
     answer = []
 
     def work():
         try:
             answer.append((call(*arguments), None))
-        except OSError as error:
+        except (OSError, BenchError) as error:
             answer.append((None, error))
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

@@ -23,6 +23,7 @@ class Profile:
     unit: str                 # what the row shows: "MiB/s", "IOPS" or "blocks/s"
     more: tuple = ()          # further fio options
     fresh: bool = False       # not for a time: all blocks of an image that nobody has written to
+    past: object = None       # a Past
 
     @property
     def writes(self):
@@ -34,14 +35,21 @@ class Profile:
 
     def extent(self, size, seconds):
         """How much fio does. The runtime that it tells ends after the flush of end_fsync."""
+        if self.past and self.past.writes:
+            return ()         # which writes, is in a list that fio is given
         if self.fresh:
             return (f"--size={size}", f"--io_size={size // BLOCK_BYTES * PIECE_BYTES}", "--end_fsync=1")
         return (f"--size={size}", "--time_based", f"--runtime={round(seconds * 1000)}ms",
                 f"--ramp_time={round(RAMP_SECONDS * 1000)}ms")
 
     @property
+    def patience(self):
+        """Seconds that it may take beyond what it is asked for."""
+        return 600 if self.past and self.past.writes else 0
+
+    @property
     def ramp(self):
-        return 0 if self.fresh else RAMP_SECONDS
+        return 0 if self.fresh or self.past and self.past.writes else RAMP_SECONDS
 
 
 PROFILES = (
@@ -68,6 +76,40 @@ FORMAT_PROFILES = tuple(one for one in PROFILES if one.name in
 
 
 @dataclass(frozen=True)
+class Past:
+    """What is kept of a disk while it is written, and which writes. Writes without number are for a time, anywhere."""
+    keeps: str                # "snapshot": one, made just before; "history": of each second
+    writes: float = 0         # number of them, for each TRACKED_BYTES of --size
+    once: bool = True         # each to the beginning of a block of its own, in random order; else anywhere
+    settled: bool = False     # the clock runs until everything is in its place and flushed
+    times: int = 1            # the image is --size times this
+    cold: bool = False        # nothing of the image is in the page cache, as with one that is larger than it
+
+    @property
+    def only_us(self):
+        """None of the peers can do it."""
+        return self.keeps == "history"
+
+
+TRACKED_BYTES = 16 << 10      # a block, in our words: what is saved before it is written over
+
+# With the default size: 64 MiB of writes for each "burst", which the write log can hold; 768 MiB for each "sustained",
+# which is three times what it can hold.
+BURST, SUSTAINED = 1 / 2, 6
+PAST_ROWS = (
+    ("first-burst",          "IOPS", Past("snapshot", BURST)),
+    ("first-sustained",      "IOPS", Past("snapshot", SUSTAINED, settled=True, times=SUSTAINED)),
+    ("first-cold",           "IOPS", Past("snapshot", SUSTAINED, settled=True, times=SUSTAINED, cold=True)),
+    ("later",                "IOPS", Past("snapshot")),
+    ("history-1s-burst",     "IOPS", Past("history", BURST, once=False)),
+    ("history-1s-sustained", "IOPS", Past("history", SUSTAINED, once=False, settled=True)),
+)
+PAST_PROFILES = tuple(Profile(f"{name}-qd{depth}", "randwrite", "4k", engine, depth, True, unit, past=past)
+                      for name, unit, past in PAST_ROWS for engine, depth in (("psync", 1), ("libaio", 32))
+                      if depth > 1 or not past.cold)
+
+
+@dataclass(frozen=True)
 class Place:
     """Where the images lie. `match` names the qemu-storage-daemon set-up with the same caching as tandemfs, which
     passes the client's O_DIRECT through: given the profile and the medians of that row, by system."""
@@ -89,8 +131,9 @@ def faster_qsd(_profile, row):
 
 
 def matching_qsd(place, profile, row):
-    """The set-up that t/qsd divides by. Allocating is a matter of flushes more than of caching: the better one counts."""
-    return (faster_qsd if profile.fresh else place.match)(profile, row)
+    """The set-up that t/qsd divides by. Allocating is a matter of flushes more than of caching: the better one counts.
+    Our write log goes through the page cache, what is settled does not: there too."""
+    return (faster_qsd if profile.fresh or profile.past else place.match)(profile, row)
 
 
 PLACES = (
@@ -101,13 +144,16 @@ PLACES = (
 
 @dataclass(frozen=True)
 class Ratio:
-    """tandemfs divided by a system; "qsd" is the one that Place.match names."""
+    """A system divided by another; "qsd" is the one that Place.match names."""
     title: str
     base: str
+    of: str = "tandemfs"
 
 
 RATIOS = (Ratio("t/file", "file"), Ratio("t/qsd", "qsd"), Ratio("t/nbdfuse", "nbdfuse"))
 FORMAT_RATIOS = (Ratio("t/raw", "tandemfs-raw"), Ratio("t/qsd", "qsd"), Ratio("t/vhdimount", "vhdimount"))
+PAST_RATIOS = (Ratio("t/plain", "tandemfs-plain"), Ratio("t/qsd", "qsd"), Ratio("t/xfs", "xfs"),
+               Ratio("q/plain", "qsd-plain", "qsd-direct"), Ratio("x/plain", "xfs-plain", "xfs"))
 
 
 @dataclass(frozen=True)
@@ -138,3 +184,10 @@ FORMAT_TARGETS = (
     Target("alloc-4k-qd1",      "qsd",          3.0, BOTH),
     Target("alloc-4k-qd32",     "qsd",          3.0, BOTH),
 )
+PAST_TARGETS = tuple(Target(f"{row}-{depth}", base, ratio, ("disk",)) for row, base, ratio in (
+    ("first-burst",     "tandemfs-plain", 0.8),
+    ("first-sustained", "tandemfs-plain", 0.45),
+    ("first-sustained", "qsd",            1.0),
+    ("first-sustained", "xfs",            1.0),
+    ("later",           "tandemfs-plain", 0.97),
+) for depth in ("qd1", "qd32"))

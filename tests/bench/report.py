@@ -25,16 +25,16 @@ def ratios_of(suite, place, medians):
     for profile in (profile for profile in suite.profiles if profile.name in medians):
         values = {system: cell["value"] for system, cell in medians[profile.name].items()}
         qsd = matching_qsd(place, profile, values)
-        bases = {ratio.title: values.get(qsd if ratio.base == "qsd" else ratio.base) for ratio in suite.ratios}
-        ours = values.get("tandemfs")
-        result[profile.name] = {"qsd": qsd, **{title: ours / base if ours is not None and base else None
-                                               for title, base in bases.items()}}
+        pairs = {ratio.title: (values.get(ratio.of), values.get(qsd if ratio.base == "qsd" else ratio.base))
+                 for ratio in suite.ratios}
+        result[profile.name] = {"qsd": qsd, **{title: value / base if value is not None and base else None
+                                               for title, (value, base) in pairs.items()}}
     return result
 
 
 def targets_of(suite, place, rows):
     """One verdict per target of a suite in a place. met is None where a side is missing."""
-    titles = {ratio.base: ratio.title for ratio in suite.ratios}
+    titles = {ratio.base: ratio.title for ratio in suite.ratios if ratio.of == "tandemfs"}
     verdicts = []
     for target in (target for target in suite.targets if place.name in target.places):
         row = rows.get(target.profile)
@@ -97,10 +97,20 @@ FORMATS_LEGEND = (
     "t/qsd takes the faster one. mostly: tandemfs goes through the page cache where a block's data is not aligned to pages, as in",
     "7 of 8 blocks of a VHD that QEMU made. vhdimount only reads.",
 )
+PAST_LEGEND = (
+    "past: 4 KiB random writes, the client has O_DIRECT; each measurement has an image, a server and a snapshot of its own, and",
+    "every system gets the same writes. first-burst: each into a block of 16 KiB that was not written since the snapshot, as many",
+    "as the write log holds, no flush. first-sustained: three times as many as it holds, over 6 times --size; the clock stops when",
+    "all is settled and flushed. first-cold: the same, and nothing of the image is in the page cache at first. later: into what",
+    "was written since the snapshot, and is settled. history-1s: anywhere, with KeepHistory Granularity=1s. plain: the same",
+    "without. qsd-direct, qsd-cached: a new overlay over a written qcow2, t/qsd takes the faster one; qsd-plain: that qcow2,",
+    "direct. xfs: after cp --reflink, on a loop device with direct I/O. log only: the write log and the store are cached.",
+)
 
 
 def legend(suites):
-    return LEGEND + (FORMATS_LEGEND if any(suite.name != "raw" for suite in suites) else ())
+    names = {suite.name for suite in suites}
+    return LEGEND + (FORMATS_LEGEND if names & {"vhd", "vhdx"} else ()) + (PAST_LEGEND if "past" in names else ())
 
 
 def verdict(met):
@@ -108,9 +118,10 @@ def verdict(met):
 
 
 def targets(verdicts, extras):
-    rows = [[f"{one['suite']}, {one['place']}", f"{one['profile']} / {one['base']}", f">= {one['at_least']:.1f}",
+    rows = [[f"{one['suite']}, {one['place']}", f"{one['profile']} / {one['base']}", f">= {one['at_least']:g}",
              "-" if one["ratio"] is None else f"{one['ratio']:.2f}", verdict(one["met"])] for one in verdicts]
-    rows += [["", one["text"], f"<= {one['at_most']} {one['unit']}",
+    rows += [["", one["text"], "in " + one["unit"] if one["at_most"] is None else f"<= {one['at_most']} {one['unit']}",
               "-" if one["median"] is None else f"{one['median']:.2f}",
+              "" if one["at_most"] is None and not one["why"] else
               verdict(one["met"]) + (f": {one['why']}" if one["why"] else "")] for one in extras]
     return [f"{line}  {row[-1]}" for line, row in zip(columns([row[:-1] for row in rows], left=2), rows)]

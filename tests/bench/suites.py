@@ -2,7 +2,9 @@
 """Which systems are compared in which profiles: each suite is a table of the report for each place."""
 from dataclasses import dataclass, replace
 
-from profiles import (FORMAT_PROFILES, FORMAT_RATIOS, FORMAT_TARGETS, PROFILES, RATIOS, TARGETS)
+from past import PAST_SYSTEMS
+from profiles import (BOTH, FORMAT_PROFILES, FORMAT_RATIOS, FORMAT_TARGETS, PAST_PROFILES, PAST_RATIOS, PAST_TARGETS,
+                      PROFILES, RATIOS, TARGETS)
 from systems import SYSTEMS, VHD_SYSTEMS, VHDX_SYSTEMS
 
 
@@ -13,6 +15,7 @@ class Suite:
     systems: tuple            # the one called tandemfs is divided by the others
     ratios: tuple
     targets: tuple
+    places: tuple = BOTH      # by name
 
     def only(self, profiles, systems):
         """What is left of it with the entries that have these names."""
@@ -24,6 +27,7 @@ SUITES = (
     Suite("raw",  PROFILES,        SYSTEMS,      RATIOS,        TARGETS),
     Suite("vhd",  FORMAT_PROFILES, VHD_SYSTEMS,  FORMAT_RATIOS, FORMAT_TARGETS),
     Suite("vhdx", FORMAT_PROFILES, VHDX_SYSTEMS, FORMAT_RATIOS, FORMAT_TARGETS),
+    Suite("past", PAST_PROFILES,   PAST_SYSTEMS, PAST_RATIOS,   PAST_TARGETS, ("disk",)),
 )
 
 

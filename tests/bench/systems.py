@@ -18,6 +18,7 @@ from profiles import BLOCK_BYTES
 FILL_BYTES = 4 << 20
 SAMPLES, SAMPLE_BYTES = 64, 64 << 10
 CONVERT_SECONDS = 600
+COMMAND_SECONDS = 300
 
 
 @functools.lru_cache(maxsize=None)
@@ -67,6 +68,7 @@ class Kind:
 RAW = Kind("raw", "img")
 VHD = Kind("vpc", "vhd", "subformat=dynamic,force_size=on")          # without force_size: the size of a geometry
 VHDX = Kind("vhdx", "vhdx", f"subformat=dynamic,block_size={BLOCK_BYTES}")
+QCOW2 = Kind("qcow2", "qcow2")
 
 
 def qemu_img(verb, kind, *words):
@@ -89,6 +91,7 @@ class Slot:
     leftovers: list           # what undo could not undo
     settings: object          # the command line: binary and options of tandemfs
     fresh: bool = False       # its image is a new one, nothing is written to it
+    keeps: str = ""           # of the past of the image, as it is when it is launched: see profiles.Past
 
     @property
     def errors(self):
@@ -147,6 +150,8 @@ class Running:
     pids: object = field(default=lambda: ())      # call: the server's processes now
     direct: bool = True                           # whether it takes O_DIRECT; probed after the launch
     writable: bool = True                         # else rows that write stay empty
+    settle: object = field(default=lambda: None)  # call: returns when what was written is where it belongs
+    check_past: object = field(default=lambda: None)      # call: raises when what was to be kept is not there
 
 
 @dataclass(frozen=True)
@@ -162,15 +167,24 @@ def launch_file(slot):
     return Running(slot.image())
 
 
-def launch_qsd(slot, direct, kind=RAW):
-    image, mount = slot.image(kind), slot.empty_file("mount.img")
+def qsd_image(image, kind, direct, number=0, more=""):
+    """Words for qemu-storage-daemon: the image is its node f<number>."""
     cache = "on" if direct else "off"
-    server = slot.spawn(["qemu-storage-daemon",
-                         "--blockdev", f"driver=file,filename={os.path.basename(image)},node-name=p0,cache.direct={cache}",
-                         "--blockdev", f"driver={kind.driver},file=p0,node-name=f0",
+    return ("--blockdev", f"driver=file,filename={os.path.basename(image)},node-name=p{number},cache.direct={cache}",
+            "--blockdev", f"driver={kind.driver},file=p{number},node-name=f{number}{more}")
+
+
+def export_qsd(slot, words):
+    """Its node f0 as a file."""
+    mount = slot.empty_file("mount.img")
+    server = slot.spawn(["qemu-storage-daemon", *words,
                          "--export", "fuse,id=e0,node-name=f0,mountpoint=mount.img,writable=on"], mount)
     process.wait_mounted(mount, server, slot.errors)
     return Running(mount, lambda: (server.pid,))
+
+
+def launch_qsd(slot, direct, kind=RAW):
+    return export_qsd(slot, qsd_image(slot.image(kind), kind, direct))
 
 
 def launch_nbdfuse(slot):
@@ -207,8 +221,9 @@ def launch_vhdimount(slot, kind):
 class Tandem:
     """One tandemfs over DISKDIR: `tandemfs [OPTIONS] DISKDIR MOUNTPOINT`, which returns when it is mounted."""
 
-    def __init__(self, settings, diskdir, leftovers):
+    def __init__(self, settings, diskdir, leftovers, options=()):
         self.settings, self.diskdir, self.leftovers = settings, diskdir, leftovers
+        self.options = (*settings.tandemfs_options, *options)
         self.mountpoint = diskdir + ".mnt"
 
     def start(self, undo):
@@ -218,7 +233,7 @@ class Tandem:
         errors = self.diskdir + ".errors"
         with open(errors, "wb") as sink:      # a file: the daemon may keep it open, a pipe would never end
             before = time.monotonic()
-            command = [self.settings.tandemfs, *self.settings.tandemfs_options, self.diskdir, self.mountpoint]
+            command = [self.settings.tandemfs, *self.options, self.diskdir, self.mountpoint]
             try:
                 code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
                                       timeout=process.START_SECONDS, start_new_session=True).returncode
@@ -232,6 +247,24 @@ class Tandem:
 
     def pids(self):
         return process.processes_naming(self.mountpoint)
+
+    def of_disk(self, label, *names):
+        """A path in the directory of a disk."""
+        return os.path.join(self.mountpoint, ".replication", "disks", label, *names)
+
+    def tell(self, label, words):
+        """A command to a disk; raises with the words that it is refused with."""
+        def write(path):
+            handle = os.open(path, os.O_RDWR)
+            try:
+                os.write(handle, words.encode())
+            except OSError as error:
+                result = os.pread(handle, 4096, 0).decode(errors="replace")
+                why = next((line for line in result.splitlines() if line.startswith("Message: ")), str(error))
+                raise BenchError(f"{words}: {why.removeprefix('Message: ')}") from None
+            finally:
+                os.close(handle)
+        process.within(COMMAND_SECONDS, write, self.of_disk(label, "control"))
 
     def stop(self):
         """Unmounts and waits until the daemon has ended, by its lock; by force only when that does not happen."""

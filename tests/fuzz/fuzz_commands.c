@@ -117,8 +117,8 @@ static void values(const char *s)
 		MUST(strlen(value_age(text, n)) < VALUE_TEXT_MAX, "a long text");
 	value_bool(s, &b);
 	if (!moment_parse(s, &m, &why)) {
-		MUST(m.kind >= MOMENT_NOW && m.kind <= MOMENT_SNAPSHOT, "kind %d", m.kind);
-		if (m.kind == MOMENT_SNAPSHOT)
+		MUST(m.form >= FORM_NOW && m.form <= FORM_SNAPSHOT, "kind %d", m.form);
+		if (m.form == FORM_SNAPSHOT)
 			MUST(!name_check(m.snapshot, &why) && !strcmp(m.snapshot, s),
 			     "a snapshot that may not be called so");
 	} else {

@@ -481,7 +481,7 @@ def later_operations():
         if operation.split()[0] not in known["operations"]:
             nothing_changes(E.EOPNOTSUPP, operation)
     for operation in ("CreateReplica SyncType=Mirror", "snapshot", "snapshot s", "unsnapshot s", "mirror m.img",
-                      "clone c.img", "KeepHistory Window=24h", "RestoreTo At=g1", "Verify"):
+                      "clone c.img", "KeepHistory Window=24h", "Verify"):
         if operation.split()[0] not in known["disk-operations"]:
             nothing_changes(E.EOPNOTSUPP, operation, control("l.img"))
     for operation in known["operations"]:
@@ -659,7 +659,7 @@ def noise():
     events()
     while others := {name: disk for name, disk in status()["Disks"].items() if name != "kept.img"}:
         for name in [name for name, disk in others.items() if not disk["Children"]]:
-            done(b"DeleteDisk Name=" + quoted(name))
+            done(b"DeleteDisk Force Name=" + quoted(name))
     done("DeleteDisk Name=kept.img")
 
 

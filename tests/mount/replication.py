@@ -15,7 +15,7 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 EVENT = re.compile(
     rf"(\d+) ({TIME}) (Information|Warning|Minor|Major|Critical) ([A-Z][A-Za-z]*) (\S+)((?: [A-Z][A-Za-z]*=\S*)*)", re.ASCII)
 # What changes in status.json although nobody did anything.
-VOLATILE = re.compile(rb'"(Time|LastEvent|BusySeconds|Free|Allocated|Openers)":("[^"]*"|[0-9.]+|null)')
+VOLATILE = re.compile(rb'"(Time|LastEvent|BusySeconds|Free|Allocated|Openers|Unsettled|Bytes)":("[^"]*"|[0-9.]+|null)')
 
 
 def begin(mount_point, disk_dir):

@@ -81,19 +81,19 @@ START_TEST(moments)
 	struct why why;
 	struct moment m;
 
-	ck_assert(!moment_parse("now", &m, &why) && m.kind == MOMENT_NOW);
-	ck_assert(!moment_parse("g12", &m, &why) && m.kind == MOMENT_GENERATION);
+	ck_assert(!moment_parse("now", &m, &why) && m.form == FORM_NOW);
+	ck_assert(!moment_parse("g12", &m, &why) && m.form == FORM_GENERATION);
 	ck_assert_uint_eq(m.generation, 12);
-	ck_assert(!moment_parse("-15m", &m, &why) && m.kind == MOMENT_AGO);
+	ck_assert(!moment_parse("-15m", &m, &why) && m.form == FORM_AGO);
 	ck_assert_uint_eq(m.ago_ms, 900000);
-	ck_assert(!moment_parse("@1795193403.25", &m, &why) && m.kind == MOMENT_TIME);
+	ck_assert(!moment_parse("@1795193403.25", &m, &why) && m.form == FORM_TIME);
 	ck_assert_int_eq(m.time.tv_sec, 1795193403);
 	ck_assert_int_eq(m.time.tv_nsec, 250000000);
-	ck_assert(!moment_parse("2026-11-20T17:50+01:00", &m, &why) && m.kind == MOMENT_TIME);
+	ck_assert(!moment_parse("2026-11-20T17:50+01:00", &m, &why) && m.form == FORM_TIME);
 	ck_assert_int_eq(m.time.tv_sec, 1795193400);
-	ck_assert(!moment_parse("before patch", &m, &why) && m.kind == MOMENT_SNAPSHOT);
+	ck_assert(!moment_parse("before patch", &m, &why) && m.form == FORM_SNAPSHOT);
 	ck_assert_str_eq(m.snapshot, "before patch");
-	ck_assert(!moment_parse("g12a", &m, &why) && m.kind == MOMENT_SNAPSHOT);
+	ck_assert(!moment_parse("g12a", &m, &why) && m.form == FORM_SNAPSHOT);
 }
 END_TEST
 
@@ -108,12 +108,12 @@ START_TEST(no_moments)
 	// clang-format on
 
 	for (size_t i = 0; i < LENGTH(bad); i++) {
-		struct moment m = { .kind = MOMENT_NOW };
+		struct moment m = { .form = FORM_NOW };
 		struct why why = { 0 };
 
 		ck_assert_msg(moment_parse(bad[i], &m, &why) == -EINVAL, "%s", bad[i]);
 		ck_assert_str_ne(why.message, "");
-		ck_assert_int_eq(m.kind, MOMENT_NOW);
+		ck_assert_int_eq(m.form, FORM_NOW);
 	}
 }
 END_TEST

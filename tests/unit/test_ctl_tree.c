@@ -6,141 +6,18 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "ctl.h"
-#include "events.h"
-
-static char dir[64];
-static struct tandem *tandem;
-static struct ctl *ctl;
-static struct text out;
-static const struct caller root = { .uid = 0, .pid = 77, .owner = 1000 };
-static char level[16];
-
-static int set_level(const char *name)
-{
-	snprintf(level, sizeof(level), "%s", name);
-	return 0;
-}
-
-static void make(const char *name, off_t size)
-{
-	char path[512];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	fd = open(path, O_CREAT | O_WRONLY, 0600);
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(ftruncate(fd, size), 0);
-	close(fd);
-}
-
-static void start(void)
-{
-	static const struct capability capabilities[] = { { "kernel", "6.18" }, { NULL } };
-	struct tandem_options o = { .disk_dir = dir, .requests_per_disk = 4 };
-	struct why why = { 0 };
-
-	ck_assert_msg(!tandem_open(&o, &tandem, &why), "%s", why.message);
-	ck_assert_int_eq(ctl_new(tandem, &ctl), 0);
-	ctl_set_capabilities(ctl, capabilities);
-	ctl_set_log_level_hook(ctl, set_level);
-}
-
-static void setup(void)
-{
-	strcpy(dir, "/tmp/test_ctl.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *f)
-{
-	return remove(path);
-}
-
-static void teardown(void)
-{
-	text_free(&out);
-	ctl_free(ctl);
-	if (tandem)
-		tandem_close(tandem);
-	ctl = NULL;
-	tandem = NULL;
-	level[0] = '\0';
-	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-/* "disks/a.img/status"; names in it hold no slash. */
-static int walk(const char *path, struct node *n)
-{
-	char copy[1024], *save, *name;
-
-	*n = node_root;
-	snprintf(copy, sizeof(copy), "%s", path);
-	for (name = strtok_r(copy, "/", &save); name; name = strtok_r(NULL, "/", &save)) {
-		int err = node_lookup(ctl, *n, name, n);
-
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
-static struct node at(const char *path)
-{
-	struct node n;
-
-	ck_assert_msg(!walk(path, &n), "%s", path);
-	return n;
-}
-
-static const char *cat(const char *path)
-{
-	text_free(&out);
-	ck_assert_int_eq(node_render(ctl, at(path), &out), 0);
-	return out.bytes ? out.bytes : "";
-}
-
-static int command_by(const char *path, const char *command, const struct caller *who)
-{
-	text_free(&out);
-	return node_command(ctl, at(path), command, strlen(command), who, &out);
-}
-
-static int command(const char *path, const char *text)
-{
-	return command_by(path, text, &root);
-}
-
-static void expect(const char *line)
-{
-	ck_assert_ptr_nonnull(out.bytes);
-	ck_assert_msg(strstr(out.bytes, line), "'%s' is not in:\n%s", line, out.bytes);
-}
-
-static bool add_name(void *arg, const char *name, struct node child)
-{
-	text_addf(arg, "%s%s ", name, node_kind(child) == NODE_DIR ? "/" : "");
-	return true;
-}
+#include "temp_ctl.h"
 
 static bool add_one(void *arg, const char *name, struct node child)
 {
 	add_name(arg, name, child);
 	return false;
-}
-
-static const char *list(const char *path)
-{
-	text_free(&out);
-	ck_assert_int_eq(node_list(ctl, at(path), add_name, &out), 0);
-	return out.bytes ? out.bytes : "";
 }
 
 START_TEST(listed)
@@ -150,7 +27,8 @@ START_TEST(listed)
 	ck_assert_str_eq(list(""), "help control status status.json capabilities events metrics "
 				   "disks/ replicas/ groups/ jobs/ pools/ peers/ ");
 	ck_assert_str_eq(list("disks"), "a b.img/ ");
-	ck_assert_str_eq(list("disks/a b.img"), "control status status.json ");
+	ck_assert_str_eq(list("disks/a b.img"), "control status status.json history snapshots/ at/ "
+						"changes/ ");
 	ck_assert_str_eq(list("pools"), "");
 	ck_assert_str_eq(list("groups"), "");
 	ck_assert_int_eq(node_list(ctl, at("help"), add_name, &out), -ENOTDIR);
@@ -237,9 +115,11 @@ START_TEST(help_is_wrapped)
 {
 	start();
 	cat("help");
-	expect("[BlockSize=]\n                [LogicalSectorSize=] - DeleteDisk Name= [Force] -\n");
-	expect("\n                AddPool Name= Dir= - RemovePool Name= - Rescan -\n");
-	expect("\ndisks/*/control Resize Size= [Force] - Accept [Force] - Set ReadOnly=\n");
+	expect("\ncontrol    CreateDisk Name= [Size=] ");
+	expect("[BlockSize=]\n           [LogicalSectorSize=] - DeleteDisk Name= [Force] - ");
+	expect("\n           - RemovePool Name= - Rescan - Settle\n");
+	expect("\ndisks/*    Resize Size= [Force] - Accept [Force] - snapshot [Name=] [At=]\n");
+	expect("\nreplicas/* Activate - Deactivate [Force] - ResyncReplica\n");
 }
 END_TEST
 
@@ -417,7 +297,7 @@ START_TEST(refused)
 		int err;
 	} cases[] = {
 		{ "", -EINVAL }, { "Nonsense", -EINVAL }, { "Resize Size=1G", -EINVAL },
-		{ "Rescan\nRescan", -EINVAL }, { "Failover", -EOPNOTSUPP },
+		{ "Rescan\nRescan", -EINVAL }, { "Failover", -EINVAL },
 		{ "CreateGroup Name=g", -EOPNOTSUPP }, { "Plan", -EINVAL },
 		{ "Plan Plan", -EINVAL }, { "CreateDisk Name=x.img", -EINVAL },
 		{ "CreateDisk Name=x.img Size=-1", -EINVAL },
@@ -451,7 +331,7 @@ START_TEST(refused)
 	expect("AddPool");
 	cat("metrics");
 	expect("tandemfs_commands_total{operation=\"unknown\",result=\"Invalid Parameter\"} ");
-	expect("tandemfs_commands_total{operation=\"Failover\",result=\"Not Supported\"} 1\n");
+	expect("tandemfs_commands_total{operation=\"CreateGroup\",result=\"Not Supported\"} 1\n");
 }
 END_TEST
 

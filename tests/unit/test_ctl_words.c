@@ -211,7 +211,7 @@ START_TEST(tables)
 			ck_assert_uint_le(count, PARAMETERS_MAX);
 		}
 	}
-	ck_assert_str_eq(command_of_later("failover"), "Failover");
+	ck_assert_str_eq(command_of_later("addpeer"), "AddPeer");
 	ck_assert_ptr_null(command_of_later("failove"));
 }
 END_TEST

@@ -162,7 +162,7 @@ static void check_track(uint32_t disk, const struct track_record *want)
 
 START_TEST(tracks)
 {
-	static const struct track_record a = { 1, 2, 3, 4, 5 };
+	static const struct track_record a = { 1, 2, 3, 4, 5, 6, 7 };
 	static const struct track_record b = { UINT32_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX,
 					       UINT64_MAX };
 	struct track_record got = { .block_size = 77 };

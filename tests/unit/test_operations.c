@@ -204,18 +204,18 @@ START_TEST(deletes)
 	created("a.img");
 	d = temp_disk("a.img");
 	number = d->number;
-	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, true, &why), 0);
+	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, true, &why), 0);
 	ck_assert(there_is("a.img") && disk_is_served(d));
 	ck_assert_int_eq(disk_open(d, false), 0);
-	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, &why), -EBUSY);
+	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, false, &why), -EBUSY);
 	ck_assert_str_eq(why.advice, "close it first");
 	ck_assert(there_is("a.img") && disk_is_served(d));
 	disk_close(d);
-	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, &why), 0);
+	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, false, &why), 0);
 	ck_assert(!there_is("a.img"));
 	ck_assert_uint_eq(temp_count(), 0);
 	ck_assert_int_eq(disk_open(d, false), -ENOENT);
-	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, &why), -ENOENT);
+	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, false, &why), -ENOENT);
 	ck_assert_uint_eq(temp_events("DiskRemoved disks/a.img By=command"), 1);
 	disk_unref(d);
 	temp_rescan();
@@ -235,7 +235,7 @@ START_TEST(deletes_no_other_file)
 	d = temp_disk("a.img");
 	temp_make("precious.img", 512);
 	ck_assert_int_eq(rename(temp_path("precious.img"), temp_path("a.img")), 0);
-	ck_assert_int_lt(tandem_delete_disk(temp.t, d, NULL, false, &why), 0);
+	ck_assert_int_lt(tandem_delete_disk(temp.t, d, NULL, false, false, &why), 0);
 	ck_assert(there_is("a.img"));
 	disk_unref(d);
 }
@@ -248,7 +248,7 @@ START_TEST(deletes_one_that_is_gone)
 	created("a.img");
 	d = temp_disk("a.img");
 	ck_assert_int_eq(unlink(temp_path("a.img")), 0);
-	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, &why), 0);
+	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, false, &why), 0);
 	ck_assert_uint_eq(temp_count(), 0);
 	disk_unref(d);
 }
@@ -409,7 +409,7 @@ START_TEST(accepts_a_failed_one)
 	ck_assert_int_eq(tandem_accept_disk(temp.t, d, true, false, &why), -EBUSY);
 	atomic_store(&d->broken_flush, true);
 	disk_set_state(d, DISK_FAILED, "a flush failed");
-	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, true, &why), 0);
+	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, true, &why), 0);
 	ck_assert_int_eq(tandem_resize_disk(temp.t, d, 2 * SIZE, false, false, &why), -EBUSY);
 	ck_assert_str_eq(why.advice, "Accept Force");
 	ck_assert_int_eq(tandem_accept_disk(temp.t, d, false, false, &why), -EPERM);

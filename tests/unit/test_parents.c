@@ -143,12 +143,12 @@ START_TEST(a_parent_stays_as_it_is)
 	created("child.vhd", "base.vhd");
 	d = temp_disk("base.vhd");
 	ck_assert_int_eq(disk_open(d, true), -EROFS);
-	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, &why), -EBUSY);
+	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, false, &why), -EBUSY);
 	ck_assert_str_eq(why.message, "1 disk is built upon base.vhd");
 	ck_assert_int_eq(tandem_resize_disk(temp.t, d, 2 * SIZE, false, false, &why), -EROFS);
 	disk_unref(d);
 	d = temp_disk("child.vhd");
-	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, &why), 0);
+	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, false, &why), 0);
 	disk_unref(d);
 	ck_assert_str_eq(temp_state("base.vhd"), "Ready");
 	write_byte("base.vhd", 0, 'x');
@@ -259,7 +259,7 @@ START_TEST(comes_and_goes)
 	ck_assert_int_eq(rename(temp_path("base.vhd"), away), 0);
 	ck_assert(temp_event_comes("StateChanged disks/base.vhd From=ReadOnly To=Missing"));
 	d = temp_disk("child.vhd");
-	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, &why), 0);
+	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, false, &why), 0);
 	disk_unref(d);
 	ck_assert(temp_event_comes("DiskRemoved disks/base.vhd"));
 }

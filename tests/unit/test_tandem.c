@@ -299,7 +299,7 @@ START_TEST(read_only)
 	ck_assert_int_eq(disk_open(d, true), -EROFS);
 	ck_assert_int_eq(disk_open(d, false), 0);
 	disk_close(d);
-	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, &why), -EROFS);
+	ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, false, false, &why), -EROFS);
 	ck_assert_int_eq(tandem_rename_disk(temp.t, d, NULL, "b.img", 0, &why), -EROFS);
 	disk_unref(d);
 	temp_close();

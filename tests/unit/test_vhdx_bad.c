@@ -382,6 +382,38 @@ START_TEST(entries)
 }
 END_TEST
 
+/* A block of which the file has some only is outside as a whole, also after the file got longer. */
+START_TEST(half_behind_the_end)
+{
+	static const uint64_t there[] = { 1, 512, MIB / 2, MIB - 512, MIB - 1 };
+	uint8_t *data = malloc(MIB), *zeros = calloc(1, MIB);
+
+	for (size_t i = 0; i < UNIT_LENGTH(there); i++) {
+		struct image *img;
+
+		b.size = BUILD_DATA_AT + MIB + there[i];
+		img = open_built();
+		ck_assert_msg(img, "%s", reason);
+		ck_assert(strstr(img->complaint, "outside"));
+		ck_assert(!img->read_only);
+		for (unsigned written = 0; written < 2; written++) {
+			ck_assert_int_eq(vhdx_format.read(img, data, MIB, 3 * MIB, 0), 0);
+			ck_assert_mem_eq(data, zeros, MIB);
+			ck_assert_int_eq(vhdx_format.write(img, data, MIB, 5 * MIB, 0), 0);
+		}
+		ck_assert_int_eq(vhdx_format.rest(img), 0);
+		ck_assert_msg(!image_reload(img, reason), "%s", reason);
+		ck_assert_str_eq(img->complaint, "");
+		ck_assert_int_eq(vhdx_format.read(img, data, MIB, 3 * MIB, 0), 0);
+		ck_assert_mem_eq(data, zeros, MIB);
+		image_close(img);
+		again();
+	}
+	free(zeros);
+	free(data);
+}
+END_TEST
+
 START_TEST(reads_fail)
 {
 	for (unsigned n = 1;; n++) {
@@ -446,4 +478,4 @@ START_TEST(noise)
 END_TEST
 
 UNIT_MAIN("vhdx_bad", setup, teardown, any_length, headers, logs, region_tables, region_places,
-	  metadata_tables, parameters, entries, reads_fail, noise)
+	  metadata_tables, parameters, entries, half_behind_the_end, reads_fail, noise)

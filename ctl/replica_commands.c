@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The operations of replicas/NAME/control. Those of SetReplicationRelationship
+ * go through the table of replica_operations.c, then to what does them.
+ */
+#include "inner.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "replica_facts.h"
+#include "replica_operations.h"
+#include "rfc3339.h"
+
+static int return_to_pool(const struct request *r, const struct snapshot_facts *s)
+{
+	int err = tandem_delete_snapshot(r->ctl->tandem, s->number, r->force, r->plan,
+					 &r->result->why);
+
+	if (!err)
+		result_say(r->result, "%s %.256s, and gives back what only it holds",
+			   r->plan ? "would delete" : "deleted", s->label);
+	return err;
+}
+
+static int renew(const struct request *r, const struct snapshot_facts *s)
+{
+	int err = tandem_renew_snapshot(r->ctl->tandem, s->number, r->plan, &r->result->why);
+
+	if (!err)
+		result_say(r->result, "%s the disk as it is now",
+			   r->plan ? "would hold" : "it holds");
+	return err;
+}
+
+static int deactivate(const struct request *r, const struct snapshot_facts *s)
+{
+	int err = tandem_deactivate_snapshot(r->ctl->tandem, s->number, r->force, r->plan,
+					     &r->result->why);
+
+	if (!err)
+		result_say(r->result, "%s its moment; Activate gives it another",
+			   r->plan ? "would give up" : "gave up");
+	return err;
+}
+
+static int restore(const struct request *r, const struct snapshot_facts *s)
+{
+	struct disk *d = tandem_disk_numbered(r->ctl->tandem, s->disk);
+	int err = d ? restore_disk(r, d, s->generation)
+		    : refuse(&r->result->why, -ENOENT, "its source is gone");
+
+	disk_unref(d);
+	return err;
+}
+
+static int (*const doers[OP_MAX])(const struct request *r, const struct snapshot_facts *s) = {
+	[OP_ACTIVATE] = renew,
+	[OP_DEACTIVATE] = deactivate,
+	[OP_RESYNC_REPLICA] = renew,
+	[OP_RESTORE_FROM_REPLICA] = restore,
+	[OP_RETURN_TO_RESOURCE_POOL] = return_to_pool,
+};
+
+static int snapshot_of(const struct request *r, struct snapshot_facts *s)
+{
+	if (!snapshot_numbered(r->ctl->tandem, r->replica, s))
+		return 0;
+	return refuse(&r->result->why, -ENOENT, "the relationship is gone");
+}
+
+static int operate(const struct request *r, enum replica_operation op)
+{
+	struct snapshot_facts s;
+	enum copy_state state;
+	uint8_t next;
+	int err = snapshot_of(r, &s);
+
+	if (err)
+		return err;
+	state = (enum copy_state)s.state;
+	err = replica_operation_check(SYNC_SNAPSHOT, op, state, &next, &r->result->why);
+	if (err)
+		return err;
+	if (next == STAYS) {
+		result_say(r->result, "CopyState is %s already; nothing %s",
+			   enum_name(copy_states, state), r->plan ? "would be done" : "was done");
+		return 0;
+	}
+	if (!doers[op]) /* the table knows more than this file */
+		return refuse(&r->result->why, -EOPNOTSUPP, "tandemfs %s cannot do it",
+			      TANDEMFS_VERSION);
+	return doers[op](r, &s);
+}
+
+static int do_operation(const struct request *r)
+{
+	return operate(r, (enum replica_operation)r->command->number);
+}
+
+enum { SET_OPERATION, SET_PEER };
+
+static const struct parameter set_parameters[] = {
+	[SET_OPERATION] = { "Operation", VALUE_ENUM, .required = true,
+			    .values = replica_operations },
+	[SET_PEER] = { "VirtualDiskReplicaPeer", VALUE_LATER },
+	{ NULL },
+};
+
+static int set_relationship(const struct request *r)
+{
+	return operate(r, (enum replica_operation)r->args[SET_OPERATION].number);
+}
+
+/* ---- holds ---- */
+
+enum { HOLD_TAG };
+
+static const struct parameter hold_parameters[] = {
+	[HOLD_TAG] = { "Tag", VALUE_NAME, .required = true },
+	{ NULL },
+};
+
+static int hold(const struct request *r)
+{
+	const char *tag = r->args[HOLD_TAG].text;
+	struct snapshot_facts s;
+	int err = snapshot_of(r, &s);
+
+	if (err)
+		return err;
+	if (*s.hold && strcmp(s.hold, tag) != 0)
+		return refuse(&r->result->why, -EBUSY, "it is held already, by %s", s.hold);
+	err = tandem_hold_snapshot(r->ctl->tandem, s.number, tag, r->plan, &r->result->why);
+	if (!err)
+		result_say(r->result, "%s held by %s, and cannot be deleted",
+			   r->plan ? "would be" : "is", tag);
+	return err;
+}
+
+static int unhold(const struct request *r)
+{
+	const char *tag = r->args[HOLD_TAG].text;
+	struct snapshot_facts s;
+	int err = snapshot_of(r, &s);
+
+	if (err)
+		return err;
+	if (strcmp(s.hold, tag) != 0)
+		return refuse(&r->result->why, -ENOENT,
+			      *s.hold ? "it is not held by %s" : "nothing holds it, not %s", tag);
+	err = tandem_hold_snapshot(r->ctl->tandem, s.number, NULL, r->plan, &r->result->why);
+	if (!err)
+		result_say(r->result, "%s not held any more", r->plan ? "would be" : "is");
+	return err;
+}
+
+#define OPERATION(word, op) .name = word, .number = op, .run = do_operation
+#define REFUSED(word, op) .name = word, .number = op, .run = do_operation, .refused = true
+
+// clang-format off
+const struct command replica_commands[] = {
+	{ REFUSED("Abort", OP_ABORT), .force = true, .help = "stops a copy" },
+	{ REFUSED("ActivateConsistency", OP_ACTIVATE_CONSISTENCY), .help = "of groups" },
+	{ OPERATION("Activate", OP_ACTIVATE), .help = "an Inactive one holds the disk of now" },
+	{ REFUSED("AddSyncPair", OP_ADD_SYNC_PAIR), .help = "of groups" },
+	{ REFUSED("DeactivateConsistency", OP_DEACTIVATE_CONSISTENCY), .help = "of groups" },
+	{ OPERATION("Deactivate", OP_DEACTIVATE), .force = true, .help = "gives up its moment" },
+	{ REFUSED("Detach", OP_DETACH), .force = true, .help = "the target is a disk by itself" },
+	{ REFUSED("Dissolve", OP_DISSOLVE), .help = "ends it, the target lives on" },
+	{ REFUSED("Failover", OP_FAILOVER), .force = true, .help = "of mirrors" },
+	{ REFUSED("Failback", OP_FAILBACK), .force = true, .help = "of mirrors" },
+	{ REFUSED("Fracture", OP_FRACTURE), .force = true, .help = "of mirrors" },
+	{ REFUSED("RemoveSyncPair", OP_REMOVE_SYNC_PAIR), .help = "of groups" },
+	{ OPERATION("ResyncReplica", OP_RESYNC_REPLICA),
+	  .help = "a snapshot holds the disk of now" },
+	{ OPERATION("RestoreFromReplica", OP_RESTORE_FROM_REPLICA), .force = true,
+	  .help = "the source becomes what the target is" },
+	{ REFUSED("Resume", OP_RESUME), .help = "after Suspend" },
+	{ REFUSED("ResetToSync", OP_RESET_TO_SYNC), .help = "of mirrors" },
+	{ REFUSED("ResetToAsync", OP_RESET_TO_ASYNC), .help = "of mirrors" },
+	{ OPERATION("ReturnToResourcePool", OP_RETURN_TO_RESOURCE_POOL), .force = true,
+	  .help = "deletes a snapshot" },
+	{ REFUSED("ReverseRoles", OP_REVERSE_ROLES), .help = "of mirrors" },
+	{ REFUSED("Split", OP_SPLIT), .help = "of mirrors" },
+	{ REFUSED("Suspend", OP_SUSPEND), .help = "of mirrors and clones" },
+	{ REFUSED("Unprepare", OP_UNPREPARE), .force = true, .help = "of mirrors and clones" },
+	{ REFUSED("Prepare", OP_PREPARE), .help = "of mirrors and clones" },
+	{ REFUSED("ResetToAdaptive", OP_RESET_TO_ADAPTIVE), .help = "of mirrors" },
+	{ .name = "SetReplicationRelationship", .parameters = set_parameters, .force = true,
+	  .run = set_relationship, .help = "one of these" },
+	{ .name = "Hold", .parameters = hold_parameters, .run = hold,
+	  .help = "a snapshot that cannot be deleted" },
+	{ .name = "Unhold", .parameters = hold_parameters, .run = unhold,
+	  .help = "takes back Hold" },
+	{ NULL },
+};
+// clang-format on

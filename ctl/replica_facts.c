@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "replica_facts.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "rfc3339.h"
+
+/* What is shown together with a snapshot's CopyState. */
+// clang-format off
+static const struct {
+	enum progress_status progress;
+	enum sync_state sync_state;
+	enum copy_state requested;
+	uint32_t percent;
+} shown[COPY_STATE_MAX] = {
+	[COPY_SYNCHRONIZED] = { PROGRESS_COMPLETED, SYNC_IDLE, COPY_NOT_APPLICABLE, 100 },
+	/* What it should be is still asked for. */
+	[COPY_BROKEN]       = { PROGRESS_COMPLETED, SYNC_BROKEN, COPY_SYNCHRONIZED, 0 },
+	[COPY_INACTIVE]     = { PROGRESS_DORMANT, SYNC_IDLE, COPY_NOT_APPLICABLE, 0 },
+};
+// clang-format on
+
+void replica_facts_of_snapshot(const struct snapshot_facts *s, struct replica_facts *out)
+{
+	enum copy_state state = (enum copy_state)s->state;
+	size_t name = strlen(s->name) + 1, label = strlen(s->label);
+
+	memset(out, 0, sizeof(*out));
+	out->number = s->number;
+	memcpy(out->label, s->label, label + 1);
+	/* DISK@NAME: no name has an '@'. */
+	if (label > name)
+		snprintf(out->source, sizeof(out->source), "%.*s", (int)(label - name), s->label);
+	memcpy(out->target, s->label, label + 1);
+	out->sync_time_ms = s->time_ms;
+	out->copy_state = state;
+	out->requested = shown[state].requested;
+	out->sync_type = SYNC_SNAPSHOT;
+	out->progress = shown[state].progress;
+	out->percent = shown[state].percent;
+	out->objective_s = REPLICA_UNKNOWN;
+	out->copy_type = COPY_UNSYNC_ASSOC;
+	out->replica_type = REPLICA_AFTER_DELTA;
+	out->sync_state = shown[state].sync_state;
+	out->methodology = METHOD_COPY_ON_WRITE;
+	out->generation = s->generation;
+	out->size = s->size;
+	memcpy(out->hold, s->hold, sizeof(out->hold));
+}
+
+int replica_facts(struct tandem *t, uint32_t number, struct replica_facts *out)
+{
+	struct snapshot_facts s;
+	int err = snapshot_numbered(t, number, &s);
+
+	if (!err)
+		replica_facts_of_snapshot(&s, out);
+	return err;
+}
+
+/* ---- properties ---- */
+
+static const char *source(const struct replica_facts *r)
+{
+	return r->source;
+}
+
+static const char *target(const struct replica_facts *r)
+{
+	return r->target;
+}
+
+static uint64_t sync_maintained(const struct replica_facts *r)
+{
+	return r->sync_state == SYNC_SYNCHRONIZED;
+}
+
+static uint64_t sync_mode(const struct replica_facts *r)
+{
+	return r->sync_mode ? r->sync_mode : REPLICA_UNKNOWN;
+}
+
+#define NUMBER_OF(function, field)                              \
+	static uint64_t function(const struct replica_facts *r) \
+	{                                                       \
+		return r->field;                                \
+	}
+
+NUMBER_OF(sync_time, sync_time_ms)
+NUMBER_OF(copy_state, copy_state)
+NUMBER_OF(requested, requested)
+NUMBER_OF(sync_type, sync_type)
+NUMBER_OF(progress, progress)
+NUMBER_OF(percent, percent)
+NUMBER_OF(copy_type, copy_type)
+NUMBER_OF(replica_type, replica_type)
+NUMBER_OF(sync_state, sync_state)
+NUMBER_OF(priority, priority)
+NUMBER_OF(methodology, methodology)
+NUMBER_OF(objective, objective_s)
+
+#define STRING .type = PROPERTY_STRING, .string
+#define TIME .type = PROPERTY_TIME, .number
+#define BOOL .type = PROPERTY_BOOL, .number
+#define NUMBER .type = PROPERTY_NUMBER, .number
+#define ENUM(list) .type = PROPERTY_ENUM, .names = list, .number
+
+// clang-format off
+const struct property replica_properties[] = {
+	{ "SourceVirtualDisk",      STRING = source },
+	{ "TargetVirtualDisk",      STRING = target },
+	{ "SyncTime",               TIME = sync_time },
+	{ "SyncMaintained",         BOOL = sync_maintained },
+	{ "CopyState",              ENUM(copy_states) = copy_state },
+	{ "RequestedCopyState",     ENUM(copy_states) = requested },
+	{ "SyncType",               ENUM(sync_types) = sync_type },
+	{ "SyncMode",               ENUM(sync_modes) = sync_mode },
+	{ "ProgressStatus",         ENUM(progress_statuses) = progress },
+	{ "PercentSynced",          NUMBER = percent },
+	{ "CopyType",               ENUM(copy_types) = copy_type },
+	{ "ReplicaType",            ENUM(replica_types) = replica_type },
+	{ "SyncState",              ENUM(sync_states) = sync_state },
+	{ "CopyPriority",           ENUM(copy_priorities) = priority },
+	{ "CopyMethodology",        ENUM(copy_methodologies) = methodology },
+	{ "RecoveryPointObjective", NUMBER = objective },
+	{ NULL },
+};
+// clang-format on
+
+static bool add_enum(const struct property *p, uint64_t n, bool numbered, struct text *out)
+{
+	const char *name = n <= UINT32_MAX ? enum_name(p->names, n) : NULL;
+
+	if (!name)
+		return false;
+	text_addf(out, "%s", name);
+	if (numbered)
+		text_addf(out, " (%" PRIu64 ")", n);
+	return true;
+}
+
+bool property_value(const struct property *p, const struct replica_facts *r, bool numbered,
+		    struct text *out)
+{
+	uint64_t n = p->number ? p->number(r) : 0;
+	const char *s = p->string ? p->string(r) : "";
+	char time[RFC3339_MAX];
+
+	switch (p->type) {
+	case PROPERTY_STRING:
+		if (*s)
+			text_add_line(out, s);
+		return *s;
+	case PROPERTY_TIME:
+		if (n)
+			text_addf(out, "%s", rfc3339_format_ms(time, n));
+		return n;
+	case PROPERTY_BOOL:
+		text_addf(out, "%s", n ? "true" : "false");
+		return true;
+	case PROPERTY_ENUM:
+		return add_enum(p, n, numbered, out);
+	case PROPERTY_NUMBER:
+		if (n != REPLICA_UNKNOWN)
+			text_addf(out, "%" PRIu64, n);
+		return n != REPLICA_UNKNOWN;
+	}
+	return false;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The properties of a relationship, collected once, for its property files, its
+ * status and status.json. So far every relationship is a snapshot.
+ */
+#ifndef TANDEMFS_REPLICA_FACTS_H
+#define TANDEMFS_REPLICA_FACTS_H
+
+#include "enumerations.h"
+#include "snapshots.h"
+#include "text.h"
+
+#define REPLICA_LABEL_MAX (DISK_LABEL_MAX + 1 + SNAPSHOT_NAME_MAX)
+#define REPLICA_UNKNOWN UINT32_MAX /* of a number: NULL */
+
+struct replica_facts {
+	uint32_t number;
+	char label[REPLICA_LABEL_MAX + 1]; /* its name under replicas/ */
+	char source[DISK_LABEL_MAX + 1];
+	char target[REPLICA_LABEL_MAX + 1]; /* "": none */
+	uint64_t sync_time_ms;              /* 0: never */
+	enum copy_state copy_state, requested;
+	enum sync_type sync_type;
+	enum sync_mode sync_mode; /* 0: nobody chose one */
+	enum progress_status progress;
+	uint32_t percent, objective_s; /* or REPLICA_UNKNOWN */
+	enum copy_type copy_type;
+	enum replica_type replica_type;
+	enum sync_state sync_state;
+	enum copy_priority priority;
+	enum copy_methodology methodology;
+	/* Of a snapshot. */
+	uint64_t generation; /* 0: none */
+	uint64_t size;
+	char hold[SNAPSHOT_NAME_MAX + 1];
+};
+
+/* Pure. */
+void replica_facts_of_snapshot(const struct snapshot_facts *s, struct replica_facts *out);
+/* -ENOENT. */
+int replica_facts(struct tandem *t, uint32_t number, struct replica_facts *out);
+
+/* One property as its file holds it: a word, a number, a time, true, false or NULL. */
+struct property {
+	const char *name;
+	enum {
+		PROPERTY_STRING, /* "" is NULL */
+		PROPERTY_TIME,
+		PROPERTY_BOOL,
+		PROPERTY_ENUM,
+		PROPERTY_NUMBER
+	} type;
+	const struct enum_value *names;
+	/* PROPERTY_STRING */
+	const char *(*string)(const struct replica_facts *r);
+	/* All others; of a time its milliseconds. REPLICA_UNKNOWN is NULL, for a time 0 is. */
+	uint64_t (*number)(const struct replica_facts *r);
+};
+
+/* In the order of the class page; ends with a NULL name. */
+extern const struct property replica_properties[];
+/*
+ * The value and no newline, appended; false and nothing when it is NULL. With
+ * `numbered`, an enumeration as `Name (number)`.
+ */
+bool property_value(const struct property *p, const struct replica_facts *r, bool numbered,
+		    struct text *out);
+
+#endif

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Where the past of a disk is: STATE/past/NUMBER, with its write log in `log` and
+ * its old contents in `store`. It is made when the first moment is kept, and
+ * stays attached to the disk for as long as that exists.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "snapshots_inner.h"
+
+/* ---- directories ---- */
+
+static int open_dir(int parent, const char *name)
+{
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Its name is durable. */
+static int make_dir(int parent, const char *name)
+{
+	if (mkdirat(parent, name, 0700) && errno != EEXIST)
+		return -errno;
+	if (fsync(parent))
+		return -errno;
+	return open_dir(parent, name);
+}
+
+static int get_dir(int parent, const char *name, bool create)
+{
+	return create ? make_dir(parent, name) : open_dir(parent, name);
+}
+
+static int dir_of(struct tandem *t, uint32_t number, bool create)
+{
+	int past = get_dir(t->state_dirfd, "past", create), fd;
+	char name[16];
+
+	if (past < 0)
+		return past;
+	snprintf(name, sizeof(name), "%u", number);
+	fd = get_dir(past, name, create);
+	close(past);
+	return fd;
+}
+
+/* Only the files: it is one of ours, without directories in it. */
+static void empty_dir(int dirfd, const char *name)
+{
+	int fd = open_dir(dirfd, name);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	while ((e = readdir(dir)))
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			unlinkat(fd, e->d_name, 0);
+	closedir(dir);
+}
+
+static int open_segments(int dirfd, const char *name, bool create, struct segment_dir **out)
+{
+	int fd = get_dir(dirfd, name, create);
+	int err = fd < 0 ? fd : segment_dir_open(fd, out);
+
+	if (err && fd >= 0)
+		close(fd);
+	return err;
+}
+
+/* fresh: what is there is of nobody, left by a crash before anything was recorded. */
+static int open_dirs(struct disk *d, bool fresh, struct segment_dir **log,
+		     struct segment_dir **store)
+{
+	int fd = dir_of(d->tandem, d->number, fresh), err;
+
+	if (fd < 0)
+		return fd;
+	if (fresh) {
+		empty_dir(fd, "log");
+		empty_dir(fd, "store");
+	}
+	err = open_segments(fd, "log", fresh, log);
+	if (!err) {
+		err = open_segments(fd, "store", fresh, store);
+		if (err)
+			(*log)->ops->close(*log);
+	}
+	close(fd);
+	return err;
+}
+
+/* ---- the first moment ---- */
+
+int past_record(struct disk *d, struct history *h)
+{
+	struct catalogue_txn *txn;
+	struct track_record track;
+	int err = catalogue_begin(d->tandem->catalogue, &txn);
+
+	if (err)
+		return err;
+	history_record(h, &track);
+	track_put(txn, d->number, &track);
+	return catalogue_commit(txn);
+}
+
+/* Under opening. From here on the disk's requests go through its history. */
+static int begin(struct disk *d, struct history **out)
+{
+	struct segment_dir *log, *store;
+	struct track_record track;
+	struct range whole;
+	int err = track_get(d->tandem->catalogue, d->number, &track);
+
+	/* It has one, which could not be opened. */
+	if (err != -ENOENT)
+		return err ? err : -EIO;
+	err = open_dirs(d, true, &log, &store);
+	if (err)
+		return err;
+	err = history_new(d, tandem_get_settings(d->tandem).block_size, log, store, out);
+	if (err) {
+		log->ops->close(log);
+		store->ops->close(store);
+		return err;
+	}
+	/* From its first record on the log is to be found after a crash. */
+	err = past_record(d, *out);
+	if (err) {
+		history_close(*out);
+		return err;
+	}
+	range_lock_write(&d->ranges, &whole, 0, UINT64_MAX);
+	atomic_store(&d->history, *out);
+	range_unlock(&d->ranges, &whole);
+	return 0;
+}
+
+int past_begin(struct disk *d, struct history **out, struct why *why)
+{
+	struct history *h = atomic_load(&d->history);
+	int err = 0;
+
+	if (!h) {
+		pthread_mutex_lock(&d->opening);
+		h = atomic_load(&d->history);
+		if (!h)
+			err = begin(d, &h);
+		pthread_mutex_unlock(&d->opening);
+	}
+	if (err)
+		return refuse(why, err, "%s/past cannot have a directory for %s: %s",
+			      d->tandem->state_dir, d->label, strerror(-err));
+	*out = h;
+	return 0;
+}
+
+/* ---- a disk is found, or deleted ---- */
+
+/* What the catalogue has of a moment beyond what history reads. */
+static int visit_moment(void *arg, const struct moment_record *m)
+{
+	struct disk *d = arg;
+	struct snapshots *s = d->tandem->snapshots;
+
+	if (m->dropped) {
+		collector_add(s->collector, d, m->generation);
+		return 0;
+	}
+	table_set_size(s, d->number, m);
+	if (atomic_load(&s->last_ms) < m->time_ms)
+		atomic_store(&s->last_ms, m->time_ms);
+	return 0;
+}
+
+/* What was acknowledged and is in the log only is brought into the image. */
+static int complete(struct disk *d, struct history *h)
+{
+	struct history_facts f;
+
+	history_facts(h, &f);
+	if (!f.unsettled || d->image->read_only || d->tandem->read_only ||
+	    d->state == DISK_FAILED || d->state == DISK_CHANGED)
+		return 0;
+	return disk_complete(d);
+}
+
+int snapshots_attach(struct tandem *t, struct disk *d, char reason[200])
+{
+	struct segment_dir *log, *store;
+	struct track_record track;
+	struct history *h;
+	int err = t->snapshots && d->image ? track_get(t->catalogue, d->number, &track) : -ENOENT;
+
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	err = open_dirs(d, false, &log, &store);
+	if (!err) {
+		err = history_open(d, log, store, &h);
+		if (err) {
+			log->ops->close(log);
+			store->ops->close(store);
+		}
+	}
+	if (err) {
+		snprintf(reason, 200, "its past cannot be opened: %s", strerror(-err));
+		return err;
+	}
+	atomic_store(&d->history, h);
+	err = moments_each(t->catalogue, d->number, visit_moment, d);
+	if (!t->was_clean)
+		collector_add(t->snapshots->collector, d, 0);
+	if (!err)
+		err = complete(d, h);
+	if (err)
+		snprintf(reason, 200, "what its write log has cannot be brought into the image: %s",
+			 strerror(-err));
+	return err;
+}
+
+void past_remove_files(struct tandem *t, uint32_t number)
+{
+	int past = open_dir(t->state_dirfd, "past"), fd;
+	char name[16];
+
+	if (past < 0)
+		return;
+	snprintf(name, sizeof(name), "%u", number);
+	fd = open_dir(past, name);
+	if (fd >= 0) {
+		empty_dir(fd, "log");
+		empty_dir(fd, "store");
+		unlinkat(fd, "log", AT_REMOVEDIR);
+		unlinkat(fd, "store", AT_REMOVEDIR);
+		close(fd);
+		unlinkat(past, name, AT_REMOVEDIR);
+	}
+	close(past);
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What an administrator does with a snapshot that is there. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "snapshots_inner.h"
+
+/* ---- what is done with one ---- */
+
+/* A snapshot that an operation works on, under changing, and its disk. */
+struct target {
+	struct snapshots *s;
+	struct snapshot *sn;
+	struct disk *d; /* a reference */
+	struct snapshot_facts before;
+};
+
+/* Takes changing; target_end lets go of it. */
+static int target_begin(struct tandem *t, uint32_t number, struct target *g, struct why *why)
+{
+	int err = 0;
+
+	*g = (struct target){ .s = t->snapshots };
+	if (!g->s || snapshot_numbered(t, number, &g->before))
+		return refuse(why, -ENOENT, "there is no such snapshot");
+	g->d = tandem_disk_numbered(t, g->before.disk);
+	pthread_mutex_lock(&g->s->changing);
+	g->sn = table_numbered(g->s, number);
+	if (!g->d || !g->sn)
+		err = refuse(why, -ENOENT, "there is no such snapshot");
+	else if (t->read_only)
+		err = refuse(why, -EROFS, "the mount is read-only");
+	else if (g->sn->busy)
+		err = refuse(why, -EBUSY, "%s is being renewed", g->sn->name);
+	if (!err)
+		table_facts(g->s, g->sn, &g->before);
+	if (err) {
+		pthread_mutex_unlock(&g->s->changing);
+		disk_unref(g->d);
+	}
+	return err;
+}
+
+static void target_end(struct target *g, bool changed)
+{
+	pthread_mutex_unlock(&g->s->changing);
+	if (changed)
+		snapshots_changed(g->s->t, g->d);
+	disk_unref(g->d);
+}
+
+static int check_not_held(const struct target *g, struct why *why)
+{
+	return g->sn->hold ? refuse_advise(why, -EBUSY, "Unhold", "%s is held: %s", g->before.label,
+					   g->sn->hold)
+			   : 0;
+}
+
+/*
+ * What becomes of its moment without it: less->generation is 0 where it has none.
+ * Until dropping_end or moment_changed nobody begins to read it.
+ */
+static int leave_moment(const struct target *g, struct moment_record *less, struct why *why)
+{
+	int err = 0;
+
+	*less = (struct moment_record){ 0 };
+	if (!g->sn->generation)
+		return 0;
+	err = dropping_begin(g->s, g->d, g->sn->generation);
+	if (err)
+		return refuse_advise(why, err, "close it first", "%s is open", g->before.label);
+	err = moment_exactly(g->d, g->sn->generation, less);
+	if (err == -ENOENT) { /* nothing to lose; the snapshot can go */
+		dropping_end(g->s, g->d, g->sn->generation);
+		*less = (struct moment_record){ 0 };
+		return 0;
+	}
+	if (err) {
+		dropping_end(g->s, g->d, g->sn->generation);
+		return refuse(why, err, "its moment: %s", strerror(-err));
+	}
+	less->names = table_names(g->s, g->d->number, g->sn->generation, NULL) - 1;
+	less->dropped = !less->names && !less->tick;
+	return 0;
+}
+
+static void moment_left(const struct target *g, const struct moment_record *less, int err)
+{
+	if (!less->generation)
+		return;
+	if (err)
+		dropping_end(g->s, g->d, less->generation);
+	else
+		moment_changed(g->s, g->d, less);
+}
+
+/* to: what the snapshot is to be, or NULL: it goes. */
+static int commit_change(const struct target *g, const struct moment_record *less,
+			 const struct snapshot_record *to)
+{
+	struct catalogue_txn *txn;
+	int err = catalogue_begin(g->s->t->catalogue, &txn);
+
+	if (err)
+		return err;
+	err = to ? snapshot_put(txn, to) : snapshot_del(txn, g->sn->number);
+	if (!err && less && less->generation)
+		err = moment_put(txn, g->d->number, less);
+	if (err) {
+		catalogue_abort(txn);
+		return err;
+	}
+	return catalogue_commit(txn);
+}
+
+int tandem_delete_snapshot(struct tandem *t, uint32_t number, bool force, bool plan,
+			   struct why *why)
+{
+	struct moment_record less;
+	struct target g;
+	int err = target_begin(t, number, &g, why);
+
+	(void)force; /* nothing depends on a snapshot yet */
+	if (err)
+		return err;
+	err = check_not_held(&g, why) ?: leave_moment(&g, &less, why);
+	if (!err && plan) {
+		moment_left(&g, &less, -ECANCELED);
+	} else if (!err) {
+		err = commit_change(&g, &less, NULL);
+		if (err)
+			unrecorded(why, err);
+		else
+			table_remove(g.s, g.sn);
+		moment_left(&g, &less, err);
+	}
+	if (!err && !plan)
+		snapshot_announce(t, &g.before, snapshot_state_name(g.before.state), "-");
+	target_end(&g, !err && !plan);
+	return err;
+}
+
+static int check_tag(const char *tag, struct why *why)
+{
+	if (!tag[0] || strlen(tag) > SNAPSHOT_NAME_MAX)
+		return refuse(why, -EINVAL, "a tag has 1 to %d bytes", SNAPSHOT_NAME_MAX);
+	for (const char *c = tag; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			return refuse(why, -EINVAL, "a tag has no control characters");
+	return 0;
+}
+
+static int set_hold(const struct target *g, const char *tag, struct why *why)
+{
+	char *hold = tag ? strdup(tag) : NULL;
+	struct snapshot_record r;
+	int err = tag && !hold ? -ENOMEM : 0;
+
+	table_record(g->sn, &r);
+	snprintf(r.hold, sizeof(r.hold), "%s", tag ? tag : "");
+	if (!err)
+		err = commit_change(g, NULL, &r);
+	if (err) {
+		free(hold);
+		return unrecorded(why, err);
+	}
+	table_hold(g->s, g->sn, hold);
+	return 0;
+}
+
+int tandem_hold_snapshot(struct tandem *t, uint32_t number, const char *tag, bool plan,
+			 struct why *why)
+{
+	int err = tag ? check_tag(tag, why) : 0;
+	struct target g;
+
+	if (!err)
+		err = target_begin(t, number, &g, why);
+	if (err)
+		return err;
+	if (tag && g.sn->hold && strcmp(g.sn->hold, tag))
+		err = refuse(why, -EBUSY, "%s is held already: %s", g.before.label, g.sn->hold);
+	if (!err && !plan)
+		err = set_hold(&g, tag, why);
+	target_end(&g, !err && !plan);
+	return err;
+}
+
+int tandem_deactivate_snapshot(struct tandem *t, uint32_t number, bool force, bool plan,
+			       struct why *why)
+{
+	struct snapshot_record r;
+	struct moment_record less;
+	struct target g;
+	int err = target_begin(t, number, &g, why);
+
+	(void)force;
+	if (err)
+		return err;
+	if (g.sn->state != SNAPSHOT_SYNCHRONIZED)
+		err = refuse(why, -EBUSY, "CopyState is %s; Deactivate needs Synchronized",
+			     snapshot_state_name(g.sn->state));
+	if (!err)
+		err = check_not_held(&g, why) ?: leave_moment(&g, &less, why);
+	if (!err && plan) {
+		moment_left(&g, &less, -ECANCELED);
+	} else if (!err) {
+		table_record(g.sn, &r);
+		r.generation = 0;
+		r.copy_state = SNAPSHOT_INACTIVE;
+		err = commit_change(&g, &less, &r);
+		if (err)
+			unrecorded(why, err);
+		else
+			table_set(g.s, g.sn, number, NULL, SNAPSHOT_INACTIVE);
+		moment_left(&g, &less, err);
+	}
+	if (!err && !plan)
+		snapshot_announce(t, &g.before, snapshot_state_name(g.before.state), "Inactive");
+	target_end(&g, !err && !plan);
+	return err;
+}
+
+/* ---- a new moment for one that is there ---- */
+
+/* Under changing again: the old moment loses the name that the new one gets. */
+static int renew(struct target *g, struct making *m, struct why *why)
+{
+	struct moment_record less;
+	int err = leave_moment(g, &less, why);
+
+	if (!err) {
+		err = making_record(m, less.generation ? &less : NULL);
+		if (err)
+			unrecorded(why, err);
+		else
+			making_list(m, NULL);
+		moment_left(g, &less, err);
+	}
+	if (err)
+		making_drop(m);
+	return err;
+}
+
+static int renew_one(struct target *g, struct why *why)
+{
+	struct making m;
+	int err = making_init(&m, g->s->t, &g->d, 1);
+
+	if (err) {
+		making_free(&m);
+		return refuse(why, err, "%s", strerror(-err));
+	}
+	m.made[0] = g->sn;
+	m.numbers[0] = g->sn->number;
+	g->sn->busy = true; /* while the disk is waited for */
+	pthread_mutex_unlock(&g->s->changing);
+	err = making_take(&m, why);
+	pthread_mutex_lock(&g->s->changing);
+	g->sn->busy = false;
+	if (!err)
+		err = renew(g, &m, why);
+	making_free(&m);
+	return err;
+}
+
+int tandem_renew_snapshot(struct tandem *t, uint32_t number, bool plan, struct why *why)
+{
+	struct moment_record less;
+	struct target g;
+	int err = target_begin(t, number, &g, why);
+
+	if (err)
+		return err;
+	err = past_check_disk(g.d, why) ?: check_not_held(&g, why);
+	if (!err)
+		err = leave_moment(&g, &less, why);
+	if (!err)
+		moment_left(&g, &less, -ECANCELED); /* it was only asked whether it can be */
+	if (!err && !plan)
+		err = renew_one(&g, why);
+	if (!err && !plan)
+		snapshot_announce(t, &g.before, snapshot_state_name(g.before.state),
+				  "Synchronized");
+	target_end(&g, !err && !plan);
+	return err;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files behind snapshots.h share; nobody else includes it.
+ *
+ * A change of moments or snapshots is made under `changing`: what is to be is
+ * worked out, committed, and then set in memory. It is held across a commit, and
+ * never across anything of a disk. Whoever takes it has no transaction open.
+ *
+ *   tandem.discovery -> changing -> LMDB's write lock
+ *   changing -> snapshots.lock, dropping, collector.lock, history.lock: leaves
+ *
+ * A moment that is to be dropped is in `dropping` until it is dropped, and who
+ * wants to read one pins it first and then looks there: so one of the two sees
+ * the other.
+ */
+#ifndef TANDEMFS_SNAPSHOTS_INNER_H
+#define TANDEMFS_SNAPSHOTS_INNER_H
+
+#include "snapshots.h"
+
+struct snapshot {
+	uint32_t number; /* 0: it is being made, and only its name is taken */
+	uint32_t disk;
+	uint64_t generation, time_ms, size; /* of its moment; generation 0: it has none */
+	enum snapshot_state state;
+	bool busy;  /* it is being renewed */
+	char *hold; /* NULL: not held */
+	struct exclusive {
+		uint64_t lower, upper, versions, bytes; /* what was found last; moments.c */
+	} exclusive;
+	char name[];
+};
+
+struct order {
+	int (*compare)(const struct snapshot *s, const struct snapshot *key, const char *name);
+	struct snapshot **list;
+	size_t count, room;
+};
+
+struct collector;
+struct ticker;
+struct restorer;
+
+struct snapshots {
+	struct tandem *t;
+	pthread_rwlock_t lock;
+	/* Under lock. The same snapshots; those without a number are in by_name only. */
+	struct order by_number, by_name, by_moment;
+	_Atomic uint64_t version;
+
+	pthread_mutex_t changing;
+	_Atomic uint64_t last_ms; /* the latest time that a moment was given */
+
+	pthread_mutex_t dropping_lock;
+	struct dropping {
+		uint32_t disk;
+		uint64_t generation;
+	} * dropping;
+	size_t dropping_count, dropping_room;
+
+	pthread_mutex_t restoring; /* a leaf */
+	struct restorer *restorers;
+	_Atomic bool ending; /* what cannot be completed stays as it is */
+
+	struct collector *collector;
+	struct ticker *ticker;
+};
+
+/* ---- snapshot_table.c. Changes: under changing ---- */
+
+int table_load(struct snapshots *s);
+void table_free(struct snapshots *s);
+/* Under lock: where the first is that is not before the key; what is there, or NULL. */
+size_t order_position(const struct order *o, const struct snapshot *key, const char *name);
+struct snapshot *order_at(const struct order *o, size_t i);
+/* By name: where the first is that comes after it, whether that one is there or not. */
+size_t order_after(const struct order *o, uint32_t disk, const char *name);
+struct snapshot *table_named(struct snapshots *s, uint32_t disk, const char *name);
+
+/* A name is taken. -EEXIST, -ENOMEM. */
+int table_reserve(struct snapshots *s, uint32_t disk, const char *name, struct snapshot **out);
+/* It gets its number, or another moment (m NULL: none), or state. Cannot fail. */
+void table_set(struct snapshots *s, struct snapshot *sn, uint32_t number,
+	       const struct moment_record *m, enum snapshot_state state);
+/* At the start: of those that name this moment. */
+void table_set_size(struct snapshots *s, uint32_t disk, const struct moment_record *m);
+void table_hold(struct snapshots *s, struct snapshot *sn, char *hold); /* takes over hold */
+void table_remove(struct snapshots *s, struct snapshot *sn);
+/* Under changing, or lock. NULL. */
+struct snapshot *table_numbered(struct snapshots *s, uint32_t number);
+/* The snapshot of this disk after that one by name; NULL: the first. Under changing. */
+struct snapshot *table_next(struct snapshots *s, uint32_t disk, const struct snapshot *last);
+/* How many name this moment; one's name goes to `name`, unless that is NULL. */
+uint32_t table_names(struct snapshots *s, uint32_t disk, uint64_t generation,
+		     char name[SNAPSHOT_NAME_MAX + 1]);
+void table_record(const struct snapshot *sn, struct snapshot_record *out);
+
+/* ---- snapshots.c ---- */
+
+/* The first free one of DISK-N. Free for as long as changing is held. */
+int table_make_up(struct snapshots *s, struct disk *d, char name[SNAPSHOT_NAME_MAX + 1]);
+void table_facts(struct snapshots *s, const struct snapshot *sn, struct snapshot_facts *out);
+/* Something of a past is different. d may be NULL. */
+void snapshots_changed(struct tandem *t, struct disk *d);
+
+/* ---- snapshot_make.c ---- */
+
+/* Some snapshots that get a moment together. */
+struct making {
+	struct tandem *t;
+	struct snapshots *s;
+	struct disk *const *disks;
+	size_t count;
+	struct snapshot **made; /* NULL: its name is not taken yet */
+	struct history **hs;
+	struct moment_record *moments; /* generation 0: there is none yet */
+	uint32_t *numbers;
+};
+
+/* The caller frees it also after a failure. */
+int making_init(struct making *m, struct tandem *t, struct disk *const *disks, size_t count);
+void making_free(struct making *m);
+/* One moment, of all disks, durable. */
+int making_take(struct making *m, struct why *why);
+/* Nothing is recorded of it. The collector drops it, unless somebody has named it by then. */
+void making_drop(struct making *m);
+/* Under changing: moments and snapshots. less: a moment that loses a name by it, or NULL. */
+int making_record(struct making *m, const struct moment_record *less);
+/* Under changing: in the table. out may be NULL. */
+void making_list(struct making *m, struct snapshot_facts *out);
+const char *snapshot_state_name(enum snapshot_state s);
+/* from, to: as in CopyState, "-" for none. */
+void snapshot_announce(struct tandem *t, const struct snapshot_facts *f, const char *from,
+		       const char *to);
+int unrecorded(struct why *why, int err);
+
+/* ---- past.c, past_facts.c ---- */
+
+/* The disk's past; it begins to have one. May wait for the writes under way. */
+int past_begin(struct disk *d, struct history **out, struct why *why);
+/* What the catalogue has of it is brought up to date. */
+int past_record(struct disk *d, struct history *h);
+/* STATE/past/NUMBER goes. */
+void past_remove_files(struct tandem *t, uint32_t number);
+/* -EBUSY unless the disk is Ready or ReadOnly. */
+int past_check_disk(struct disk *d, struct why *why);
+/* Everything that was acknowledged is durable, as far as we are asked to care. */
+int past_flush(struct disk *d);
+/* CLOCK_REALTIME, but never before the moment before. */
+uint64_t past_now(struct snapshots *s);
+
+/* ---- changes of moments; under changing ---- */
+
+/* A moment is not to be read any more; -EBUSY: somebody does. */
+int dropping_begin(struct snapshots *s, struct disk *d, uint64_t generation);
+void dropping_end(struct snapshots *s, struct disk *d, uint64_t generation);
+
+/* The kept moment of exactly this generation; of a disk without its image, from the catalogue. */
+int moment_exactly(struct disk *d, uint64_t generation, struct moment_record *out);
+/* After the commit: in memory, and to the collector. Ends dropping. */
+void moment_changed(struct snapshots *s, struct disk *d, const struct moment_record *m);
+
+/* Generations of the kept moments before and after it; 0 and UINT64_MAX where there is none. */
+void moment_neighbours(struct history *h, uint64_t generation, uint64_t *lower, uint64_t *upper);
+/* A reader comes or goes; -ENOENT: it is not kept, or not for long. With nothing held. */
+int moment_pin(struct disk *d, uint64_t generation);
+void moment_unpin(struct disk *d, uint64_t generation);
+
+/* ---- collect.c ---- */
+
+/* One dropped moment of a disk with its history; 0: whatever nobody needs. -ECANCELED: stopped. */
+int collect(struct tandem *t, struct disk *d, uint64_t generation, _Atomic bool *stop);
+
+/* ---- collector.c ---- */
+
+int collector_new(struct tandem *t, struct collector **out);
+int collector_start(struct collector *c);
+/* NULL is fine. */
+void collector_free(struct collector *c);
+/* A dropped moment; 0: whatever nobody needs of that disk. */
+void collector_add(struct collector *c, struct disk *d, uint64_t generation);
+/* A moment was closed. */
+void collector_wake(struct collector *c);
+/* It has nothing to do for that disk. */
+bool collector_is_idle(struct collector *c, uint32_t disk);
+
+/* ---- history_operations.c ---- */
+
+/*
+ * Ticks of generations before that one are given up; but those that somebody reads
+ * now. So many in one transaction that it stays short.
+ */
+int ticks_drop(struct disk *d, uint64_t before);
+
+/* ---- restores.c ---- */
+
+/* A restore that was running when we were ended goes on. */
+int restore_resume(struct disk *d);
+/* All are complete. */
+void restores_end(struct snapshots *s);
+
+/* ---- ticker.c ---- */
+
+int ticker_new(struct tandem *t, struct ticker **out);
+int ticker_start(struct ticker *k);
+void ticker_free(struct ticker *k);
+/* A window was set. */
+void ticker_wake(struct ticker *k);
+
+#endif

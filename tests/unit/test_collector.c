@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Snapshots come and go in any order: those that stay hold what they held, and nothing is left. */
+#include <errno.h>
+
+#include "past_disk.h"
+#include "snapshots_inner.h"
+#include "unit.h"
+
+#define BLOCKS 192
+#define SIZE (BLOCKS * PAST_BLOCK)
+
+static struct past_disk p;
+
+static void begin(void)
+{
+	temp_open();
+	ck_assert_int_eq(snapshots_start(temp.t), 0);
+}
+
+static void setup(void)
+{
+	temp_tandem_begin();
+	temp.options.block_size = PAST_BLOCK;
+	begin();
+	past_disk_begin(&p, "a.img", SIZE);
+}
+
+static void teardown(void)
+{
+	past_disk_end(&p);
+	temp_tandem_end();
+}
+
+static struct version_totals totals(void)
+{
+	struct version_totals t;
+
+	ck_assert_int_eq(version_totals(temp.t->catalogue, p.d->number, &t), 0);
+	return t;
+}
+
+static bool collected(void *arg)
+{
+	(void)arg;
+	return collector_is_idle(temp.t->snapshots->collector, p.d->number);
+}
+
+static void settle_and_collect(void)
+{
+	struct why why;
+
+	ck_assert_int_eq(tandem_settle_disk(temp.t, p.d, &why), 0);
+	ck_assert(unit_until(collected, NULL, 10));
+}
+
+static void delete_all(void)
+{
+	while (p.count)
+		past_delete(&p, unit_below(&p.seed, p.count));
+}
+
+START_TEST(one)
+{
+	past_write(&p, 0, SIZE, 1);
+	past_snapshot(&p, "one");
+	past_write(&p, 0, SIZE / 2, 2);
+	settle_and_collect();
+	ck_assert_uint_eq(totals().count, BLOCKS / 2);
+	past_check_all(&p);
+	delete_all();
+	ck_assert(past_is_empty(&p));
+	past_check_now(&p);
+}
+END_TEST
+
+/* What two moments share goes with the second of them, whichever that is. */
+START_TEST(shared)
+{
+	for (unsigned first = 0; first < 2; first++) {
+		past_write(&p, 0, SIZE, 1 + 3 * first);
+		past_snapshot(&p, "older");
+		past_write(&p, 0, PAST_BLOCK, 2 + 3 * first); /* only older has what was there */
+		past_snapshot(&p, "newer");
+		past_write(&p, 0, 4 * PAST_BLOCK, 3 + 3 * first);
+		settle_and_collect();
+		ck_assert_uint_eq(totals().count, 5);
+		past_delete(&p, first);
+		settle_and_collect();
+		/* Without older, its block 0 is of nobody; without newer, newer's is. */
+		ck_assert_uint_eq(totals().count, 4);
+		past_check_all(&p);
+		delete_all();
+		ck_assert(past_is_empty(&p));
+	}
+}
+END_TEST
+
+START_TEST(exclusive)
+{
+	uint64_t bytes;
+
+	past_write(&p, 0, SIZE, 1);
+	past_snapshot(&p, "a");
+	past_write(&p, 0, PAST_BLOCK, 2);
+	past_snapshot(&p, "b");
+	past_write(&p, 0, 4 * PAST_BLOCK, 3);
+	past_snapshot(&p, "c");
+	settle_and_collect();
+	for (unsigned twice = 0; twice < 2; twice++) {
+		static const uint64_t is[] = { 1, 1, 0 }; /* blocks 1 to 3 are a's and b's */
+
+		for (size_t i = 0; i < 3; i++) {
+			ck_assert_int_eq(snapshot_exclusive(temp.t, p.kept[i].number, &bytes), 0);
+			ck_assert_uint_eq(bytes, is[i] * PAST_BLOCK);
+		}
+	}
+	past_delete(&p, 1); /* the last takes its place */
+	settle_and_collect();
+	ck_assert_int_eq(snapshot_exclusive(temp.t, p.kept[0].number, &bytes), 0);
+	ck_assert_uint_eq(bytes, 4 * PAST_BLOCK);
+}
+END_TEST
+
+static void step(void)
+{
+	switch (unit_below(&p.seed, 12)) {
+	case 0:
+	case 1:
+		if (p.count < 20)
+			past_snapshot(&p, NULL);
+		break;
+	case 2:
+		if (p.count)
+			past_delete(&p, unit_below(&p.seed, p.count));
+		break;
+	case 3:
+		if (p.count)
+			past_check(&p, &p.kept[unit_below(&p.seed, p.count)]);
+		break;
+	case 4:
+		if (p.open)
+			past_close(&p);
+		else
+			past_open(&p);
+		break;
+	default:
+		past_scribble(&p);
+	}
+}
+
+static void again(void)
+{
+	past_disk_let_go(&p);
+	temp_close();
+	begin();
+	past_disk_again(&p);
+}
+
+START_TEST(model)
+{
+	for (unsigned round = 0; round < unit_scaled(20); round++) {
+		for (unsigned i = 0; i < 150; i++)
+			step();
+		past_check_all(&p);
+		if (round % 4 == 3)
+			again();
+		if (round % 8 == 7) {
+			delete_all();
+			ck_assert(past_is_empty(&p));
+		}
+	}
+	past_check_all(&p);
+	delete_all();
+	ck_assert_msg(past_is_empty(&p), "%llu versions are left",
+		      (unsigned long long)totals().count);
+	past_check_now(&p);
+}
+END_TEST
+
+/* A moment that somebody reads stays whole, and cannot be deleted. */
+START_TEST(read_meanwhile)
+{
+	struct why why;
+	uint8_t byte;
+	size_t done;
+
+	past_write(&p, 0, SIZE, 1);
+	past_snapshot(&p, "a");
+	ck_assert_int_eq(moment_open(p.d, p.kept[0].generation), 0);
+	past_write(&p, 0, SIZE, 2);
+	ck_assert_int_eq(tandem_delete_snapshot(temp.t, p.kept[0].number, true, false, &why),
+			 -EBUSY);
+	settle_and_collect();
+	ck_assert_int_eq(moment_read(p.d, p.kept[0].generation, &byte, 1, SIZE - 1, &done), 0);
+	ck_assert_uint_eq(byte, 1);
+	moment_close(p.d, p.kept[0].generation);
+	past_delete(&p, 0);
+	ck_assert(past_is_empty(&p));
+}
+END_TEST
+
+/* What was dropped and not collected is collected after a stop. */
+START_TEST(goes_on_after_a_stop)
+{
+	past_write(&p, 0, SIZE, 1);
+	past_snapshot(&p, "a");
+	past_write(&p, 0, SIZE, 2);
+	past_disk_let_go(&p);
+	temp_close();
+	temp_open(); /* without a collector */
+	past_disk_again(&p);
+	delete_all();
+	ck_assert_uint_eq(totals().count, BLOCKS);
+	again();
+	ck_assert(past_is_empty(&p));
+	past_check_now(&p);
+}
+END_TEST
+
+UNIT_MAIN("collector", setup, teardown, one, shared, exclusive, model, read_meanwhile,
+	  goes_on_after_a_stop)

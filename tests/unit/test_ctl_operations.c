@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Which operation is possible in which CopyState, for snapshots; and the names. */
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "replica_operations.h"
+
+#define NONE 0
+
+struct expected {
+	int err;
+	uint8_t next;
+	const char *says;
+};
+
+static void check(enum replica_operation op, enum copy_state from, struct expected e)
+{
+	struct why why = { .message = "" };
+	uint8_t next = NONE;
+	int err = replica_operation_check(SYNC_SNAPSHOT, op, from, &next, &why);
+
+	ck_assert_msg(err == e.err && next == e.next, "%s from %d: %d, %d", why.message, from, err,
+		      next);
+	ck_assert_msg(!e.says || strcmp(why.message, e.says) == 0, "%s", why.message);
+}
+
+START_TEST(possible)
+{
+	struct expected synchronized = { 0, COPY_SYNCHRONIZED, NULL };
+	struct expected stays = { 0, STAYS, NULL }, gone = { 0, GONE, NULL };
+
+	check(OP_ACTIVATE, COPY_INACTIVE, synchronized);
+	check(OP_ACTIVATE, COPY_SYNCHRONIZED, stays);
+	check(OP_DEACTIVATE, COPY_SYNCHRONIZED, (struct expected){ 0, COPY_INACTIVE, NULL });
+	check(OP_DEACTIVATE, COPY_INACTIVE, stays);
+	check(OP_RESYNC_REPLICA, COPY_SYNCHRONIZED, synchronized);
+	check(OP_RESYNC_REPLICA, COPY_BROKEN, synchronized);
+	check(OP_RETURN_TO_RESOURCE_POOL, COPY_SYNCHRONIZED, gone);
+	check(OP_RETURN_TO_RESOURCE_POOL, COPY_BROKEN, gone);
+	check(OP_RETURN_TO_RESOURCE_POOL, COPY_INACTIVE, gone);
+}
+END_TEST
+
+START_TEST(wrong_state)
+{
+	check(OP_RESUME, COPY_SYNCHRONIZED,
+	      (struct expected){ -EBUSY, NONE,
+				 "CopyState is Synchronized; Resume needs Suspended" });
+	check(OP_ACTIVATE, COPY_BROKEN,
+	      (struct expected){ -EBUSY, NONE, "CopyState is Broken; Activate needs Inactive" });
+	check(OP_ABORT, COPY_SYNCHRONIZED,
+	      (struct expected){ -EBUSY, NONE, "CopyState is Synchronized; nothing is running" });
+	check(OP_RESYNC_REPLICA, COPY_INACTIVE, (struct expected){ -EBUSY, NONE, NULL });
+	check(OP_DEACTIVATE, COPY_BROKEN, (struct expected){ -EBUSY, NONE, NULL });
+	check(OP_DETACH, COPY_SYNCHRONIZED, (struct expected){ -EBUSY, NONE, NULL });
+	check(OP_DISSOLVE, COPY_SYNCHRONIZED, (struct expected){ -EBUSY, NONE, NULL });
+}
+END_TEST
+
+START_TEST(never)
+{
+	// clang-format off
+	static const enum replica_operation others[] = {
+		OP_ACTIVATE_CONSISTENCY, OP_ADD_SYNC_PAIR, OP_DEACTIVATE_CONSISTENCY, OP_FAILOVER,
+		OP_FAILBACK, OP_REMOVE_SYNC_PAIR, OP_RESET_TO_SYNC, OP_RESET_TO_ASYNC,
+		OP_REVERSE_ROLES, OP_SUSPEND, OP_UNPREPARE, OP_PREPARE, OP_RESET_TO_ADAPTIVE,
+	};
+	// clang-format on
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+		check(others[i], COPY_SYNCHRONIZED, (struct expected){ -EOPNOTSUPP, NONE, NULL });
+		check(others[i], COPY_INACTIVE, (struct expected){ -EOPNOTSUPP, NONE, NULL });
+	}
+	check(OP_FAILOVER, COPY_BROKEN,
+	      (struct expected){ -EOPNOTSUPP, NONE, "Failover is not for a Snapshot" });
+	/* No table, no success. */
+	ck_assert_int_eq(replica_operation_check(SYNC_MIRROR, OP_SPLIT, COPY_SYNCHRONIZED,
+						 &(uint8_t){ 0 }, NULL),
+			 -EOPNOTSUPP);
+}
+END_TEST
+
+/* Every cell says something: success or an errno with a reason. */
+START_TEST(every_cell)
+{
+	for (uint32_t op = OP_ABORT; op < OP_MAX; op++) {
+		for (uint32_t state = 0; state < COPY_STATE_MAX; state++) {
+			struct why why = { .message = "" };
+			uint8_t next = NONE;
+			int err = replica_operation_check(SYNC_SNAPSHOT, op, state, &next, &why);
+
+			if (enum_name(copy_states, state) == NULL) {
+				ck_assert_int_ne(err, 0);
+				continue;
+			}
+			ck_assert(err == 0 || err == -EBUSY || err == -EOPNOTSUPP);
+			ck_assert(err ? *why.message : next != NONE);
+			if (!err && next < COPY_STATE_MAX)
+				ck_assert_ptr_nonnull(enum_name(copy_states, next));
+		}
+	}
+}
+END_TEST
+
+/* The commands have the names and numbers of the enumeration, all of them. */
+START_TEST(commands_and_numbers)
+{
+	for (uint32_t op = OP_ABORT; op < OP_MAX; op++) {
+		const char *name = enum_name(replica_operations, op);
+		const struct command *c = command_find(replica_commands, name);
+		char number[8];
+
+		ck_assert_ptr_nonnull(c);
+		ck_assert_uint_eq(c->number, op);
+		snprintf(number, sizeof(number), "%u", op);
+		ck_assert_ptr_eq(command_find(replica_commands, number), c);
+	}
+	ck_assert_ptr_null(command_find(replica_commands, "26"));
+	ck_assert_ptr_null(command_find(replica_commands, "1"));
+	ck_assert_ptr_null(enum_name(replica_operations, OP_MAX));
+	ck_assert_str_eq(enum_name(copy_states, 15), "Not Applicable");
+	ck_assert_str_eq(enum_name(progress_statuses, 21), "Detaching");
+	ck_assert_str_eq(enum_name(sync_states, 11), "Idle");
+	ck_assert_str_eq(enum_name(copy_methodologies, 6), "Copy-On-Write");
+	ck_assert_str_eq(enum_name(sync_types, 9), "TokenizedClone");
+	ck_assert_str_eq(enum_name(replica_types, 5), "Log");
+	ck_assert_str_eq(enum_name(copy_types, 4), "UnSyncAssoc");
+	ck_assert_str_eq(enum_name(create_modes, 4), "Adaptive");
+	ck_assert_ptr_null(enum_name(sync_modes, 4));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("ctl operations");
+	TCase *c = tcase_create("operations");
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	tcase_add_test(c, possible);
+	tcase_add_test(c, wrong_state);
+	tcase_add_test(c, never);
+	tcase_add_test(c, every_cell);
+	tcase_add_test(c, commands_and_numbers);
+	suite_add_tcase(s, c);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
