@@ -237,34 +237,58 @@ static int write_restoring(struct history *h, const struct ongoing_write *w, con
 	return write_filling(h, w, buf, *n, off, &v);
 }
 
-int history_write(struct history *h, const void *buf, uint64_t len, uint64_t off, unsigned io,
-		  enum zero_mode mode)
+/* The first blocks of the range that go the same way; *n is how long they are. */
+static int write_run(struct history *h, const struct ongoing_write *w, const void *buf,
+		     uint64_t len, uint64_t off, unsigned io, enum zero_mode mode, uint64_t *n)
+{
+	bool direct;
+	int err = 0;
+
+	*n = 0;
+	if (h->restore.before)
+		err = write_restoring(h, w, buf, len, off, n);
+	else if (!buf && mode == ZERO_PUNCH)
+		*n = already_zero(h, off, len);
+	if (*n || err)
+		return err;
+	*n = run_of(h, off, len, &direct);
+	if (direct)
+		return write_image(h, buf, *n, off, io, mode);
+	return buf ? log_write(h, w, buf, *n, off) : log_zero(h, w, *n, off);
+}
+
+/*
+ * What is written is of one generation. Zeros may be of any length, and each run of
+ * them is a write of its own: a whole disk of them has to wait for room in between.
+ */
+static int write_part(struct history *h, const char *buf, uint64_t len, uint64_t off, unsigned io,
+		      enum zero_mode mode, uint64_t *done)
 {
 	struct ongoing_write w;
 	int err = await_room(h, off);
-	bool direct;
+	uint64_t n;
 
+	*done = 0;
 	if (err)
 		return err;
 	write_begins(h, &w);
-	for (uint64_t n; !err && len;
-	     off += n, len -= n, buf = buf ? (const char *)buf + n : NULL) {
-		n = 0;
-		if (h->restore.before)
-			err = write_restoring(h, &w, buf, len, off, &n);
-		else if (!buf && mode == ZERO_PUNCH)
-			n = already_zero(h, off, len);
-		if (n || err)
-			continue;
-		n = run_of(h, off, len, &direct);
-		if (direct)
-			err = write_image(h, buf, n, off, io, mode);
-		else if (buf)
-			err = log_write(h, &w, buf, n, off);
-		else
-			err = log_zero(h, &w, n, off);
-	}
+	do {
+		err = write_run(h, &w, buf ? buf + *done : NULL, len - *done, off + *done, io, mode,
+				&n);
+		*done += n;
+	} while (!err && buf && *done < len);
 	write_ends(h, &w);
+	return err;
+}
+
+int history_write(struct history *h, const void *buf, uint64_t len, uint64_t off, unsigned io,
+		  enum zero_mode mode)
+{
+	const char *from = buf;
+	int err = 0;
+
+	for (uint64_t n; !err && len; off += n, len -= n, from = from ? from + n : NULL)
+		err = write_part(h, from, len, off, io, mode, &n);
 	return err;
 }
 
