@@ -83,6 +83,26 @@ static bool put_catalogue(const struct life *from, const struct world *to)
 	return !close(fd) && right;
 }
 
+/* What a container noted, of the same boot, or of one before. */
+static void copy_notes(const struct life *l, struct life *left, enum model_end end)
+{
+	int in = openat(l->w.dirfd, "notes", O_RDONLY | O_CLOEXEC), out;
+	struct world *to = &l->rig->worlds[left->depth];
+	char buf[16384];
+	ssize_t n;
+
+	unlinkat(to->dirfd, "notes", 0);
+	memcpy(to->boot, l->w.boot, sizeof(to->boot));
+	to->boot[0] += end == MODEL_POWER_CUT;
+	if (in < 0)
+		return;
+	out = openat(to->dirfd, "notes", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	while ((n = read(in, buf, sizeof(buf))) > 0 && write(out, buf, n) == n)
+		;
+	close(out);
+	close(in);
+}
+
 /* ---- lives ---- */
 
 bool life_open(struct life *l)
@@ -184,6 +204,7 @@ static void end_here(struct life *l, enum model_end end, const char *name, enum 
 	leave(l, left, end, name, file, call);
 	if (!copy_catalogue(l) || !put_catalogue(l, &l->rig->worlds[left->depth]))
 		life_fail(left, "no copy of the catalogue");
+	copy_notes(l, left, end);
 	if (life_open(left) && life_compare(left, end))
 		go_on(left);
 	life_close(left);
@@ -220,6 +241,19 @@ bool life_point(struct life *l, const char *name, enum history_file file,
 
 /* ---- episodes ---- */
 
+static struct file *new_image(const struct history_case *c)
+{
+	const struct image_create create = { .kind = c->kind,
+					     .size = c->size,
+					     .block_size = c->unit };
+	struct file *f = fake_file_new(NULL, c->format ? 0 : c->size);
+	char reason[IMAGE_REASON];
+
+	if (c->format && (c->format->create(f, &create, reason) || f->ops->flush(f)))
+		ck_abort_msg("create: %s", reason);
+	return f;
+}
+
 static bool episode(struct rig *rig)
 {
 	struct life *l = &rig->first;
@@ -228,8 +262,9 @@ static bool episode(struct rig *rig)
 
 	snprintf(path, sizeof(path), "%s/catalogue/data.mdb", rig->worlds[0].dir);
 	unlink(path);
+	unlinkat(rig->worlds[0].dirfd, "notes", 0);
 	*l = (struct life){ .rig = rig, .seed = rig->episode };
-	l->image = fake_file_new(NULL, rig->c->size);
+	l->image = new_image(rig->c);
 	l->log = fake_dir_new();
 	l->store = fake_dir_new();
 	right = life_open(l);
@@ -252,6 +287,8 @@ bool history_ends(const struct history_case *c, uint64_t seed, unsigned ends, ch
 	why[0] = '\0';
 	for (size_t i = 0; i < UNIT_LENGTH(rig->worlds); i++)
 		world_new(&rig->worlds[i]);
+	for (size_t i = 0; i < UNIT_LENGTH(rig->worlds); i++)
+		rig->worlds[i].format = c->format;
 	for (; right && rig->ends < ends; rig->episode++)
 		right = episode(rig);
 	for (size_t i = 0; i < UNIT_LENGTH(rig->worlds); i++)

@@ -47,6 +47,10 @@ enum history_work {
 struct history_case {
 	uint32_t block_size;
 	uint64_t size, max; /* of the disk at first; it grows up to max */
+	/* A container that takes space in units of that size; NULL: raw. */
+	const struct image_format *format;
+	const char *kind;
+	uint32_t unit;
 	/* Flushes of this file in the midst of such work do nothing. */
 	enum history_file lose;
 	enum history_work lose_in;

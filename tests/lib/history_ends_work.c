@@ -146,7 +146,7 @@ static bool write_some(struct life *l)
 	int err;
 
 	l->work = HISTORY_WRITE;
-	choose(l, below(l, 40) ? size : l->rig->c->max, &off, &len);
+	choose(l, below(l, 40) || l->rig->c->format ? size : l->rig->c->max, &off, &len);
 	buf = malloc(len);
 	if (off + len > size)
 		model_resize(l->model, op, off + len);
@@ -187,6 +187,8 @@ static bool resize(struct life *l)
 
 	if (below(l, 2))
 		to = l->rig->c->max - below(l, 4) * SECTOR;
+	if (l->rig->c->format && to <= size)
+		return true; /* containers do not shrink */
 	l->work = HISTORY_RESIZE;
 	op = model_begin(l->model);
 	for (uint64_t s = to / SECTOR; s < size / SECTOR; s++)

@@ -2,11 +2,14 @@
 #include "history_world.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "history_inner.h"
+#include "notes.h"
 #include "temp_tandem.h"
 #include "unit.h"
 
@@ -14,11 +17,14 @@ void world_new(struct world *w)
 {
 	*w = (struct world){ .t = bare_tandem() };
 	snprintf(w->dir, sizeof(w->dir), "%s", unit_dir());
+	w->dirfd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ck_assert_int_ge(w->dirfd, 0);
 }
 
 void world_free(struct world *w)
 {
 	bare_tandem_free(w->t);
+	close(w->dirfd);
 }
 
 /* ---- opening ---- */
@@ -54,13 +60,54 @@ static int open_past(struct world *w, struct segment_dir *log, struct segment_di
 	return err;
 }
 
+/* As the scan does. Takes over the file. */
+static int open_image(struct world *w, struct file *file, struct image **img)
+{
+	struct image_around around = { 0 };
+	char reason[IMAGE_REASON];
+	int err = notes_open(w->dirfd, "notes", w->boot, &around.notes);
+
+	if (!err)
+		err = image_open(file, w->format, &around, img, reason);
+	if (err) {
+		notes_close(around.notes);
+		file->ops->close(file);
+	}
+	return err;
+}
+
+static int open_container(struct world *w, struct file *file)
+{
+	const uint8_t id[16] = { 1 };
+	struct image *img;
+	struct pool *p;
+	int err = open_image(w, file, &img);
+
+	if (err)
+		return err;
+	ck_assert_int_eq(pool_new(0, "", "/nowhere", &p), 0);
+	ck_assert_int_eq(disk_new(w->t, p, "a.img", 1, id, img, &w->d), 0);
+	pool_unref(p);
+	w->d->state = DISK_READY;
+	w->d->listed = true;
+	return 0;
+}
+
 int world_open_disk(struct world *w, uint32_t number, struct file *image, struct segment_dir *log,
 		    struct segment_dir *store, uint32_t block_size)
 {
 	int err;
 
+	w->d = NULL;
 	w->h = NULL;
-	w->d = bare_disk(w->t, image);
+	if (!w->format)
+		w->d = bare_disk(w->t, image);
+	err = w->format ? open_container(w, image) : 0;
+	if (err) {
+		log->ops->close(log);
+		store->ops->close(store);
+		return err;
+	}
 	w->d->number = number;
 	err = open_past(w, log, store, block_size);
 	return err ? err : disk_open(w->d, true);

@@ -12,7 +12,10 @@
 
 struct world {
 	struct tandem *t;
-	char dir[PATH_MAX]; /* the catalogue is in it */
+	char dir[PATH_MAX]; /* the catalogue is in it, and "notes" */
+	int dirfd;
+	const struct image_format *format; /* NULL: raw */
+	uint8_t boot[16];                  /* that notes count on */
 	struct disk *d;
 	struct history *h;
 };

@@ -339,9 +339,57 @@ START_TEST(blocks_of_1m)
 }
 END_TEST
 
+/* The newest moment goes; what the disk held since then is of the next tick. */
+START_TEST(a_tick_after_the_newest_is_dropped)
+{
+	static struct work k;
+	uint64_t g;
+
+	begin(&k, 4096, 16 * 4096, 16 * 4096, 1);
+	write_some(&k);
+	tick(&k);
+	write_some(&k);
+	snapshot(&k);
+	ck_assert_int_eq(world_tick(&k.w, &g), 0);
+	ck_assert_uint_eq(g, 0);
+	ck_assert_int_eq(world_drop(&k.w, k.m.kept[1].generation), 0);
+	copies_drop(&k.m, 1);
+	tick(&k);
+	ck_assert_uint_eq(k.m.count, 2);
+	write_some(&k);
+	end(&k);
+}
+END_TEST
+
+/* A whole disk is zeroed, in many pieces. */
+START_TEST(a_long_zero)
+{
+	static struct work k;
+	uint64_t size = 9000 * 4096 + 100;
+
+	begin(&k, 4096, size, size, 1);
+	fill(&k, size);
+	for (uint64_t off = 0; off < size; off += 700000) {
+		uint64_t len = size - off < 650000 ? size - off : 650000;
+
+		ck_assert_int_eq(disk_write(k.w.d, k.buf + off, len, off, 0), 0);
+		copies_write(&k.m, k.buf + off, len, off);
+	}
+	snapshot(&k);
+	ck_assert_int_eq(disk_zero(k.w.d, 5000, size, ZERO_PUNCH), 0);
+	copies_zero(&k.m, size, 5000);
+	copies_check_all(&k.m, &k.w);
+	settle(&k);
+	copies_check_all(&k.m, &k.w);
+	stop(&k);
+	end(&k);
+}
+END_TEST
+
 int main(void)
 {
-	const TTest *const tests[] = { blocks_of_4k, blocks_of_16k, blocks_of_1m };
+	const TTest *const tests[] = { blocks_of_4k, blocks_of_16k, blocks_of_1m,
+				       a_tick_after_the_newest_is_dropped, a_long_zero };
 
 	if (!access("/dev/shm", W_OK))
 		setenv("TMPDIR", "/dev/shm", 0);

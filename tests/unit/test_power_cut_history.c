@@ -18,7 +18,7 @@
  *   numbers of generations are not reserved        this
  *   a version is one generation too long           this
  *   pieces of all generations over a moment        this
- *   log records behind a size that is not durable  this, at a half
+ *   log records behind a size that is not durable  this, at a half of it
  *   batches pass a write that has not ended        history_threads
  *   no second look for a version                   history_threads
  *   pieces of a block by place, not by generation  history_threads, at times
@@ -35,6 +35,8 @@
 
 #include "history_ends.h"
 #include "unit.h"
+#include "vhd.h"
+#include "vhdx.h"
 
 static char why[HISTORY_WHY];
 
@@ -49,15 +51,21 @@ int fallocate(int fd, int mode, off_t off, off_t len)
 }
 
 /* A new rig now and then: it gets slower. */
-static void survives(uint32_t bs, uint64_t size, uint64_t max, unsigned ends)
+static void survives_case(const struct history_case *c, unsigned ends)
 {
-	const struct history_case c = { .block_size = bs, .size = size, .max = max };
 	unsigned n, seed = 1;
 
 	for (ends = unit_scaled(ends); ends; ends -= n) {
 		n = ends < 4000 ? ends : 4000;
-		ck_assert_msg(history_ends(&c, 10000 * seed++, n, why), "%s", why);
+		ck_assert_msg(history_ends(c, 10000 * seed++, n, why), "%s", why);
 	}
+}
+
+static void survives(uint32_t bs, uint64_t size, uint64_t max, unsigned ends)
+{
+	const struct history_case c = { .block_size = bs, .size = size, .max = max };
+
+	survives_case(&c, ends);
 }
 
 START_TEST(blocks_of_4k)
@@ -84,6 +92,32 @@ START_TEST(blocks_of_1m)
 }
 END_TEST
 
+START_TEST(in_a_vhdx)
+{
+	const struct history_case c = { .block_size = 16384,
+					.size = (1 << 20) + 100 * 512,
+					.max = (2 << 20) + 512,
+					.format = &vhdx_format,
+					.kind = "vhdx",
+					.unit = 1 << 20 };
+
+	survives_case(&c, 2000);
+}
+END_TEST
+
+START_TEST(in_a_vhd)
+{
+	const struct history_case c = { .block_size = 16384,
+					.size = (1 << 20) + 100 * 512,
+					.max = (2 << 20) + 512,
+					.format = &vhd_format,
+					.kind = "vhd",
+					.unit = 512 << 10 };
+
+	survives_case(&c, 2000);
+}
+END_TEST
+
 /* Without any of these flushes something is lost. */
 static const struct {
 	enum history_file file;
@@ -92,7 +126,6 @@ static const struct {
 	{ HISTORY_STORE, HISTORY_SETTLE }, { HISTORY_IMAGE, HISTORY_SETTLE },
 	{ HISTORY_LOG, HISTORY_FLUSH },    { HISTORY_IMAGE, HISTORY_FLUSH },
 	{ HISTORY_LOG, HISTORY_SNAPSHOT }, { HISTORY_IMAGE, HISTORY_SNAPSHOT },
-	{ HISTORY_IMAGE, HISTORY_WRITE },
 };
 
 START_TEST(each_flush_is_needed)
@@ -113,8 +146,8 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = { blocks_of_4k, an_odd_size, blocks_of_16k, blocks_of_1m,
-				       each_flush_is_needed };
+	const TTest *const tests[] = { blocks_of_4k, an_odd_size, blocks_of_16k,       blocks_of_1m,
+				       in_a_vhdx,    in_a_vhd,    each_flush_is_needed };
 
 	if (!access("/dev/shm", W_OK))
 		setenv("TMPDIR", "/dev/shm", 0);

@@ -415,6 +415,23 @@ START_TEST(reads_beside_drops)
 }
 END_TEST
 
+/* Its replay begins in a file of which a death left the name alone. */
+START_TEST(a_file_that_was_not_begun)
+{
+	uint64_t from = segments_end(s), end;
+	struct finds f = { 0, 0 };
+
+	fake_dir_put(dir, "0000000000000001", fake_file_new(NULL, 0));
+	go_on_with(fake_dir_twin(dir), SEGMENTS_LOG);
+	ck_assert_int_eq(segments_replay(s, from, find_one, &f, &end), 0);
+	for (uint64_t n = 0; n < 3; n++)
+		ck_assert_int_eq(append(n, 100), 0);
+	go_on_with(fake_dir_twin(dir), SEGMENTS_LOG);
+	ck_assert_int_eq(segments_replay(s, from, find_one, &f, &end), 0);
+	ck_assert_uint_eq(f.next, 3);
+}
+END_TEST
+
 /* ---- hostile files ---- */
 
 static int count_one(void *arg, uint64_t place, const struct record *r, const void *bytes)
@@ -558,6 +575,6 @@ START_TEST(a_directory_that_cannot_be_read)
 END_TEST
 
 UNIT_MAIN("segments' ends", setup, teardown, lives_of_a_log, lives_of_a_store,
-	  cuts_around_a_new_file, cuts_of_names, cuts_after_a_drop, log_by_many_threads,
-	  store_by_many_threads, reads_beside_drops, bytes_that_are_changed,
+	  a_file_that_was_not_begun, cuts_around_a_new_file, cuts_of_names, cuts_after_a_drop,
+	  log_by_many_threads, store_by_many_threads, reads_beside_drops, bytes_that_are_changed,
 	  names_and_files_of_others, records_inside_of_records, a_directory_that_cannot_be_read)
