@@ -372,10 +372,11 @@ int disk_open(struct disk *d, bool write)
 int disk_rest(struct disk *d)
 {
 	struct history *h = atomic_load(&d->history);
-	int err = h ? history_rest(h) : 0;
+	/* What could not be settled is in the log still, and nothing of it in doubt. */
+	int behind = h ? history_rest(h) : 0, err = 0;
 
 	/* Also one that is gone from its directory: it may have been moved, or come back. */
-	if (!err && d->format->rest && !atomic_load(&d->broken_flush)) {
+	if (d->format->rest && !atomic_load(&d->broken_flush)) {
 		pthread_mutex_lock(&d->flushing);
 		err = d->format->rest(d->image);
 		pthread_mutex_unlock(&d->flushing);
@@ -383,7 +384,7 @@ int disk_rest(struct disk *d)
 	if (err)
 		disk_flush_failed(d, err);
 	leave_image(d);
-	return err;
+	return err ? err : behind;
 }
 
 int disk_look(struct disk *d)
@@ -493,9 +494,19 @@ void disk_unclaim(struct disk *d)
 	pthread_mutex_unlock(&d->lock);
 }
 
+/* Under lock. Not when attributes were set since it was asked for. */
+static void remember_stat(struct disk *d, const struct file_stat *st, uint64_t writes, uint64_t set)
+{
+	if (set != atomic_load(&d->attributes_set))
+		return;
+	d->last_stat = *st;
+	d->last_stat_writes = writes;
+}
+
 void disk_know(struct disk *d)
 {
 	uint64_t begun = atomic_load(&d->begun), writes = atomic_load(&d->unflushed);
+	uint64_t set = atomic_load(&d->attributes_set);
 	struct file_stat st;
 
 	if (!d->image || d->image->file->ops->stat(d->image->file, &st))
@@ -504,9 +515,9 @@ void disk_know(struct disk *d)
 	if (d->format->flat && st.size != d->image->size)
 		return;
 	pthread_mutex_lock(&d->lock);
-	d->known = d->last_stat = st;
+	d->known = st;
 	d->known_begun = begun;
-	d->last_stat_writes = writes;
+	remember_stat(d, &st, writes, set);
 	pthread_mutex_unlock(&d->lock);
 }
 
@@ -571,7 +582,7 @@ static bool use_last_stat(struct disk *d)
 
 static int stat_image(struct disk *d, struct file_stat *st)
 {
-	uint64_t writes = atomic_load(&d->unflushed);
+	uint64_t writes = atomic_load(&d->unflushed), set = atomic_load(&d->attributes_set);
 	bool last;
 	int err;
 
@@ -586,8 +597,7 @@ static int stat_image(struct disk *d, struct file_stat *st)
 	if (err)
 		return err;
 	pthread_mutex_lock(&d->lock);
-	d->last_stat = *st;
-	d->last_stat_writes = writes;
+	remember_stat(d, st, writes, set);
 	pthread_mutex_unlock(&d->lock);
 	return 0;
 }
@@ -609,28 +619,41 @@ int disk_stat(struct disk *d, struct file_stat *out)
 	return 0;
 }
 
-int disk_set_attributes(struct disk *d, const struct disk_attributes *a)
+static int set_attributes(int fd, const struct disk_attributes *a)
 {
 	struct timespec times[2] = { a->atime, a->mtime };
-	bool ours;
-	int fd;
 
-	if (!d->image)
-		return -ENOENT;
-	fd = file_fd(d->image->file);
 	if (a->mode != UINT32_MAX && fchmod(fd, a->mode & 07777))
 		return -errno;
 	if ((a->uid != UINT32_MAX || a->gid != UINT32_MAX) && fchown(fd, a->uid, a->gid))
 		return -errno;
 	if (a->atime.tv_nsec == UTIME_OMIT && a->mtime.tv_nsec == UTIME_OMIT)
 		return 0;
-	if (futimens(fd, times))
-		return -errno;
+	return futimens(fd, times) ? -errno : 0;
+}
+
+int disk_set_attributes(struct disk *d, const struct disk_attributes *a)
+{
+	bool times = a->atime.tv_nsec != UTIME_OMIT || a->mtime.tv_nsec != UTIME_OMIT, ours;
+	struct file_stat st;
+	uint64_t writes = atomic_load(&d->unflushed), set;
+	int err;
+
+	if (!d->image)
+		return -ENOENT;
+	err = set_attributes(file_fd(d->image->file), a);
+	set = atomic_fetch_add(&d->attributes_set, 1) + 1;
+	/* Whoever asks while requests are in progress is told of it, too. */
+	if (!d->image->file->ops->stat(d->image->file, &st)) {
+		pthread_mutex_lock(&d->lock);
+		remember_stat(d, &st, writes, set);
+		pthread_mutex_unlock(&d->lock);
+	}
 	pthread_mutex_lock(&d->lock);
 	ours = d->known_begun == atomic_load(&d->begun);
 	pthread_mutex_unlock(&d->lock);
 	/* Nothing else could have moved it: the new time is no foreign change. */
-	if (ours)
+	if (!err && times && ours)
 		disk_know(d);
-	return 0;
+	return err;
 }

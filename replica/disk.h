@@ -129,6 +129,7 @@ struct disk {
 	bool awaits_parent;         /* not opened: its parent is not there, or is being written */
 	struct file_stat last_stat; /* stands in while the backing store is stuck */
 	uint64_t last_stat_writes;  /* unflushed, before it was asked for */
+	_Atomic uint64_t attributes_set; /* how often; an answer from before that is old */
 	/* The image as it was last known to hold only what we wrote or looked at. */
 	struct file_stat known;
 	uint64_t known_begun;
@@ -237,7 +238,8 @@ int disk_claim(struct disk *d, struct why *why);
 void disk_unclaim(struct disk *d);
 /*
  * Under opening, by whoever closes it last, or at the stop: the image is whole by
- * itself, and other programs are told that it is free. 0 or -errno; then Failed.
+ * itself, and other programs are told that it is free. 0 or -errno: it lacks what is
+ * still in the write log; or a flush failed, and it is Failed.
  */
 int disk_rest(struct disk *d);
 /* Of a disk that is not listed yet: what its history has is brought into the image. */

@@ -112,6 +112,9 @@ static int log_record(struct history *h, const struct ongoing_write *w, const vo
 
 	if (!err)
 		err = segments_append(h->log, &r, buf, &place);
+	/* Before anybody writes over it: a replay may bring what failed. */
+	if (err && segments_broken(h->log))
+		disk_flush_failed(h->disk, err);
 	if (err) {
 		pending_unmake(pieces);
 		return err;

@@ -271,6 +271,32 @@ static void put_record(struct segments *s, struct record_head *h, const void *da
 }
 
 /*
+ * A write that failed may have landed all the same, and a replay would find a record
+ * that nobody was told is there, over what was written elsewhere since. So its head is
+ * wiped; the next flush makes that durable. If it is there and cannot be wiped, nothing
+ * of this row can be trusted any more.
+ */
+static void take_back(struct segments *s, int err)
+{
+	static const uint8_t nothing[RECORD_HEAD];
+	struct file *f = s->current->file;
+	struct file_stat st;
+	uint8_t head[RECORD_HEAD];
+	struct record_head h;
+
+	atomic_fetch_add(&s->appended, 1);
+	segment_changed(s, s->current);
+	if (!f->ops->write(f, nothing, sizeof(nothing), s->at, 0))
+		return;
+	if (!f->ops->stat(f, &st) && st.size < s->at + RECORD_HEAD)
+		return;
+	if (!f->ops->read(f, head, sizeof(head), s->at, 0) &&
+	    !record_head_get(&h, segments_end_place(s), head))
+		return;
+	atomic_store(&s->broken, err);
+}
+
+/*
  * For the store, a record may stay in memory when there is space for it: then
  * it is append that fails for want of space, and not a flush, which is final.
  */
@@ -288,6 +314,8 @@ static int append(struct segments *s, struct record_head *h, const void *data)
 		err = segments_write_out(s);
 	if (err) {
 		s->used -= space;
+		if (s->kind == SEGMENTS_LOG)
+			take_back(s, err);
 		return err;
 	}
 	s->at += space;
@@ -315,6 +343,11 @@ int segments_append(struct segments *s, const struct record *r, const void *data
 	if (!err)
 		*place = h.place;
 	return err;
+}
+
+int segments_broken(struct segments *s)
+{
+	return atomic_load(&s->broken);
 }
 
 uint64_t segments_end(struct segments *s)

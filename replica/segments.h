@@ -78,10 +78,15 @@ void segments_close(struct segments *s);
 /* The same, but the directory is the caller's again. */
 void segments_release(struct segments *s);
 
-/* data is r->length bytes, or NULL for RECORD_ZERO. On failure nothing was appended. */
+/*
+ * data is r->length bytes, or NULL for RECORD_ZERO. On failure nothing was appended;
+ * where even that is in doubt, every later append and flush fails.
+ */
 int segments_append(struct segments *s, const struct record *r, const void *data, uint64_t *place);
 /* All that was appended before is durable, the files' names included. An error is final. */
 int segments_flush(struct segments *s);
+/* The error that is final, or 0. */
+int segments_broken(struct segments *s);
 /* Where the next record would be, or later. Waits for nothing. */
 uint64_t segments_end(struct segments *s);
 

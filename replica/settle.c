@@ -252,8 +252,11 @@ static int run(struct history *h)
 		settle_free(&b);
 		return rest_a_while(h) ?: -ENOENT;
 	}
-	if (!err)
+	if (!err) {
 		err = segments_flush(h->log);
+		if (err)
+			disk_flush_failed(h->disk, err); /* what was acknowledged is in doubt */
+	}
 	if (!err)
 		err = settle_build(&b);
 	if (!err && b.version_count)

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import mmap
 import os
+import signal
 import stat
 import struct
 import sys
@@ -43,6 +44,18 @@ def attributes_group():
             same_attributes(b"a.img")
         image = os.stat(backing(b"a.img"))
         must((image.st_uid, image.st_gid) == (0, 0), "chown reaches the image")
+    opening = os.fork()
+    if opening == 0:
+        while True:
+            os.close(os.open(served(b"a.img"), os.O_RDONLY))
+    try:
+        for number in range(300):
+            os.chmod(served(b"a.img"), 0o600 + number % 64)
+            same_attributes(b"a.img")
+    finally:
+        os.kill(opening, signal.SIGKILL)
+        os.waitpid(opening, 0)
+    ok("also while somebody opens and closes it")
     os.utime(served(b"a.img"), ns=(0, 1000000000))
     with Opened(b"a.img") as fd:
         os.pwrite(fd, b"x", 0)

@@ -427,7 +427,7 @@ START_TEST(a_failed_append_leaves_its_place)
 	uint64_t place, a = put(0, 512), end = segments_end(s);
 	struct file *f = fake_dir_file(dir, first_name);
 
-	fake_fail(f, FAKE_WRITE, 1, 2, ENOSPC);
+	fake_fail(f, FAKE_WRITE, 1, 4, ENOSPC); /* each record, and taking it back */
 	ck_assert_int_eq(append(1, 40000, &place), -ENOSPC);
 	ck_assert_int_eq(append(1, 40000, &place), -ENOSPC);
 	ck_assert_uint_eq(segments_end(s), end);
