@@ -284,7 +284,8 @@ void history_close(struct history *h)
 {
 	if (!h)
 		return;
-	assert(!h->settler_runs && !h->writes && !h->reads);
+	assert(!h->settler_runs && !h->writes && !h->reads && !h->batches);
+	settle_free_arenas(h);
 	segments_close(h->log);
 	segments_close(h->store);
 	free(h->moments);
@@ -292,7 +293,8 @@ void history_close(struct history *h)
 	direct_free(&h->direct);
 	pending_free(&h->pending);
 	pthread_mutex_destroy(&h->lock);
-	pthread_mutex_destroy(&h->settling);
+	for (size_t i = 0; i < SETTLE_STAGES; i++)
+		pthread_mutex_destroy(&h->stages[i]);
 	pthread_rwlock_destroy(&h->resizing);
 	pthread_cond_destroy(&h->ended);
 	pthread_cond_destroy(&h->room);
@@ -308,8 +310,12 @@ static struct history *allocate(struct disk *d, uint32_t block_size)
 		return NULL;
 	h->disk = d;
 	h->block_size = block_size;
+	h->batch_blocks = SETTLE_ARENA / block_size;
+	if (h->batch_blocks > SETTLE_BLOCKS_MAX)
+		h->batch_blocks = SETTLE_BLOCKS_MAX;
 	pthread_mutex_init(&h->lock, NULL);
-	pthread_mutex_init(&h->settling, NULL);
+	for (size_t i = 0; i < SETTLE_STAGES; i++)
+		pthread_mutex_init(&h->stages[i], NULL);
 	pthread_rwlock_init(&h->resizing, NULL);
 	pthread_cond_init(&h->ended, NULL);
 	pthread_cond_init(&h->room, NULL);

@@ -26,6 +26,18 @@ struct pin {
 	unsigned count;
 };
 
+/* Memory of the contents of one batch, and how many blocks it may have. */
+#define SETTLE_ARENA (16u << 20)
+#define SETTLE_BLOCKS_MAX 2048u
+
+/* What a batch goes through. A later one is behind it. */
+enum settle_stage {
+	SETTLE_BUILD,  /* is chosen, read, saved, made; in memory, but for the store */
+	SETTLE_RECORD, /* into the catalogue */
+	SETTLE_IMAGE,  /* into the image */
+	SETTLE_STAGES
+};
+
 struct history {
 	struct disk *disk;
 	uint32_t block_size;
@@ -58,8 +70,15 @@ struct history {
 	bool settler_runs, settler_stop, settler_hurry;
 	pthread_t settler;
 
-	pthread_mutex_t settling;  /* one batch at a time */
-	pthread_rwlock_t resizing; /* held for reading by whoever reads the past */
+	/* Under lock. */
+	size_t batch_blocks;         /* how many one may have */
+	unsigned batches;            /* under way */
+	uint64_t err_place;          /* where the batch began that ended with settle_error */
+	char *arenas[SETTLE_STAGES]; /* memory of batches that have ended */
+	size_t arena_count;
+
+	pthread_mutex_t stages[SETTLE_STAGES]; /* one batch in each; see settle.c */
+	pthread_rwlock_t resizing;             /* held for reading by whoever reads the past */
 };
 
 /* Under lock: whether a write of this block may go to the image. */
@@ -79,6 +98,7 @@ int restore_find(struct history *h, uint64_t first, size_t count, struct version
 int history_flush_image(struct history *h);
 
 /* settle.c */
+void settle_free_arenas(struct history *h);
 /* Somebody waits, or there is much: the settler begins now, if it doesn't run. Under lock. */
 void settler_wake(struct history *h, bool hurry);
 

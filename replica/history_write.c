@@ -103,7 +103,7 @@ static int await_size(struct history *h, uint64_t end)
 }
 
 static int log_record(struct history *h, const struct ongoing_write *w, const void *buf,
-		      uint64_t len, uint64_t off)
+		      uint64_t len, uint64_t off, unsigned io)
 {
 	struct record r = { buf ? RECORD_WRITE : RECORD_ZERO, off, len, w->generation };
 	struct piece *pieces = pending_make(off, len, h->block_size, !buf);
@@ -119,6 +119,8 @@ static int log_record(struct history *h, const struct ongoing_write *w, const vo
 		pending_unmake(pieces);
 		return err;
 	}
+	for (struct piece *p = pieces; p; p = p->next)
+		p->io = io & IO_DIRECT;
 	pthread_mutex_lock(&h->lock);
 	if (!h->oldest_ns)
 		h->oldest_ns = monotonic_ns();
@@ -129,13 +131,13 @@ static int log_record(struct history *h, const struct ongoing_write *w, const vo
 }
 
 static int log_write(struct history *h, const struct ongoing_write *w, const char *buf,
-		     uint64_t len, uint64_t off)
+		     uint64_t len, uint64_t off, unsigned io)
 {
 	int err = 0;
 
 	for (uint64_t n; !err && len; buf += n, off += n, len -= n) {
 		n = len < RECORD_DATA_MAX ? len : RECORD_DATA_MAX;
-		err = log_record(h, w, buf, n, off);
+		err = log_record(h, w, buf, n, off, io);
 	}
 	return err;
 }
@@ -173,7 +175,7 @@ static int log_zero(struct history *h, const struct ongoing_write *w, uint64_t l
 
 	for (uint64_t n; !err && len; off += n, len -= n) {
 		n = len < most - off % h->block_size ? len : most - off % h->block_size;
-		err = log_record(h, w, NULL, n, off);
+		err = log_record(h, w, NULL, n, off, 0);
 	}
 	return err;
 }
@@ -194,7 +196,7 @@ static int write_image(struct history *h, const void *buf, uint64_t len, uint64_
  * as it is with that part. The range of the block is locked.
  */
 static int write_filling(struct history *h, const struct ongoing_write *w, const void *buf,
-			 uint64_t len, uint64_t off, const struct version *v)
+			 uint64_t len, uint64_t off, unsigned io, const struct version *v)
 {
 	uint64_t start = off - off % h->block_size, size = h->disk->image->size;
 	uint32_t whole = size - start < h->block_size ? size - start : h->block_size;
@@ -206,7 +208,7 @@ static int write_filling(struct history *h, const struct ongoing_write *w, const
 			memcpy(content + (off - start), buf, len);
 		else
 			memset(content + (off - start), 0, len);
-		err = log_record(h, w, content, whole, start);
+		err = log_record(h, w, content, whole, start, io);
 	}
 	free(content);
 	return err;
@@ -224,7 +226,7 @@ static bool has_pieces(struct history *h, uint64_t block)
 
 /* While a restore runs: at most to the end of the block; *n is how much was done, 0: nothing. */
 static int write_restoring(struct history *h, const struct ongoing_write *w, const void *buf,
-			   uint64_t len, uint64_t off, uint64_t *n)
+			   uint64_t len, uint64_t off, unsigned io, uint64_t *n)
 {
 	uint64_t block = off / h->block_size, room = (block + 1) * h->block_size - off;
 	struct version v;
@@ -237,7 +239,7 @@ static int write_restoring(struct history *h, const struct ongoing_write *w, con
 	if (err || !v.last)
 		return err;
 	*n = len < room ? len : room;
-	return write_filling(h, w, buf, *n, off, &v);
+	return write_filling(h, w, buf, *n, off, io, &v);
 }
 
 /* The first blocks of the range that go the same way; *n is how long they are. */
@@ -249,7 +251,7 @@ static int write_run(struct history *h, const struct ongoing_write *w, const voi
 
 	*n = 0;
 	if (h->restore.before)
-		err = write_restoring(h, w, buf, len, off, n);
+		err = write_restoring(h, w, buf, len, off, io, n);
 	else if (!buf && mode == ZERO_PUNCH)
 		*n = already_zero(h, off, len);
 	if (*n || err)
@@ -257,7 +259,7 @@ static int write_run(struct history *h, const struct ongoing_write *w, const voi
 	*n = run_of(h, off, len, &direct);
 	if (direct)
 		return write_image(h, buf, *n, off, io, mode);
-	return buf ? log_write(h, w, buf, *n, off) : log_zero(h, w, *n, off);
+	return buf ? log_write(h, w, buf, *n, off, io) : log_zero(h, w, *n, off);
 }
 
 /*
@@ -301,13 +303,13 @@ static int resize_image(struct history *h, uint64_t size)
 	struct image *img = h->disk->image;
 	int err;
 
-	pthread_mutex_lock(&h->settling);
+	history_pause(h);
 	pthread_rwlock_wrlock(&h->resizing);
 	if (size < atomic_load(&h->durable_size))
 		atomic_store(&h->durable_size, size);
 	err = img->format->resize(img, size);
 	pthread_rwlock_unlock(&h->resizing);
-	pthread_mutex_unlock(&h->settling);
+	history_resume(h);
 	return err;
 }
 

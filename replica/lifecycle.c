@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "crew.h"
 #include "history.h"
 #include "lock.h"
 #include "notes.h"
@@ -21,6 +22,7 @@
 #include "tandem.h"
 #include "watch.h"
 
+#define CREW_THREADS 16
 #define DEFAULT_BLOCK_SIZE (16 << 10)
 #define DEFAULT_RESCAN_INTERVAL_S 60
 #define DEFAULT_STOP_TIMEOUT_S 90
@@ -260,8 +262,10 @@ static struct tandem *allocate(void)
 
 static int open_all(struct tandem *t, const struct tandem_options *o, struct why *why)
 {
-	int err;
+	int err = crew_new(CREW_THREADS, &t->crew);
 
+	if (err)
+		return refuse(why, err, "out of memory");
 	err = watch_new(t, &t->watch);
 	if (err)
 		return refuse(why, err, "inotify: %s", strerror(-err));
@@ -446,6 +450,7 @@ void tandem_close(struct tandem *t)
 	while (t->pool_count)
 		tandem_unlist_pool(t, t->pools[t->pool_count - 1]);
 	snapshots_free(t);
+	crew_free(t->crew);
 	events_close(t->events);
 	catalogue_close(t->catalogue);
 	if (t->made_state && !t->serving && t->state_dirfd >= 0)

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Batches, one after the other: by the settler's thread, or by whoever waits for them. */
+/*
+ * Batches, by the settler's thread, or by whoever waits for them, with help of the
+ * crew. One goes through the stages while the next is a stage behind it: a stage's
+ * lock is taken before that of the one before is let go of. Batches have no block in
+ * common, so they may end in any order; a block that gets more pieces meanwhile
+ * waits for the end of its batch.
+ */
 #include "settle.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Memory of the contents of one batch. */
-#define ARENA (16u << 20)
-#define ITEMS_MAX 2048u
+#include "crew.h"
+
 /* So long may a little wait for more. */
 #define PATIENCE_NS 3000000000ull
 /* The settler tries again after an error. */
@@ -40,6 +44,7 @@ static int take_pieces(struct settle_item *item, const struct pending_block *blo
 	for (const struct piece *p = block->first; p; p = p->block_next)
 		count += may_settle(p, g);
 	item->number = block->number;
+	item->io = IO_DIRECT;
 	item->pieces = malloc(count * sizeof(struct piece *));
 	item->needed = malloc(count * sizeof(uint64_t));
 	item->spans = malloc((count + 1) * sizeof(*item->spans));
@@ -54,6 +59,7 @@ static int take_pieces(struct settle_item *item, const struct pending_block *blo
 			item->pieces[at] = item->pieces[at - 1];
 		item->pieces[at] = p;
 		item->count++;
+		item->io &= p->zero ? IO_DIRECT : p->io;
 	}
 	return 0;
 }
@@ -75,12 +81,54 @@ static int take_blocks(struct settle_batch *b)
 	for (struct piece *p = h->pending.first; p && b->count < b->room && !err; p = p->next) {
 		if (p->block->chosen || !may_settle(p, g))
 			continue;
+		if (!b->count)
+			b->begin = p->place;
 		p->block->chosen = true;
 		err = take_pieces(&b->items[b->count++], p->block, g);
 	}
-	for (size_t i = 0; i < b->count; i++)
-		pending_find(&h->pending, b->items[i].number)->chosen = false;
+	b->holds_blocks = b->count;
+	h->batches += b->holds_blocks;
 	return err;
+}
+
+/* Under lock. The batch has ended, well or not: while it holds them, they have unsettled pieces. */
+static void release_blocks(struct settle_batch *b)
+{
+	struct history *h = b->h;
+
+	for (size_t i = 0; i < b->count && b->holds_blocks; i++)
+		pending_find(&h->pending, b->items[i].number)->chosen = false;
+	h->batches -= b->holds_blocks;
+	b->holds_blocks = false;
+}
+
+/* Kept for the next batch: a new one is thousands of page faults. */
+static char *take_arena(struct history *h)
+{
+	char *arena = NULL;
+
+	pthread_mutex_lock(&h->lock);
+	if (h->arena_count)
+		arena = h->arenas[--h->arena_count];
+	pthread_mutex_unlock(&h->lock);
+	return arena ? arena : aligned_alloc(4096, SETTLE_ARENA);
+}
+
+static void put_arena(struct history *h, char *arena)
+{
+	pthread_mutex_lock(&h->lock);
+	if (h->arena_count < SETTLE_STAGES) {
+		h->arenas[h->arena_count++] = arena;
+		arena = NULL;
+	}
+	pthread_mutex_unlock(&h->lock);
+	free(arena);
+}
+
+void settle_free_arenas(struct history *h)
+{
+	while (h->arena_count)
+		free(h->arenas[--h->arena_count]);
 }
 
 static int copy_moments(struct settle_batch *b)
@@ -96,13 +144,11 @@ static int copy_moments(struct settle_batch *b)
 	return 0;
 }
 
-int settle_choose(struct history *h, struct settle_batch *b)
+int settle_choose(struct settle_batch *b)
 {
+	struct history *h = b->h;
 	int err;
 
-	*b = (struct settle_batch){ .h = h, .room = ARENA / h->block_size };
-	if (b->room > ITEMS_MAX)
-		b->room = ITEMS_MAX;
 	b->items = calloc(b->room, sizeof(*b->items));
 	if (!b->items)
 		return -ENOMEM;
@@ -114,7 +160,7 @@ int settle_choose(struct history *h, struct settle_batch *b)
 	if (!err && !b->count)
 		return -ENOENT;
 	if (!err)
-		b->arena = aligned_alloc(4096, b->count * (size_t)h->block_size);
+		b->arena = take_arena(h);
 	if (!err && !b->arena)
 		err = -ENOMEM;
 	if (err)
@@ -127,13 +173,17 @@ int settle_choose(struct history *h, struct settle_batch *b)
 
 void settle_free(struct settle_batch *b)
 {
+	pthread_mutex_lock(&b->h->lock);
+	release_blocks(b);
+	pthread_mutex_unlock(&b->h->lock);
 	for (size_t i = 0; i < b->count; i++) {
 		free(b->items[i].pieces);
 		free(b->items[i].needed);
 		free(b->items[i].spans);
 	}
 	free(b->items);
-	free(b->arena);
+	if (b->arena)
+		put_arena(b->h, b->arena);
 	free(b->kept);
 	free(b->versions);
 }
@@ -167,7 +217,8 @@ static int record(struct history *h, const struct version *versions, size_t coun
 	if (err)
 		return err;
 	pthread_mutex_lock(&h->lock);
-	h->recorded = track.settled;
+	if (h->recorded < track.settled)
+		h->recorded = track.settled;
 	pthread_mutex_unlock(&h->lock);
 	return 0;
 }
@@ -218,6 +269,7 @@ static void mark_settled(struct settle_batch *b)
 	for (size_t i = 0; i < b->count; i++)
 		for (size_t k = 0; k < b->items[i].count; k++)
 			pending_settle(&h->pending, b->items[i].pieces[k]);
+	release_blocks(b);
 	h->settled = settled_place(h);
 	pthread_cond_broadcast(&h->changed);
 	pthread_cond_broadcast(&h->room);
@@ -226,7 +278,7 @@ static void mark_settled(struct settle_batch *b)
 
 /* ---- a batch ---- */
 
-/* Under settling. Nothing is to be done: what was done last is recorded. */
+/* Nothing is to be done: what was done last is recorded. */
 static int rest_a_while(struct history *h)
 {
 	bool behind;
@@ -234,7 +286,7 @@ static int rest_a_while(struct history *h)
 
 	pthread_mutex_lock(&h->lock);
 	h->settled = settled_place(h);
-	behind = h->pending.first && h->recorded != h->settled;
+	behind = !h->batches && h->pending.first && h->recorded != h->settled;
 	pthread_mutex_unlock(&h->lock);
 	if (behind)
 		err = record(h, NULL, 0);
@@ -243,41 +295,85 @@ static int rest_a_while(struct history *h)
 	return err;
 }
 
-static int run(struct history *h)
+static void enter(struct history *h, enum settle_stage stage)
 {
-	struct settle_batch b;
-	int err = settle_choose(h, &b);
+	pthread_mutex_lock(&h->stages[stage]);
+	if (stage)
+		pthread_mutex_unlock(&h->stages[stage - 1]);
+}
 
-	if (err == -ENOENT) {
-		settle_free(&b);
-		return rest_a_while(h) ?: -ENOENT;
-	}
-	if (!err) {
-		err = segments_flush(h->log);
-		if (err)
-			disk_flush_failed(h->disk, err); /* what was acknowledged is in doubt */
-	}
+static void leave(struct history *h, enum settle_stage stage)
+{
+	pthread_mutex_unlock(&h->stages[stage]);
+}
+
+static int build(struct settle_batch *b)
+{
+	int err = settle_choose(b);
+
+	if (err)
+		return err;
+	err = segments_flush(b->h->log);
+	if (err)
+		disk_flush_failed(b->h->disk, err); /* what was acknowledged is in doubt */
+	return err ? err : settle_build(b);
+}
+
+static int record_versions(struct settle_batch *b)
+{
+	int err = b->version_count ? segments_flush(b->h->store) : 0;
+
 	if (!err)
-		err = settle_build(&b);
-	if (!err && b.version_count)
-		err = segments_flush(h->store);
+		err = record(b->h, b->versions, b->version_count);
 	if (!err)
-		err = record(h, b.versions, b.version_count);
-	if (!err) {
-		let_leave(h);
-		err = settle_image(&b);
-	}
-	if (!err)
-		mark_settled(&b);
-	settle_free(&b);
+		let_leave(b->h);
 	return err;
 }
 
-static void tell(struct history *h, int err)
+static int bring_into_image(struct settle_batch *b)
+{
+	int err = settle_image(b);
+
+	if (!err)
+		mark_settled(b);
+	return err;
+}
+
+static int run_stages(struct settle_batch *b)
+{
+	struct history *h = b->h;
+	int err;
+
+	enter(h, SETTLE_BUILD);
+	err = build(b);
+	if (err) {
+		if (err == -ENOENT)
+			err = rest_a_while(h) ?: -ENOENT;
+		leave(h, SETTLE_BUILD);
+		return err;
+	}
+	enter(h, SETTLE_RECORD);
+	err = record_versions(b);
+	if (err) {
+		leave(h, SETTLE_RECORD);
+		return err;
+	}
+	enter(h, SETTLE_IMAGE);
+	err = bring_into_image(b);
+	leave(h, SETTLE_IMAGE);
+	return err;
+}
+
+/* An error stays until that batch's oldest piece is settled. */
+static void tell(struct history *h, const struct settle_batch *b, int err)
 {
 	bool news;
 
 	pthread_mutex_lock(&h->lock);
+	if (err == -ENOENT || (!err && h->settle_error && h->settled <= h->err_place))
+		err = h->pending.bytes ? h->settle_error : 0;
+	else if (err)
+		h->err_place = b->begin;
 	news = h->settle_error != err;
 	h->settle_error = err;
 	pthread_cond_broadcast(&h->changed);
@@ -291,23 +387,24 @@ static void tell(struct history *h, int err)
 /* -ENOENT: nothing could be done. */
 static int batch(struct history *h)
 {
-	int err;
+	struct settle_batch b = { .h = h, .room = h->batch_blocks };
+	int err = run_stages(&b);
 
-	pthread_mutex_lock(&h->settling);
-	err = run(h);
-	pthread_mutex_unlock(&h->settling);
-	tell(h, err == -ENOENT ? 0 : err);
+	tell(h, &b, err);
+	settle_free(&b);
 	return err;
 }
 
 void history_pause(struct history *h)
 {
-	pthread_mutex_lock(&h->settling);
+	for (size_t i = 0; i < SETTLE_STAGES; i++)
+		pthread_mutex_lock(&h->stages[i]);
 }
 
 void history_resume(struct history *h)
 {
-	pthread_mutex_unlock(&h->settling);
+	for (size_t i = SETTLE_STAGES; i-- > 0;)
+		pthread_mutex_unlock(&h->stages[i]);
 }
 
 void history_barrier(struct history *h)
@@ -332,26 +429,62 @@ static void wait_changed(struct history *h, uint64_t ns)
 	pthread_cond_clockwait(&h->changed, &h->lock, CLOCK_MONOTONIC, &until);
 }
 
-int history_settle(struct history *h)
+struct settling {
+	struct history *h;
+	uint64_t target; /* what lies before this place in the log */
+};
+
+/* Under lock. */
+static bool is_done(const struct settling *s)
 {
-	uint64_t target = segments_end(h->log);
+	return !s->h->pending.first || s->h->pending.first->place >= s->target;
+}
+
+static int settle_on(void *arg, size_t i)
+{
+	const struct settling *s = arg;
+	bool done;
 	int err = 0;
 
-	for (;;) {
+	while (!err) {
+		pthread_mutex_lock(&s->h->lock);
+		done = is_done(s);
+		pthread_mutex_unlock(&s->h->lock);
+		err = done ? -ENOENT : batch(s->h);
+	}
+	return err == -ENOENT ? 0 : err;
+}
+
+/* As far as batches can be made now. */
+static int settle_what_can_be(struct settling *s)
+{
+	bool much;
+
+	pthread_mutex_lock(&s->h->lock);
+	much = s->h->pending.blocks > s->h->batch_blocks;
+	pthread_mutex_unlock(&s->h->lock);
+	return crew_run(s->h->disk->tandem->crew, much ? SETTLE_STAGES : 1, settle_on, s);
+}
+
+int history_settle(struct history *h)
+{
+	struct settling s = { h, segments_end(h->log) };
+	int err = 0;
+
+	for (bool first = true; !err; first = false) {
 		bool done;
 
 		pthread_mutex_lock(&h->lock);
-		done = !h->pending.first || h->pending.first->place >= target;
-		/* An older write is under way: it ends soon, or its store is stuck. */
-		if (!done && err == -ENOENT)
+		done = is_done(&s);
+		/* Another's batch, or an older write, is under way: it ends soon, or the store is stuck. */
+		if (!done && !first)
 			wait_changed(h, 10000000);
 		pthread_mutex_unlock(&h->lock);
 		if (done)
-			return 0;
-		err = batch(h);
-		if (err && err != -ENOENT)
-			return err;
+			break;
+		err = settle_what_can_be(&s);
 	}
+	return err;
 }
 
 /* Under lock: how long there is no need to begin. */
@@ -370,11 +503,12 @@ static uint64_t leisure(const struct history *h)
 static void *settler(void *arg)
 {
 	struct history *h = arg;
+	struct settling all = { h, UINT64_MAX };
 	bool stop = false;
 
 	while (!stop) {
 		uint64_t wait;
-		int err;
+		int err = 0;
 
 		pthread_mutex_lock(&h->lock);
 		while (!h->settler_stop && (wait = leisure(h)))
@@ -382,15 +516,12 @@ static void *settler(void *arg)
 		stop = h->settler_stop;
 		h->settler_hurry = false;
 		pthread_mutex_unlock(&h->lock);
-		do {
-			err = stop ? -ENOENT : batch(h);
-		} while (!err);
-		if (stop)
-			break;
+		if (!stop)
+			err = settle_what_can_be(&all);
 		pthread_mutex_lock(&h->lock);
-		if (err != -ENOENT)
+		if (err)
 			wait_changed(h, RETRY_NS);
-		else if (h->pending.bytes)
+		else if (!stop && h->pending.bytes)
 			wait_changed(h, 10000000);
 		pthread_mutex_unlock(&h->lock);
 	}

@@ -14,6 +14,7 @@ struct settle_item {
 	uint64_t *
 		needed; /* for each piece: it begins a generation before which the content is saved */
 	bool load;      /* the content of the image is wanted */
+	unsigned io;    /* of the image, as its clients have it */
 	struct settle_span {
 		uint32_t from, to;
 	} * spans; /* what the pieces cover, in order, apart from each other */
@@ -26,6 +27,8 @@ struct settle_batch {
 	struct history *h;
 	struct settle_item *items;
 	size_t count, room;
+	uint64_t begin;    /* place of the first piece that was taken */
+	bool holds_blocks; /* no other batch may have them */
 	char *arena;
 	uint64_t *kept; /* generations of the moments, ascending */
 	size_t kept_count;
@@ -34,10 +37,10 @@ struct settle_batch {
 };
 
 /*
- * Under h->settling. Takes the oldest blocks that may be settled now; -ENOENT:
- * there are none. The caller frees b, whatever happened.
+ * Takes the oldest blocks that may be settled now and are in no other batch;
+ * -ENOENT: there are none. The caller frees b, whatever happened.
  */
-int settle_choose(struct history *h, struct settle_batch *b);
+int settle_choose(struct settle_batch *b);
 /* Which contents are to be saved; then reads, appends to the store, and makes the new contents. */
 int settle_build(struct settle_batch *b);
 /* Into the image, durably. */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crew.h"
 #include "settle.h"
 
 /* ---- what is to be saved ---- */
@@ -98,34 +99,81 @@ static uint32_t inside(const struct settle_batch *b, const struct settle_item *i
 	return size - start < b->h->block_size ? size - start : b->h->block_size;
 }
 
-/* Runs of neighbours lie beside each other in the arena too: one call for a run. */
-static int load_run(struct settle_batch *b, size_t first, size_t end)
-{
-	struct image *img = b->h->disk->image;
-	const struct settle_item *item = &b->items[first];
-	uint64_t len = (end - first) * (uint64_t)b->h->block_size, start = start_of(b, item);
-	uint64_t size = img->size, have = start >= size ? 0 : size - start;
+/* Of image and arena: what one request can have. content NULL: zeros. */
+struct extent {
+	uint64_t off, len;
+	char *content;
+	unsigned io;
+};
 
-	if (have > len)
-		have = len;
-	memset(item->content + have, 0, len - have);
-	return have ? img->format->read(img, item->content, have, start, 0) : 0;
+struct extents {
+	struct settle_batch *b;
+	struct extent *of;
+	size_t count, room;
+};
+
+/* Longer ones keep a single thread busy. Zeros move nothing. */
+#define EXTENT_MAX (1u << 20)
+
+static bool goes_on(const struct extent *e, const struct extent *next)
+{
+	if (e->off + e->len != next->off || e->io != next->io)
+		return false;
+	if (!e->content || !next->content)
+		return e->content == next->content;
+	return e->content + e->len == next->content && e->len + next->len <= EXTENT_MAX;
+}
+
+static int add_extent(struct extents *all, const struct extent *e)
+{
+	struct extent *last = all->count ? &all->of[all->count - 1] : NULL;
+
+	if (!e->len)
+		return 0;
+	if (last && goes_on(last, e)) {
+		last->len += e->len;
+		return 0;
+	}
+	if (all->count == all->room) {
+		size_t room = all->room ? 2 * all->room : 256;
+		struct extent *more = realloc(all->of, room * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		all->of = more;
+		all->room = room;
+	}
+	all->of[all->count++] = *e;
+	return 0;
+}
+
+static int load_extent(void *arg, size_t i)
+{
+	const struct extents *all = arg;
+	const struct extent *e = &all->of[i];
+	struct image *img = all->b->h->disk->image;
+
+	return img->format->read(img, e->content, e->len, e->off, e->io);
 }
 
 static int load(struct settle_batch *b)
 {
+	struct extents all = { .b = b };
 	int err = 0;
 
-	for (size_t i = 0, j; i < b->count && !err; i = j) {
-		for (j = i; j < b->count && b->items[j].load &&
-			    b->items[j].number == b->items[i].number + (j - i);
-		     j++)
-			;
-		if (j == i)
-			j++;
-		else
-			err = load_run(b, i, j);
+	for (size_t i = 0; i < b->count && !err; i++) {
+		struct settle_item *item = &b->items[i];
+		uint32_t have = inside(b, item);
+
+		if (!item->load)
+			continue;
+		memset(item->content + have, 0, b->h->block_size - have);
+		err = add_extent(&all, &(struct extent){ start_of(b, item), have, item->content,
+							 item->io });
 	}
+	if (!err)
+		err = crew_run(b->h->disk->tandem->crew, all.count, load_extent, &all);
+	free(all.of);
 	return err;
 }
 
@@ -214,58 +262,31 @@ int settle_build(struct settle_batch *b)
 
 /* ---- the image ---- */
 
-/* Neighbours that end and begin at the border of their blocks are one request. */
-static size_t run_from(const struct settle_batch *b, size_t i, size_t span, uint64_t *len)
+static int write_extent(void *arg, size_t i)
 {
-	const struct settle_item *item = &b->items[i];
-	uint64_t bs = b->h->block_size;
-	size_t j = i;
+	const struct extents *all = arg;
+	const struct extent *e = &all->of[i];
+	struct image *img = all->b->h->disk->image;
 
-	*len = item->spans[span].to - item->spans[span].from;
-	while (b->items[j].spans[b->items[j].span_count - 1].to == bs &&
-	       (j > i || span == item->span_count - 1) && j + 1 < b->count &&
-	       b->items[j + 1].number == b->items[j].number + 1 && !b->items[j + 1].zeros &&
-	       b->items[j + 1].spans[0].from == 0) {
-		j++;
-		*len += b->items[j].spans[0].to;
-		if (b->items[j].span_count > 1)
-			break;
-	}
-	return j - i;
+	return e->content ? img->format->write(img, e->content, e->len, e->off, e->io)
+			  : img->format->zero(img, e->off, e->len, ZERO_PUNCH);
 }
 
-static int write_spans(struct settle_batch *b, size_t i, size_t *skip, size_t *next)
+static int add_item(struct extents *all, const struct settle_item *item)
 {
-	struct image *img = b->h->disk->image;
-	const struct settle_item *item = &b->items[i];
-	size_t more = 0;
-	uint64_t len;
+	struct settle_batch *b = all->b;
+	uint64_t start = start_of(b, item);
 	int err = 0;
 
-	for (size_t s = *skip; s < item->span_count && !err; s++) {
+	if (item->zeros)
+		return add_extent(all, &(struct extent){ start, inside(b, item), NULL, 0 });
+	for (size_t s = 0; s < item->span_count && !err; s++) {
 		const struct settle_span *span = &item->spans[s];
 
-		more = run_from(b, i, s, &len);
-		err = img->format->write(img, item->content + span->from, len,
-					 start_of(b, item) + span->from, 0);
+		err = add_extent(all, &(struct extent){ start + span->from, span->to - span->from,
+							item->content + span->from, item->io });
 	}
-	*next = more ? i + more : i + 1;
-	*skip = more ? 1 : 0; /* of that one the first is written */
 	return err;
-}
-
-static int zero_run(struct settle_batch *b, size_t i, size_t *next)
-{
-	struct image *img = b->h->disk->image;
-	size_t j = i;
-
-	while (j + 1 < b->count && b->items[j + 1].zeros &&
-	       b->items[j + 1].number == b->items[j].number + 1)
-		j++;
-	*next = j + 1;
-	return img->format->zero(img, start_of(b, &b->items[i]),
-				 (j - i) * (uint64_t)b->h->block_size + inside(b, &b->items[j]),
-				 ZERO_PUNCH);
 }
 
 static void raise_to(_Atomic uint64_t *v, uint64_t to)
@@ -296,15 +317,14 @@ int history_flush_image(struct history *h)
 int settle_image(struct settle_batch *b)
 {
 	struct disk *d = b->h->disk;
-	size_t skip = 0, next;
+	struct extents all = { .b = b };
 	int err = 0;
 
+	for (size_t i = 0; i < b->count && !err; i++)
+		err = add_item(&all, &b->items[i]);
 	atomic_fetch_add(&d->begun, 1);
-	for (size_t i = 0; i < b->count && !err; i = next) {
-		if (b->items[i].zeros)
-			err = zero_run(b, i, &next);
-		else
-			err = write_spans(b, i, &skip, &next);
-	}
+	if (!err)
+		err = crew_run(d->tandem->crew, all.count, write_extent, &all);
+	free(all.of);
 	return err ? err : history_flush_image(b->h);
 }

@@ -17,6 +17,7 @@
 #include "events.h"
 #include "pool.h"
 
+struct crew;
 struct snapshots;
 struct watch;
 
@@ -42,6 +43,7 @@ struct tandem {
 	struct catalogue *catalogue;
 	struct events *events;
 	struct watch *watch;
+	struct crew *crew;           /* for the settlers; NULL in some tests */
 	struct snapshots *snapshots; /* see snapshots.h; NULL in tests without a catalogue */
 
 	bool was_clean, serving; /* the last stop was clean; tandem_start was reached */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "crew.h"
 #include "fake_dir.h"
 #include "history_inner.h"
 #include "history_world.h"
@@ -45,7 +46,9 @@ static void setup(void)
 	logs = fake_dir_new();
 	store = fake_dir_new();
 	world_new(&w);
+	ck_assert_int_eq(crew_new(6, &w.t->crew), 0);
 	ck_assert_int_eq(world_open(&w, image, logs, store, BS), 0);
+	w.h->batch_blocks = 4; /* several at once */
 }
 
 static void teardown(void)
@@ -357,6 +360,7 @@ START_TEST(two_disks_at_one_moment)
 	ck_assert_int_eq(world_open_disk(&other, 2, fake_file_new(NULL, PAGES * PAGE),
 					 fake_dir_new(), fake_dir_new(), BS),
 			 0);
+	other.h->batch_blocks = 4;
 	pthread_create(&threads[0], NULL, in_turn, NULL);
 	pthread_create(&threads[1], NULL, hurry, NULL);
 	for (unsigned i = 0; i < unit_scaled(200) && !atomic_load(&stop); i++) {
