@@ -26,7 +26,7 @@
  * whichever of both that is, and a reader of the past looks for versions before and
  * after.
  *
- * Locks: a disk's ranges -> settling -> resizing -> history.lock; ranges or settling
+ * Locks: a disk's ranges -> stages -> resizing -> history.lock; ranges or stages
  * -> disk.flushing. history.lock is held for a few instructions, and of several disks
  * only by generation_close(), in the order of their numbers. 0 or -errno.
  */

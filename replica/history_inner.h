@@ -32,7 +32,9 @@ struct pin {
 
 /* What a batch goes through. A later one is behind it. */
 enum settle_stage {
-	SETTLE_BUILD,  /* is chosen, read, saved, made; in memory, but for the store */
+	SETTLE_LOAD,   /* is chosen, and what is to be saved is read */
+	SETTLE_SAVE,   /* into the store, not durably; and the new content is made */
+	SETTLE_FLUSH,  /* and that is durable */
 	SETTLE_RECORD, /* into the catalogue */
 	SETTLE_IMAGE,  /* into the image */
 	SETTLE_STAGES

@@ -22,7 +22,7 @@
 #include "tandem.h"
 #include "watch.h"
 
-#define CREW_THREADS 16
+#define CREW_THREADS 24
 #define DEFAULT_BLOCK_SIZE (16 << 10)
 #define DEFAULT_RESCAN_INTERVAL_S 60
 #define DEFAULT_STOP_TIMEOUT_S 90

@@ -295,36 +295,33 @@ static int rest_a_while(struct history *h)
 	return err;
 }
 
-static void enter(struct history *h, enum settle_stage stage)
-{
-	pthread_mutex_lock(&h->stages[stage]);
-	if (stage)
-		pthread_mutex_unlock(&h->stages[stage - 1]);
-}
-
-static void leave(struct history *h, enum settle_stage stage)
-{
-	pthread_mutex_unlock(&h->stages[stage]);
-}
-
-static int build(struct settle_batch *b)
+static int load(struct settle_batch *b)
 {
 	int err = settle_choose(b);
 
 	if (err)
-		return err;
-	err = segments_flush(b->h->log);
+		return err == -ENOENT ? rest_a_while(b->h) ?: err : err;
+	return settle_load(b);
+}
+
+static int save(struct settle_batch *b)
+{
+	int err = segments_flush(b->h->log);
+
 	if (err)
 		disk_flush_failed(b->h->disk, err); /* what was acknowledged is in doubt */
-	return err ? err : settle_build(b);
+	return err ? err : settle_save(b);
+}
+
+static int flush_store(struct settle_batch *b)
+{
+	return b->version_count ? segments_flush(b->h->store) : 0;
 }
 
 static int record_versions(struct settle_batch *b)
 {
-	int err = b->version_count ? segments_flush(b->h->store) : 0;
+	int err = record(b->h, b->versions, b->version_count);
 
-	if (!err)
-		err = record(b->h, b->versions, b->version_count);
 	if (!err)
 		let_leave(b->h);
 	return err;
@@ -342,25 +339,22 @@ static int bring_into_image(struct settle_batch *b)
 static int run_stages(struct settle_batch *b)
 {
 	struct history *h = b->h;
+	static int (*const work[SETTLE_STAGES])(struct settle_batch * b) = {
+		[SETTLE_LOAD] = load,
+		[SETTLE_SAVE] = save,
+		[SETTLE_FLUSH] = flush_store,
+		[SETTLE_RECORD] = record_versions,
+		[SETTLE_IMAGE] = bring_into_image,
+	};
+	size_t stage = 0;
 	int err;
 
-	enter(h, SETTLE_BUILD);
-	err = build(b);
-	if (err) {
-		if (err == -ENOENT)
-			err = rest_a_while(h) ?: -ENOENT;
-		leave(h, SETTLE_BUILD);
-		return err;
+	pthread_mutex_lock(&h->stages[0]);
+	while (!(err = work[stage](b)) && stage + 1 < SETTLE_STAGES) {
+		pthread_mutex_lock(&h->stages[stage + 1]);
+		pthread_mutex_unlock(&h->stages[stage++]);
 	}
-	enter(h, SETTLE_RECORD);
-	err = record_versions(b);
-	if (err) {
-		leave(h, SETTLE_RECORD);
-		return err;
-	}
-	enter(h, SETTLE_IMAGE);
-	err = bring_into_image(b);
-	leave(h, SETTLE_IMAGE);
+	pthread_mutex_unlock(&h->stages[stage]);
 	return err;
 }
 

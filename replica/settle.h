@@ -41,8 +41,10 @@ struct settle_batch {
  * -ENOENT: there are none. The caller frees b, whatever happened.
  */
 int settle_choose(struct settle_batch *b);
-/* Which contents are to be saved; then reads, appends to the store, and makes the new contents. */
-int settle_build(struct settle_batch *b);
+/* Which contents are to be saved; and reads them. */
+int settle_load(struct settle_batch *b);
+/* Appends them to the store, and makes the new contents. */
+int settle_save(struct settle_batch *b);
 /* Into the image, durably. */
 int settle_image(struct settle_batch *b);
 void settle_free(struct settle_batch *b);

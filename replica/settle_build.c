@@ -184,7 +184,7 @@ static bool is_zero(const char *p, size_t len)
 	return !len || (!*p && !memcmp(p, p + 1, len - 1));
 }
 
-static int save(struct settle_batch *b, const struct settle_item *item, uint64_t last)
+static int save_block(struct settle_batch *b, const struct settle_item *item, uint64_t last)
 {
 	struct version v = { item->number, last, 0, inside(b, item) };
 	struct record r = { RECORD_VERSION, start_of(b, item), v.length, last };
@@ -237,22 +237,27 @@ static int apply(struct settle_batch *b, struct settle_item *item, const struct 
 	return 0;
 }
 
-int settle_build(struct settle_batch *b)
+int settle_load(struct settle_batch *b)
 {
 	int err = 0;
 
 	for (size_t i = 0; i < b->count && !err; i++)
 		err = find_needs(b, &b->items[i]);
-	if (!err)
-		err = load(b);
+	return err ? err : load(b);
+}
+
+int settle_save(struct settle_batch *b)
+{
+	int err = 0;
+
 	for (size_t i = 0; i < b->count && !err; i++) {
 		struct settle_item *item = &b->items[i];
 
 		if (item->filled)
-			err = save(b, item, item->filled);
+			err = save_block(b, item, item->filled);
 		for (size_t k = 0; k < item->count && !err; k++) {
 			if (item->needed[k])
-				err = save(b, item, item->needed[k]);
+				err = save_block(b, item, item->needed[k]);
 			if (!err)
 				err = apply(b, item, item->pieces[k]);
 		}
