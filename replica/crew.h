@@ -12,6 +12,8 @@
 
 struct crew;
 
+/* The calling thread leaves the processors to those that serve clients, as the crew does. */
+void crew_give_way(void);
 /* Threads begin when there is work for them. */
 int crew_new(unsigned threads, struct crew **out);
 /* Nobody uses it any more. NULL is fine. */

@@ -75,6 +75,9 @@ struct history {
 	/* Under lock. */
 	size_t batch_blocks;         /* how many one may have */
 	unsigned batches;            /* under way */
+	uint64_t ns_per_mib;         /* of what was settled lately; 0: not known yet */
+	uint64_t marked_ns;          /* when the last batch ended */
+	uint64_t admit_ns;           /* the next write that needs room may go on; see write_pause */
 	uint64_t err_place;          /* where the batch began that ended with settle_error */
 	char *arenas[SETTLE_STAGES]; /* memory of batches that have ended */
 	size_t arena_count;
@@ -98,6 +101,12 @@ int restore_find(struct history *h, uint64_t first, size_t count, struct version
 
 /* settle_build.c: flushes the image; an error is final. */
 int history_flush_image(struct history *h);
+
+/*
+ * history_write.c, under lock: how long a write of so many bytes has to wait at
+ * `now`, for room in the log.
+ */
+uint64_t write_pause(struct history *h, uint64_t len, uint64_t now);
 
 /* settle.c */
 void settle_free_arenas(struct history *h);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "history_inner.h"
@@ -71,13 +72,47 @@ static uint64_t run_of(struct history *h, uint64_t off, uint64_t len, bool *dire
 /* ---- the log ---- */
 
 /*
+ * The last eighth of the room is given away at about the pace at which it gets free,
+ * slower the less is left: else all writers would wait for the end of a whole batch,
+ * again and again.
+ */
+uint64_t write_pause(struct history *h, uint64_t len, uint64_t now)
+{
+	const uint64_t slow = HISTORY_LOG_MAX - HISTORY_LOG_MAX / 8;
+	uint64_t bytes = h->pending.bytes, cost = (len * h->ns_per_mib) >> 20, pause, begin;
+
+	if (bytes <= slow || h->settle_error)
+		return 0;
+	pause = 2 * cost + 1000000;
+	if (bytes < HISTORY_LOG_MAX && cost * (bytes - slow) / (HISTORY_LOG_MAX - bytes) < pause)
+		pause = cost * (bytes - slow) / (HISTORY_LOG_MAX - bytes);
+	begin = h->admit_ns > now ? h->admit_ns : now;
+	h->admit_ns = begin + pause;
+	return begin - now;
+}
+
+static void sleep_ns(uint64_t ns)
+{
+	struct timespec t = { ns / 1000000000, ns % 1000000000 };
+
+	if (ns)
+		nanosleep(&t, NULL);
+}
+
+/*
  * Before the write has a generation: the settler does not pass the generation of
  * a write that has not ended.
  */
-static int await_room(struct history *h, uint64_t off)
+static int await_room(struct history *h, uint64_t len, uint64_t off)
 {
+	uint64_t pause = 0;
 	int err = 0;
 
+	pthread_mutex_lock(&h->lock);
+	if (!block_is_direct(h, off / h->block_size))
+		pause = write_pause(h, len, monotonic_ns());
+	pthread_mutex_unlock(&h->lock);
+	sleep_ns(pause);
 	pthread_mutex_lock(&h->lock);
 	while (h->pending.bytes >= HISTORY_LOG_MAX && !block_is_direct(h, off / h->block_size) &&
 	       !(err = h->settle_error)) {
@@ -270,7 +305,7 @@ static int write_part(struct history *h, const char *buf, uint64_t len, uint64_t
 		      enum zero_mode mode, uint64_t *done)
 {
 	struct ongoing_write w;
-	int err = await_room(h, off);
+	int err = await_room(h, len, off);
 	uint64_t n;
 
 	*done = 0;

@@ -24,7 +24,7 @@ struct piece {
 	uint64_t place, generation;
 	uint32_t from, length; /* in the block */
 	uint32_t at;           /* where in the record's data it begins */
-	uint8_t io; /* how its client wrote it: IO_DIRECT */
+	uint8_t io;            /* how its client wrote it: IO_DIRECT */
 	bool zero, settled;
 };
 

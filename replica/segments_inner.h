@@ -27,6 +27,11 @@
 /* Before all places: replay has looked, and there was nothing. */
 #define SEGMENTS_NOTHING 1
 
+static inline uint64_t segments_place(uint64_t number, uint64_t offset)
+{
+	return number * SEGMENT_SIZE + offset;
+}
+
 /* At the start of each file. */
 struct segment_head {
 	uint64_t number;
@@ -53,6 +58,11 @@ struct segment {
 	uint64_t allocated; /* when measured */
 };
 
+/* Of s->buf. */
+#define SEGMENTS_BUFFER (SEGMENT_HEAD + RECORD_HEAD + RECORD_DATA_MAX)
+
+struct appender;
+
 struct segments {
 	struct segment_dir *dir;
 	enum segments_kind kind;
@@ -64,6 +74,11 @@ struct segments {
 	_Atomic uint64_t names_flushed;
 	_Atomic uint64_t durable;      /* place; for heads */
 	_Atomic uint64_t clean_before; /* number: no file before it has anything to flush */
+
+	/* For a log: those who wait for their record to be appended, and who does it. */
+	pthread_mutex_t queueing;
+	struct appender *waiting, **last_waiting;
+	bool led;
 
 	pthread_mutex_t appending; /* held across writes */
 	struct segment *current;   /* with a reference; NULL before the first append */
@@ -109,7 +124,7 @@ void record_head_put(const struct record_head *h, uint8_t out[RECORD_HEAD]);
 /* Is it one, and of that place? */
 bool record_head_get(struct record_head *h, uint64_t place, const uint8_t in[RECORD_HEAD]);
 
-/* ---- segments.c; under appending ---- */
+/* ---- segment_append.c; under appending ---- */
 
 /* What is in buf goes into the file, or stays. */
 int segments_write_out(struct segments *s);

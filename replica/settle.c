@@ -261,14 +261,29 @@ static uint64_t settled_place(const struct history *h)
 	return place;
 }
 
+/* Under lock. */
+static void measure(struct settle_batch *b, uint64_t bytes)
+{
+	struct history *h = b->h;
+	uint64_t now = monotonic_ns(),
+		 since = h->marked_ns > b->begun_ns ? h->marked_ns : b->begun_ns;
+	uint64_t pace = bytes ? (now - since) * (1u << 20) / bytes : h->ns_per_mib;
+
+	h->ns_per_mib = h->ns_per_mib ? (3 * h->ns_per_mib + pace) / 4 : pace;
+	h->marked_ns = now;
+}
+
 static void mark_settled(struct settle_batch *b)
 {
 	struct history *h = b->h;
+	uint64_t before;
 
 	pthread_mutex_lock(&h->lock);
+	before = h->pending.bytes;
 	for (size_t i = 0; i < b->count; i++)
 		for (size_t k = 0; k < b->items[i].count; k++)
 			pending_settle(&h->pending, b->items[i].pieces[k]);
+	measure(b, before - h->pending.bytes);
 	release_blocks(b);
 	h->settled = settled_place(h);
 	pthread_cond_broadcast(&h->changed);
@@ -381,7 +396,7 @@ static void tell(struct history *h, const struct settle_batch *b, int err)
 /* -ENOENT: nothing could be done. */
 static int batch(struct history *h)
 {
-	struct settle_batch b = { .h = h, .room = h->batch_blocks };
+	struct settle_batch b = { .h = h, .room = h->batch_blocks, .begun_ns = monotonic_ns() };
 	int err = run_stages(&b);
 
 	tell(h, &b, err);
@@ -499,6 +514,8 @@ static void *settler(void *arg)
 	struct history *h = arg;
 	struct settling all = { h, UINT64_MAX };
 	bool stop = false;
+
+	crew_give_way();
 
 	while (!stop) {
 		uint64_t wait;

@@ -27,7 +27,8 @@ struct settle_batch {
 	struct history *h;
 	struct settle_item *items;
 	size_t count, room;
-	uint64_t begin;    /* place of the first piece that was taken */
+	uint64_t begin; /* place of the first piece that was taken */
+	uint64_t begun_ns;
 	bool holds_blocks; /* no other batch may have them */
 	char *arena;
 	uint64_t *kept; /* generations of the moments, ascending */

@@ -340,6 +340,39 @@ START_TEST(blocks_of_1m)
 END_TEST
 
 /* The newest moment goes; what the disk held since then is of the next tick. */
+/* The pace of writes when the log is nearly full; 1 ms for each MiB that is settled. */
+START_TEST(the_last_room_is_given_away_slowly)
+{
+	const uint64_t mib = 1 << 20, slow = HISTORY_LOG_MAX - HISTORY_LOG_MAX / 8;
+	struct history h = { .ns_per_mib = 1000000 };
+
+	ck_assert_uint_eq(write_pause(&h, mib, 1000), 0);
+	h.pending.bytes = slow;
+	ck_assert_uint_eq(write_pause(&h, mib, 1000), 0);
+	/* Half of it is left: just as fast as it gets free. Each waits for those before it. */
+	h.pending.bytes = slow + HISTORY_LOG_MAX / 16;
+	ck_assert_uint_eq(write_pause(&h, mib, 1000), 0);
+	ck_assert_uint_eq(write_pause(&h, mib, 1000), 1000000);
+	ck_assert_uint_eq(write_pause(&h, mib / 2, 1000), 2000000);
+	ck_assert_uint_eq(write_pause(&h, mib, 2001000), 500000);
+	/* Less is left: slower, with a limit, also if nothing is left or nothing is known. */
+	h.admit_ns = 0;
+	h.pending.bytes = slow + HISTORY_LOG_MAX / 32 * 3;
+	write_pause(&h, mib, 0);
+	ck_assert_uint_eq(write_pause(&h, mib, 0), 3000000);
+	h.admit_ns = 0;
+	h.pending.bytes = HISTORY_LOG_MAX;
+	write_pause(&h, mib, 0);
+	ck_assert_uint_eq(write_pause(&h, mib, 0), 3000000);
+	h.admit_ns = h.ns_per_mib = 0;
+	write_pause(&h, mib, 0);
+	ck_assert_uint_eq(write_pause(&h, mib, 0), 1000000);
+	/* Nobody waits for what does not come. */
+	h.settle_error = -ENOSPC;
+	ck_assert_uint_eq(write_pause(&h, mib, 0), 0);
+}
+END_TEST
+
 START_TEST(a_tick_after_the_newest_is_dropped)
 {
 	static struct work k;
@@ -388,8 +421,12 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = { blocks_of_4k, blocks_of_16k, blocks_of_1m,
-				       a_tick_after_the_newest_is_dropped, a_long_zero };
+	const TTest *const tests[] = { blocks_of_4k,
+				       blocks_of_16k,
+				       blocks_of_1m,
+				       the_last_room_is_given_away_slowly,
+				       a_tick_after_the_newest_is_dropped,
+				       a_long_zero };
 
 	if (!access("/dev/shm", W_OK))
 		setenv("TMPDIR", "/dev/shm", 0);

@@ -367,6 +367,96 @@ START_TEST(store_by_many_threads)
 }
 END_TEST
 
+/* What became of each record of each writer, as far as it was told. */
+enum fate { UNKNOWN, APPENDED, FAILED };
+#define TROUBLED 6
+#define TRIES 300
+static _Atomic uint8_t fates[TROUBLED][TRIES + 1];
+
+static void *writer_in_trouble(void *arg)
+{
+	static const uint8_t content[1000];
+	uint64_t me = (uintptr_t)arg, place;
+
+	for (uint64_t i = 1; i <= unit_scaled(TRIES) && i <= TRIES; i++) {
+		struct record r = { RECORD_WRITE, me, sizeof(content), i };
+
+		atomic_store(&fates[me][i],
+			     segments_append(s, &r, content, &place) ? FAILED : APPENDED);
+	}
+	return NULL;
+}
+
+/* Of a write that fails half is in the file: some of the records of those who waited together. */
+static void *trouble_maker(void *arg)
+{
+	uint64_t seed = 5;
+
+	while (!atomic_load(&stop)) {
+		struct file *f = fake_dir_file(dir, "0000000000000001");
+
+		if (f)
+			fake_delay(f, FAKE_WRITE, 50); /* so that others come meanwhile */
+		if (f)
+			fake_fail(f, FAKE_WRITE, 1 + unit_below(&seed, 3), 1, EIO);
+		usleep(unit_below(&seed, 300));
+	}
+	return NULL;
+}
+
+static int find_fate(void *arg, uint64_t place, const struct record *r, const void *bytes)
+{
+	uint8_t(*found_of)[TRIES + 1] = arg;
+
+	found_of[r->offset][r->generation]++;
+	return 0;
+}
+
+/* As it was told before it ended, so it is. */
+static void check_fates(void)
+{
+	static uint8_t told[TROUBLED][TRIES + 1], found_of[TROUBLED][TRIES + 1];
+	struct segments *after;
+	uint64_t end;
+
+	for (int i = 0; i < TROUBLED; i++)
+		for (int n = 1; n <= TRIES; n++)
+			told[i][n] = atomic_load(&fates[i][n]);
+	memset(found_of, 0, sizeof(found_of));
+	ck_assert_int_eq(segments_open(fake_dir_twin(dir), SEGMENTS_LOG, 0, &after), 0);
+	ck_assert_int_eq(segments_replay(after, 0, find_fate, found_of, &end), 0);
+	segments_close(after);
+	for (int i = 0; i < TROUBLED; i++)
+		for (int n = 1; n <= TRIES; n++) {
+			ck_assert_uint_le(found_of[i][n], 1);
+			if (told[i][n] != UNKNOWN)
+				ck_assert_int_eq(found_of[i][n], told[i][n] == APPENDED);
+		}
+}
+
+START_TEST(many_threads_and_writes_that_fail)
+{
+	pthread_t threads[TROUBLED + 1];
+	bool failed = false;
+
+	for (uintptr_t i = 0; i < TROUBLED + 1; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL,
+						i < TROUBLED ? writer_in_trouble : trouble_maker,
+						(void *)i),
+				 0);
+	for (int n = 0; n < 20; n++)
+		check_fates();
+	for (int i = 0; i < TROUBLED; i++)
+		pthread_join(threads[i], NULL);
+	atomic_store(&stop, true);
+	pthread_join(threads[TROUBLED], NULL);
+	check_fates();
+	for (int n = 1; n <= TRIES; n++)
+		failed |= atomic_load(&fates[0][n]) == FAILED;
+	ck_assert(failed);
+}
+END_TEST
+
 static uint64_t places[400];
 
 static void *reader(void *arg)
@@ -576,5 +666,6 @@ END_TEST
 
 UNIT_MAIN("segments' ends", setup, teardown, lives_of_a_log, lives_of_a_store,
 	  a_file_that_was_not_begun, cuts_around_a_new_file, cuts_of_names, cuts_after_a_drop,
-	  log_by_many_threads, store_by_many_threads, reads_beside_drops, bytes_that_are_changed,
-	  names_and_files_of_others, records_inside_of_records, a_directory_that_cannot_be_read)
+	  log_by_many_threads, store_by_many_threads, many_threads_and_writes_that_fail,
+	  reads_beside_drops, bytes_that_are_changed, names_and_files_of_others,
+	  records_inside_of_records, a_directory_that_cannot_be_read)
