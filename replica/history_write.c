@@ -95,8 +95,7 @@ static void sleep_ns(uint64_t ns)
 {
 	struct timespec t = { ns / 1000000000, ns % 1000000000 };
 
-	if (ns)
-		nanosleep(&t, NULL);
+	nanosleep(&t, NULL);
 }
 
 /*
@@ -109,11 +108,13 @@ static int await_room(struct history *h, uint64_t len, uint64_t off)
 	int err = 0;
 
 	pthread_mutex_lock(&h->lock);
-	if (!block_is_direct(h, off / h->block_size))
+	if (h->pending.bytes && !block_is_direct(h, off / h->block_size))
 		pause = write_pause(h, len, monotonic_ns());
-	pthread_mutex_unlock(&h->lock);
-	sleep_ns(pause);
-	pthread_mutex_lock(&h->lock);
+	if (pause) {
+		pthread_mutex_unlock(&h->lock);
+		sleep_ns(pause);
+		pthread_mutex_lock(&h->lock);
+	}
 	while (h->pending.bytes >= HISTORY_LOG_MAX && !block_is_direct(h, off / h->block_size) &&
 	       !(err = h->settle_error)) {
 		settler_wake(h, true);
