@@ -492,7 +492,7 @@ static int look(struct batch *b, struct pool *p, const char *name)
 {
 	struct image_name kind = image_name_classify(name);
 	struct disk *d = tandem_disk_of_file(b->t, p, name);
-	bool fresh = true, there;
+	bool fresh = true, there, missing;
 	struct stat st;
 	int err = 0;
 
@@ -503,9 +503,11 @@ static int look(struct batch *b, struct pool *p, const char *name)
 		goto out; /* not known: nobody loses a disk for that */
 	if (!there || !S_ISREG(st.st_mode) ||
 	    (kind.needs_sectors && !d && (st.st_size == 0 || st.st_size % 512))) {
+		/* One that is kept nevertheless was looked at when it went. */
+		missing = d && disk_state(d) == DISK_MISSING;
 		if (d)
 			scan_vanished(b->t, d);
-		if (d && !d->image)
+		if (d && !d->image && !missing)
 			look_at_links(b, p, disk_known(d).ino, false);
 		goto out;
 	}

@@ -112,6 +112,31 @@ static void find_generations(void)
 	}
 }
 
+/* It stays in the list, whoever looks at it; and comes back. */
+START_TEST(without_its_image)
+{
+	char away[PATH_MAX + NAME_MAX + 2];
+	struct disk *d;
+
+	make_some();
+	stop();
+	snprintf(away, sizeof(away), "%s.away", temp_path("a.img"));
+	ck_assert_int_eq(rename(temp_path("a.img"), away), 0);
+	begin();
+	for (int i = 0; i < 2; i++) {
+		d = temp_disk("a.img");
+		ck_assert_ptr_nonnull(d);
+		ck_assert_str_eq(temp_state("a.img"), "Missing");
+		temp_settle(d);
+		disk_unref(d);
+	}
+	ck_assert_int_eq(rename(away, temp_path("a.img")), 0);
+	temp_rescan();
+	past_disk_again(&p);
+	past_check_all(&p);
+}
+END_TEST
+
 START_TEST(a_death)
 {
 	struct past_facts facts;
@@ -278,5 +303,5 @@ START_TEST(another_has_its_name)
 }
 END_TEST
 
-UNIT_MAIN("past", setup, teardown, a_stop, a_death, deletes_the_disk, deletes_the_disk_later,
-	  renames, the_image_is_gone, another_has_its_name)
+UNIT_MAIN("past", setup, teardown, a_stop, without_its_image, a_death, deletes_the_disk,
+	  deletes_the_disk_later, renames, the_image_is_gone, another_has_its_name)
