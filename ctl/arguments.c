@@ -218,7 +218,7 @@ static const char *const later[] = {
 	/* the whole */
 	"CreateGroup", "DeleteGroup", "AddPeer", "RemovePeer", "Scrub", "Release",
 	/* disks */
-	"mirror", "clone", "MirrorVirtualDisk", "BreakMirrorVirtualDisk", "CancelIo",
+	"mirror", "MirrorVirtualDisk", "BreakMirrorVirtualDisk", "CancelIo",
 	"GetVirtualDiskOperationProgress", "Verify",
 	/* groups, jobs, peers */
 	"AddDisk", "RemoveDisk", "Start", "Terminate", "Kill", "Connect", "Disconnect"

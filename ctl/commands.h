@@ -90,6 +90,13 @@ static inline const char *argument_text(const struct argument *a)
 /* A NULL name at the end. */
 extern const struct command root_commands[], disk_commands[], replica_commands[];
 
+/* clone_commands.c */
+struct clone_request;
+extern const struct parameter clone_parameters[];
+int disk_clone(const struct request *r);
+int make_clone(const struct request *r, struct clone_request *q);
+int snap_and_clone(const struct request *r, struct clone_request *q);
+
 /* history_commands.c, for the tables of others */
 extern const struct parameter snapshot_parameters[], unsnapshot_parameters[],
 	create_replica_parameters[], keep_history_parameters[], forget_history_parameters[],

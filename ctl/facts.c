@@ -84,21 +84,38 @@ static int collect_disks(struct tandem *t, struct facts *f)
 	return 0;
 }
 
+/* Room for one more. */
+static bool make_room(struct facts *f, struct replica_facts **list, size_t count, size_t *room)
+{
+	struct replica_facts *more;
+
+	if (count < *room)
+		return true;
+	*room = 2 * *room + 16;
+	more = realloc(*list, *room * sizeof(*more));
+	f->failed = !more;
+	if (more)
+		*list = more;
+	return more;
+}
+
 static bool collect_snapshot(void *arg, const struct snapshot_facts *s)
 {
 	struct facts *f = arg;
-	struct replica_facts *more;
 
-	if (f->replica_count == f->replica_room) {
-		f->replica_room = 2 * f->replica_room + 16;
-		more = realloc(f->replicas, f->replica_room * sizeof(*more));
-		if (!more) {
-			f->failed = true;
-			return false;
-		}
-		f->replicas = more;
-	}
+	if (!make_room(f, &f->replicas, f->replica_count, &f->replica_room))
+		return false;
 	replica_facts_of_snapshot(s, &f->replicas[f->replica_count++]);
+	return true;
+}
+
+static bool collect_clone(void *arg, const struct clone_facts *c)
+{
+	struct facts *f = arg;
+
+	if (!make_room(f, &f->clones, f->clone_count, &f->clone_room))
+		return false;
+	replica_facts_of_clone(c, &f->clones[f->clone_count++]);
 	return true;
 }
 
@@ -115,6 +132,8 @@ static int compare_replicas(const void *a, const void *b)
 static int collect_replicas(struct tandem *t, struct disk *d, struct facts *f)
 {
 	snapshots_list(t, d, collect_snapshot, f);
+	if (!d)
+		clones_list(t, collect_clone, f);
 	if (f->failed)
 		return -ENOMEM;
 	if (f->replica_count)
@@ -174,14 +193,16 @@ static void add_disk_problem(struct facts *f, const struct disk_facts *d,
 
 static void add_replica_problem(struct facts *f, const struct replica_facts *r)
 {
-	if (r->copy_state != COPY_BROKEN)
+	bool broken = r->copy_state == COPY_BROKEN;
+
+	if (!broken && !r->error)
 		return;
 	f->problems[f->problem_count++] = (struct problem){
 		.kind = "replicas",
 		.name = r->label,
 		.severity = EVENT_WARNING,
 		.state = enum_name(copy_states, r->copy_state),
-		.reason = "its content had to be given up",
+		.reason = broken ? "its content had to be given up" : strerror(-r->error),
 	};
 }
 
@@ -212,7 +233,7 @@ static int compare_problems(const void *a, const void *b)
 
 static int collect_problems(struct facts *f)
 {
-	f->problems = calloc(f->disk_count + f->pool_count + f->replica_count + 1,
+	f->problems = calloc(f->disk_count + f->pool_count + f->replica_count + f->clone_count + 1,
 			     sizeof(*f->problems));
 	if (!f->problems)
 		return -ENOMEM;
@@ -222,6 +243,8 @@ static int collect_problems(struct facts *f)
 		add_disk_problem(f, &f->disks[i], &f->pasts[i]);
 	for (size_t i = 0; i < f->replica_count; i++)
 		add_replica_problem(f, &f->replicas[i]);
+	for (size_t i = 0; i < f->clone_count; i++)
+		add_replica_problem(f, &f->clones[i]);
 	qsort(f->problems, f->problem_count, sizeof(*f->problems), compare_problems);
 	return 0;
 }
@@ -296,6 +319,7 @@ void facts_free(struct facts *f)
 	free(f->disks);
 	free(f->pasts);
 	free(f->replicas);
+	free(f->clones);
 	free(f->pools);
 	free(f->problems);
 	*f = (struct facts){ 0 };

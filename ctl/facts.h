@@ -28,8 +28,10 @@ struct facts {
 	struct disk_facts *disks; /* sorted by label */
 	struct past_facts *pasts; /* of the same disks */
 	size_t disk_count;
-	struct replica_facts *replicas; /* sorted by source, then by name */
+	struct replica_facts *replicas; /* snapshots, sorted by source, then by name */
 	size_t replica_count, replica_room;
+	struct replica_facts *clones; /* by number */
+	size_t clone_count, clone_room;
 	bool failed;              /* no memory for one of them */
 	struct pool_facts *pools; /* DISKDIR first */
 	size_t pool_count;

@@ -69,7 +69,7 @@ static const char grammar[] =
 	"end. Sizes 10G, durations 30s 7d, moments now gN NAME -15m 2026-11-20T16:50Z.\n";
 
 static const char traps[] =
-	"\nThe errno is echo's $?, the reason is in `control`; of your own command alone:\n"
+	"The errno is echo's $?, the reason is in `control`; of your own command alone:\n"
 	"    exec 3<>control; echo Rescan >&3; cat <&3; exec 3>&-\n"
 	"Quote: printf '%s\\n' 'CreateDisk Name=\"a b.img\" Size=1G' > control; dash's\n"
 	"echo changes \\n \\t \\\\. >> and > are the same. Two lines at once are refused.\n";

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "clones.h"
 #include "kept.h"
 #include "rfc3339.h"
 
@@ -89,12 +90,12 @@ enum {
 	REPLICA_ELEMENT_NAME,
 	REPLICA_COPY_PRIORITY,
 	REPLICA_COPY_METHODOLOGY,
-	REPLICA_MODE,
 	REPLICA_TARGET_VOLUME,
+	REPLICA_FORMAT,
+	REPLICA_MODE,
 	REPLICA_TARGET_POOL,
 	REPLICA_TARGET_SYSTEM,
 	REPLICA_OBJECTIVE,
-	REPLICA_FORMAT,
 	REPLICA_TOKEN,
 	REPLICA_USERNAME,
 	REPLICA_PASSWORD,
@@ -108,13 +109,13 @@ const struct parameter create_replica_parameters[] = {
 	[REPLICA_COPY_PRIORITY]    = { "CopyPriority", VALUE_ENUM, .values = copy_priorities },
 	[REPLICA_COPY_METHODOLOGY] = { "CopyMethodology", VALUE_ENUM,
 				       .values = copy_methodologies },
-	/* A snapshot has none of these; they are known, so that a refusal says why. */
+	[REPLICA_TARGET_VOLUME]    = { "TargetStorageVolume", VALUE_TEXT },
+	[REPLICA_FORMAT]           = { "Format", VALUE_TEXT },
+	/* None of them has these; they are known, so that a refusal says why. */
 	[REPLICA_MODE]             = { "Mode", VALUE_ENUM, .values = create_modes, .hidden = true },
-	[REPLICA_TARGET_VOLUME]    = { "TargetStorageVolume", VALUE_TEXT, .hidden = true },
 	[REPLICA_TARGET_POOL]      = { "TargetStoragePool", VALUE_TEXT, .hidden = true },
 	[REPLICA_TARGET_SYSTEM]    = { "TargetStorageSystem", VALUE_TEXT, .hidden = true },
 	[REPLICA_OBJECTIVE]        = { "RecoveryPointObjective", VALUE_NUMBER, .hidden = true },
-	[REPLICA_FORMAT]           = { "Format", VALUE_TEXT, .hidden = true },
 	[REPLICA_TOKEN]            = { "Token", VALUE_TEXT, .hidden = true },
 	[REPLICA_USERNAME]         = { "Username", VALUE_TEXT, .hidden = true },
 	[REPLICA_PASSWORD]         = { "Password", VALUE_TEXT, .hidden = true },
@@ -141,14 +142,25 @@ static int check_replica(const struct request *r)
 		return refuse(why, -EACCES,
 			      "no name and no password is taken here, where they can be read; "
 			      "they belong in STATE/credentials/PEER, with mode 0600");
-	if (a[REPLICA_SYNC_TYPE].number != SYNC_SNAPSHOT)
-		return refuse(why, -EOPNOTSUPP, "tandemfs %s makes snapshots, and no %s",
+	if (a[REPLICA_SYNC_TYPE].number != SYNC_SNAPSHOT &&
+	    a[REPLICA_SYNC_TYPE].number != SYNC_CLONE)
+		return refuse(why, -EOPNOTSUPP, "tandemfs %s makes snapshots and clones, and no %s",
 			      TANDEMFS_VERSION, a[REPLICA_SYNC_TYPE].text);
 	for (int i = REPLICA_MODE; i < REPLICA_USERNAME; i++) {
 		if (a[i].given)
-			return refuse(why, -EOPNOTSUPP, "a snapshot has no %s",
+			return refuse(why, -EOPNOTSUPP, "a %s has no %s", a[REPLICA_SYNC_TYPE].text,
 				      create_replica_parameters[i].key);
 	}
+	return 0;
+}
+
+static int check_snapshot(const struct request *r)
+{
+	const struct argument *a = r->args;
+	struct why *why = &r->result->why;
+
+	if (a[REPLICA_TARGET_VOLUME].given || a[REPLICA_FORMAT].given)
+		return refuse(why, -EOPNOTSUPP, "a Snapshot has no TargetStorageVolume, no Format");
 	if (!fits_snapshot(&a[REPLICA_COPY_PRIORITY], &a[REPLICA_COPY_METHODOLOGY]))
 		return refuse(why, -EOPNOTSUPP,
 			      "of a snapshot nothing is copied but what is written over: "
@@ -156,10 +168,54 @@ static int check_replica(const struct request *r)
 	return 0;
 }
 
+static int check_clone(const struct request *r)
+{
+	struct why *why = &r->result->why;
+
+	if (!r->args[REPLICA_TARGET_VOLUME].given)
+		return refuse(why, -EINVAL, "a Clone needs TargetStorageVolume=");
+	switch (r->args[REPLICA_COPY_METHODOLOGY].number) {
+	case METHOD_NOT_SPECIFIED:
+	case METHOD_IMPLEMENTATION_DECIDES:
+	case METHOD_FULL_COPY:
+	case METHOD_COPY_ON_ACCESS:
+	case METHOD_SNAP_AND_CLONE:
+		return 0;
+	}
+	return refuse(why, -EOPNOTSUPP,
+		      "CopyMethodology of a clone is Full-Copy, Copy-On-Access or Snap-And-Clone");
+}
+
+static int create_clone(const struct request *r)
+{
+	const struct argument *a = r->args;
+	uint64_t method = a[REPLICA_COPY_METHODOLOGY].number;
+	struct clone_request q = {
+		.target = a[REPLICA_TARGET_VOLUME].text,
+		.name = argument_text(&a[REPLICA_ELEMENT_NAME]),
+		.format = argument_text(&a[REPLICA_FORMAT]),
+		.generation = GENERATION_NOW,
+		.priority = a[REPLICA_COPY_PRIORITY].number,
+		.methodology = method == METHOD_COPY_ON_ACCESS || method == METHOD_SNAP_AND_CLONE
+				       ? method
+				       : METHOD_FULL_COPY,
+	};
+	int err = check_clone(r);
+
+	if (err)
+		return err;
+	return method == METHOD_SNAP_AND_CLONE ? snap_and_clone(r, &q) : make_clone(r, &q);
+}
+
 int disk_create_replica(const struct request *r)
 {
 	int err = check_replica(r);
 
+	if (err)
+		return err;
+	if (r->args[REPLICA_SYNC_TYPE].number == SYNC_CLONE)
+		return create_clone(r);
+	err = check_snapshot(r);
 	return err ? err : make_snapshot(r, argument_text(&r->args[REPLICA_ELEMENT_NAME]), NULL);
 }
 

@@ -70,17 +70,71 @@ static int snapshot_of(const struct request *r, struct snapshot_facts *s)
 	return refuse(&r->result->why, -ENOENT, "the relationship is gone");
 }
 
-static int operate(const struct request *r, enum replica_operation op)
+/* ---- of clones ---- */
+
+static int abort_clone(const struct request *r, const struct replica_facts *c)
+{
+	int err;
+
+	if (!r->force)
+		return refuse_advise(&r->result->why, -EPERM, "Abort with Force",
+				     "%.255s would be deleted, with what was written to it",
+				     c->target);
+	err = tandem_abort_clone(r->ctl->tandem, c->number, r->plan, &r->result->why);
+	if (!err)
+		result_say(r->result, "%s %.255s", r->plan ? "would delete" : "deleted", c->target);
+	return err;
+}
+
+static int suspend(const struct request *r, const struct replica_facts *c)
+{
+	int err = tandem_suspend_clone(r->ctl->tandem, c->number, true, r->plan, &r->result->why);
+
+	if (!err)
+		result_say(r->result, "%s filled by what is written only, until Resume",
+			   r->plan ? "would be" : "is");
+	return err;
+}
+
+static int resume(const struct request *r, const struct replica_facts *c)
+{
+	int err = tandem_suspend_clone(r->ctl->tandem, c->number, false, r->plan, &r->result->why);
+
+	if (!err)
+		result_say(r->result, "%s filled on", r->plan ? "would be" : "is");
+	return err;
+}
+
+static int (*const clone_doers[OP_MAX])(const struct request *r, const struct replica_facts *c) = {
+	[OP_ABORT] = abort_clone,
+	[OP_SUSPEND] = suspend,
+	[OP_RESUME] = resume,
+};
+
+static int do_it(const struct request *r, enum replica_operation op, const struct replica_facts *f)
 {
 	struct snapshot_facts s;
-	enum copy_state state;
-	uint8_t next;
-	int err = snapshot_of(r, &s);
+	int err;
 
+	if (f->sync_type == SYNC_CLONE)
+		return clone_doers[op] ? clone_doers[op](r, f) : -EOPNOTSUPP;
+	err = snapshot_of(r, &s);
 	if (err)
 		return err;
-	state = (enum copy_state)s.state;
-	err = replica_operation_check(SYNC_SNAPSHOT, op, state, &next, &r->result->why);
+	return doers[op] ? doers[op](r, &s) : -EOPNOTSUPP;
+}
+
+static int operate(const struct request *r, enum replica_operation op)
+{
+	struct replica_facts f;
+	enum copy_state state;
+	uint8_t next;
+	int err = replica_facts(r->ctl->tandem, r->replica, &f);
+
+	if (err)
+		return refuse(&r->result->why, -ENOENT, "the relationship is gone");
+	state = f.copy_state;
+	err = replica_operation_check(f.sync_type, op, state, &next, &r->result->why);
 	if (err)
 		return err;
 	if (next == STAYS) {
@@ -88,10 +142,11 @@ static int operate(const struct request *r, enum replica_operation op)
 			   enum_name(copy_states, state), r->plan ? "would be done" : "was done");
 		return 0;
 	}
-	if (!doers[op]) /* the table knows more than this file */
-		return refuse(&r->result->why, -EOPNOTSUPP, "tandemfs %s cannot do it",
-			      TANDEMFS_VERSION);
-	return doers[op](r, &s);
+	err = do_it(r, op, &f);
+	if (err == -EOPNOTSUPP &&
+	    !r->result->why.message[0]) /* the table knows more than this file */
+		return refuse(&r->result->why, err, "tandemfs %s cannot do it", TANDEMFS_VERSION);
+	return err;
 }
 
 static int do_operation(const struct request *r)
@@ -161,7 +216,7 @@ static int unhold(const struct request *r)
 
 // clang-format off
 const struct command replica_commands[] = {
-	{ REFUSED("Abort", OP_ABORT), .force = true, .help = "stops a copy" },
+	{ OPERATION("Abort", OP_ABORT), .force = true, .help = "a clone goes, and its target: Force" },
 	{ REFUSED("ActivateConsistency", OP_ACTIVATE_CONSISTENCY), .help = "of groups" },
 	{ OPERATION("Activate", OP_ACTIVATE), .help = "an Inactive one holds the disk of now" },
 	{ REFUSED("AddSyncPair", OP_ADD_SYNC_PAIR), .help = "of groups" },
@@ -177,14 +232,14 @@ const struct command replica_commands[] = {
 	  .help = "a snapshot holds the disk of now" },
 	{ OPERATION("RestoreFromReplica", OP_RESTORE_FROM_REPLICA), .force = true,
 	  .help = "the source becomes what the target is" },
-	{ REFUSED("Resume", OP_RESUME), .help = "after Suspend" },
+	{ OPERATION("Resume", OP_RESUME), .help = "after Suspend" },
 	{ REFUSED("ResetToSync", OP_RESET_TO_SYNC), .help = "of mirrors" },
 	{ REFUSED("ResetToAsync", OP_RESET_TO_ASYNC), .help = "of mirrors" },
 	{ OPERATION("ReturnToResourcePool", OP_RETURN_TO_RESOURCE_POOL), .force = true,
 	  .help = "deletes a snapshot" },
 	{ REFUSED("ReverseRoles", OP_REVERSE_ROLES), .help = "of mirrors" },
 	{ REFUSED("Split", OP_SPLIT), .help = "of mirrors" },
-	{ REFUSED("Suspend", OP_SUSPEND), .help = "of mirrors and clones" },
+	{ OPERATION("Suspend", OP_SUSPEND), .help = "a clone is not filled further" },
 	{ REFUSED("Unprepare", OP_UNPREPARE), .force = true, .help = "of mirrors and clones" },
 	{ REFUSED("Prepare", OP_PREPARE), .help = "of mirrors and clones" },
 	{ REFUSED("ResetToAdaptive", OP_RESET_TO_ADAPTIVE), .help = "of mirrors" },

@@ -50,13 +50,59 @@ void replica_facts_of_snapshot(const struct snapshot_facts *s, struct replica_fa
 	memcpy(out->hold, s->hold, sizeof(out->hold));
 }
 
+/* Of a clone; one that is not being copied waits. */
+// clang-format off
+static const struct {
+	enum progress_status progress;
+	enum sync_state sync_state;
+	enum copy_state requested;
+} shown_of_clone[COPY_STATE_MAX] = {
+	[COPY_UNSYNCHRONIZED] = { PROGRESS_SYNCHRONIZING, SYNC_COPY_IN_PROGRESS, COPY_SYNCHRONIZED },
+	[COPY_SYNCHRONIZED]   = { PROGRESS_COMPLETED, SYNC_FROZEN, COPY_NOT_APPLICABLE },
+	[COPY_BROKEN]         = { PROGRESS_COMPLETED, SYNC_BROKEN, COPY_SYNCHRONIZED },
+	[COPY_SUSPENDED]      = { PROGRESS_DORMANT, SYNC_QUIESCED, COPY_NOT_APPLICABLE },
+};
+// clang-format on
+
+void replica_facts_of_clone(const struct clone_facts *c, struct replica_facts *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->number = c->number;
+	snprintf(out->label, sizeof(out->label), "%s", c->name);
+	snprintf(out->source, sizeof(out->source), "%s", c->source);
+	snprintf(out->target, sizeof(out->target), "%s", c->target);
+	out->sync_time_ms = c->time_ms;
+	out->copy_state = c->state;
+	out->requested = shown_of_clone[c->state].requested;
+	out->sync_type = SYNC_CLONE;
+	out->progress = shown_of_clone[c->state].progress;
+	if (c->state == COPY_UNSYNCHRONIZED && (!c->copying || c->error))
+		out->progress = PROGRESS_PENDING;
+	out->percent = c->percent;
+	out->objective_s = REPLICA_UNKNOWN;
+	out->copy_type = COPY_UNSYNC_UNASSOC;
+	out->replica_type = REPLICA_FULL_COPY;
+	out->sync_state = shown_of_clone[c->state].sync_state;
+	out->priority = c->priority;
+	out->methodology = c->methodology;
+	out->generation = c->generation;
+	out->size = c->size;
+	out->error = c->error;
+}
+
 int replica_facts(struct tandem *t, uint32_t number, struct replica_facts *out)
 {
 	struct snapshot_facts s;
+	struct clone_facts c;
 	int err = snapshot_numbered(t, number, &s);
 
-	if (!err)
+	if (!err) {
 		replica_facts_of_snapshot(&s, out);
+		return 0;
+	}
+	err = clone_numbered(t, number, &c);
+	if (!err)
+		replica_facts_of_clone(&c, out);
 	return err;
 }
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The properties of a relationship, collected once, for its property files, its
- * status and status.json. So far every relationship is a snapshot.
+ * status and status.json. A relationship is a snapshot or a clone.
  */
 #ifndef TANDEMFS_REPLICA_FACTS_H
 #define TANDEMFS_REPLICA_FACTS_H
 
+#include "clones.h"
 #include "enumerations.h"
 #include "snapshots.h"
 #include "text.h"
@@ -29,14 +30,15 @@ struct replica_facts {
 	enum sync_state sync_state;
 	enum copy_priority priority;
 	enum copy_methodology methodology;
-	/* Of a snapshot. */
-	uint64_t generation; /* 0: none */
+	uint64_t generation; /* of its moment; 0: none */
 	uint64_t size;
-	char hold[SNAPSHOT_NAME_MAX + 1];
+	char hold[SNAPSHOT_NAME_MAX + 1]; /* of a snapshot */
+	int error;                        /* why a clone is not filled further; 0 */
 };
 
 /* Pure. */
 void replica_facts_of_snapshot(const struct snapshot_facts *s, struct replica_facts *out);
+void replica_facts_of_clone(const struct clone_facts *c, struct replica_facts *out);
 /* -ENOENT. */
 int replica_facts(struct tandem *t, uint32_t number, struct replica_facts *out);
 

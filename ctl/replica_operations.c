@@ -14,6 +14,8 @@
 #define FUL NEEDS_FULL_COPY
 #define SYN COPY_SYNCHRONIZED
 #define INA COPY_INACTIVE
+#define UNS COPY_UNSYNCHRONIZED
+#define SUS COPY_SUSPENDED
 
 typedef uint8_t operation_table[OP_MAX][COPY_STATE_MAX];
 
@@ -56,6 +58,39 @@ static const operation_table of_snapshots = {
   [OP_RESET_TO_ADAPTIVE]         = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
 };
 
+/* Of clones that are not filled yet: UNS, BRO and SUS; one that is filled is a relationship no more. */
+static const operation_table of_clones = {
+  /* from:                             -    -   INI  UNS  SYN  BRO  FRA  SPL  INA  SUS  FOV  PRE  ABO  SKW */
+  [OP_ABORT]                     = { NO_, NO_, NO_, GON, NO_, GON, NO_, NO_, NO_, GON, NO_, NO_, NO_, NO_ },
+  /* the target goes with it: by itself it would be half a disk */
+  [OP_ACTIVATE_CONSISTENCY]      = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  [OP_ACTIVATE]                  = { NO_, NO_, LTR, STY, STY, NO_, NO_, NO_, LTR, NO_, NO_, LTR, NO_, NO_ },
+  [OP_ADD_SYNC_PAIR]             = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  [OP_DEACTIVATE_CONSISTENCY]    = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  [OP_DEACTIVATE]                = { NO_, NO_, NO_, LTR, LTR, NO_, NO_, NO_, STY, NO_, NO_, NO_, NO_, LTR },
+  [OP_DETACH]                    = { NO_, NO_, NO_, FUL, GON, FUL, NO_, NO_, NO_, FUL, NO_, NO_, NO_, NO_ },
+  /* by itself it would be half a disk; once it is filled it is detached */
+  [OP_DISSOLVE]                  = { NO_, NO_, NO_, FUL, GON, FUL, NO_, NO_, NO_, FUL, NO_, NO_, NO_, NO_ },
+  [OP_FAILOVER]                  = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  [OP_FAILBACK]                  = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  [OP_FRACTURE]                  = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  [OP_REMOVE_SYNC_PAIR]          = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  [OP_RESYNC_REPLICA]            = { NO_, NO_, NO_, NO_, LTR, LTR, LTR, LTR, NO_, NO_, NO_, NO_, LTR, LTR },
+  [OP_RESTORE_FROM_REPLICA]      = { NO_, NO_, NO_, NO_, LTR, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, LTR },
+  [OP_RESUME]                    = { NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, UNS, NO_, NO_, NO_, NO_ },
+  /* SUS → UNS   it is filled on */
+  [OP_RESET_TO_SYNC]             = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  [OP_RESET_TO_ASYNC]            = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  [OP_RETURN_TO_RESOURCE_POOL]   = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  [OP_REVERSE_ROLES]             = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  [OP_SPLIT]                     = { NO_, NO_, NO_, LTR, LTR, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
+  [OP_SUSPEND]                   = { NO_, NO_, NO_, SUS, NO_, NO_, NO_, NO_, NO_, STY, NO_, NO_, NO_, NO_ },
+  /* UNS → SUS   it is used on, and filled by what is written only */
+  [OP_UNPREPARE]                 = { NO_, NO_, LTR, LTR, LTR, LTR, NO_, NO_, LTR, NO_, NO_, LTR, LTR, NO_ },
+  [OP_PREPARE]                   = { NO_, NO_, LTR, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
+  [OP_RESET_TO_ADAPTIVE]         = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+};
+
 /* What leads on, for who was refused. */
 static const char *const way_out[COPY_STATE_MAX] = {
 	[COPY_INITIALIZED] = "Activate",
@@ -73,6 +108,8 @@ static const char *const way_out[COPY_STATE_MAX] = {
 
 static const operation_table *table_of(enum sync_type type)
 {
+	if (type == SYNC_CLONE)
+		return &of_clones;
 	return type == SYNC_SNAPSHOT ? &of_snapshots : NULL;
 }
 
@@ -121,7 +158,9 @@ int replica_operation_check(enum sync_type type, enum replica_operation op, enum
 		return refuse(why, -EOPNOTSUPP, "tandemfs %s has no %s of a %s", TANDEMFS_VERSION,
 			      name, of);
 	case NEEDS_FULL_COPY:
-		return refuse_advise(why, -EBUSY, "ReturnToResourcePool",
+		return refuse_advise(why, -EBUSY,
+				     type == SYNC_CLONE ? "Abort, which deletes its target"
+							: "ReturnToResourcePool",
 				     "a %s that is no full copy is nothing without its source", of);
 	}
 	*next = cell;

@@ -150,4 +150,6 @@ void result_render(const struct result *r, struct text *out)
 	text_add_fieldf(out, "Uid", "%u", (unsigned)r->uid);
 	if (*r->element_name)
 		text_add_field(out, "ElementName", r->element_name);
+	if (*r->target)
+		text_add_field(out, "TargetStorageVolume", r->target);
 }

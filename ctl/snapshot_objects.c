@@ -117,18 +117,31 @@ static int find_replica(struct ctl *c, struct node dir, uint8_t row, const char 
 			uint32_t *number)
 {
 	struct snapshot_facts s;
+	struct clone_facts clone;
 	int err = snapshot_labelled(c->tandem, name, &s);
 
-	if (!err)
+	if (!err) {
 		*number = s.number;
+		return 0;
+	}
+	err = clone_named(c->tandem, name, &clone);
+	if (!err)
+		*number = clone.number;
 	return err;
 }
 
 static bool replica_exists(struct ctl *c, uint32_t number)
 {
-	struct snapshot_facts s;
+	struct replica_facts r;
 
-	return !snapshot_numbered(c->tandem, number, &s);
+	return !replica_facts(c->tandem, number, &r);
+}
+
+static bool list_clone(void *arg, const struct clone_facts *clone)
+{
+	const struct listing *l = arg;
+
+	return l->fn(l->arg, clone->name, (struct node){ .row = l->row, .object = clone->number });
 }
 
 static bool list_directory(void *arg, const struct snapshot_facts *s)
@@ -144,6 +157,7 @@ static int list_replicas(struct ctl *c, struct node dir, uint8_t row,
 	struct listing l = { row, fn, arg };
 
 	snapshots_list(c->tandem, NULL, list_directory, &l);
+	clones_list(c->tandem, list_clone, &l);
 	return 0;
 }
 
@@ -156,17 +170,12 @@ const struct objects replica_objects = { find_replica, replica_exists, list_repl
 
 /* ---- source and target ---- */
 
-int source_render(struct ctl *c, uint32_t object, struct text *out)
+static int render_disk(struct ctl *c, const char *label, struct text *out)
 {
 	char path[MOUNT_PATH_MAX];
-	struct snapshot_facts s;
 	struct disk_facts facts;
-	struct disk *d;
-	int err = snapshot_numbered(c->tandem, object, &s);
+	struct disk *d = tandem_disk_labelled(c->tandem, label);
 
-	if (err)
-		return err;
-	d = tandem_disk_numbered(c->tandem, s.disk);
 	if (!d)
 		return -ENOENT;
 	disk_facts(d, &facts);
@@ -177,12 +186,23 @@ int source_render(struct ctl *c, uint32_t object, struct text *out)
 	return 0;
 }
 
+int source_render(struct ctl *c, uint32_t object, struct text *out)
+{
+	struct replica_facts r;
+	int err = replica_facts(c->tandem, object, &r);
+
+	return err ? err : render_disk(c, r.source, out);
+}
+
 int target_render(struct ctl *c, uint32_t object, struct text *out)
 {
 	struct replica_facts r;
 	struct snapshot_facts s;
-	int err = snapshot_numbered(c->tandem, object, &s);
+	int err;
 
+	if (!replica_facts(c->tandem, object, &r) && r.sync_type == SYNC_CLONE)
+		return render_disk(c, r.target, out);
+	err = snapshot_numbered(c->tandem, object, &s);
 	if (!err && !has_file(&s))
 		err = -ENOENT;
 	if (err)

@@ -59,6 +59,31 @@ static void add_disks(const struct facts *f, struct text *out)
 	table_end(&table, out);
 }
 
+static void add_replicas(const struct facts *f, struct text *out)
+{
+	struct table table;
+	char percent[16];
+
+	table_begin(&table,
+		    "REPLICA TYPE MODE SOURCE TARGET COPYSTATE PROGRESS PERCENT BEHIND RPO");
+	for (size_t i = 0; i < f->clone_count; i++) {
+		const struct replica_facts *r = &f->clones[i];
+
+		table_add(&table, r->label);
+		table_add(&table, enum_name(sync_types, r->sync_type));
+		table_add(&table, "");
+		table_add(&table, r->source);
+		table_add(&table, r->target);
+		table_add(&table, enum_name(copy_states, r->copy_state));
+		table_add(&table, enum_name(progress_statuses, r->progress));
+		snprintf(percent, sizeof(percent), "%u", r->percent);
+		table_add(&table, percent);
+		table_add(&table, "");
+		table_add(&table, "");
+	}
+	table_end(&table, out);
+}
+
 static void add_heads(const char *heads, struct text *out)
 {
 	struct table table;
@@ -83,7 +108,7 @@ int status_render(struct ctl *c, uint32_t object, struct text *out)
 	text_add(out, "\n", 1);
 	add_disks(&f, out);
 	text_add(out, "\n", 1);
-	add_heads("REPLICA TYPE MODE SOURCE TARGET COPYSTATE PROGRESS PERCENT BEHIND RPO", out);
+	add_replicas(&f, out);
 	text_add(out, "\n", 1);
 	add_heads("JOB OBJECT OPERATION STATE PERCENT RATE LEFT WAITS-FOR", out);
 	facts_free(&f);

@@ -190,6 +190,11 @@ static void add_replicas(struct json *j, const struct facts *f)
 		replica_json(j, &f->replicas[i]);
 		json_object_end(j);
 	}
+	for (size_t i = 0; i < f->clone_count; i++) {
+		json_object_at(j, f->clones[i].label);
+		replica_json(j, &f->clones[i]);
+		json_object_end(j);
+	}
 	json_object_end(j);
 }
 

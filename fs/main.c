@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "background.h"
+#include "clones.h"
 #include "log.h"
 #include "mount.h"
 #include "options.h"
@@ -159,6 +160,8 @@ static void wait_for_guests(struct daemon *d)
 	uint64_t until = monotonic_ns() +
 			 tandem_get_settings(d->tandem).stop_timeout_s * 1000000000ull;
 
+	/* Its threads have disks open, too; and go on at the next start. */
+	tandem_stop_copying(d->tandem);
 	announce_stop(d, atomic_load(&d->tandem->openers));
 	while (atomic_load(&d->tandem->openers) && !atomic_load(&d->mount->ended)) {
 		if (asked_to_stop(d) || monotonic_ns() >= until) {

@@ -16,7 +16,7 @@
 #include "identity.h"
 #include "why.h"
 
-#define CATALOGUE_SCHEMA 2
+#define CATALOGUE_SCHEMA 3
 
 struct catalogue;
 struct catalogue_txn;

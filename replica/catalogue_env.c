@@ -14,9 +14,13 @@
  *   moments         disk, generation → moment record (moments.c)
  *   tracks          disk → track record
  *   snapshots       number → snapshot record
+ *   origins         disk → origin record (origins.c)
+ *   filled          disk, page → bits
+ *   clones          number → clone record
  *
  * Numbers are big-endian, so that they sort; from versions on, keys are key.h's.
- * Records are record.c's. Schema 1 had the first four only.
+ * Records are record.c's. Schema 1 had the first four only, 2 all but
+ * the last three.
  */
 #include "catalogue_inner.h"
 
@@ -94,7 +98,10 @@ static int open_databases(struct catalogue *c, MDB_txn *txn)
 		     { "store_segments", &c->store_segments },
 		     { "moments", &c->moments },
 		     { "tracks", &c->tracks },
-		     { "snapshots", &c->snapshots } };
+		     { "snapshots", &c->snapshots },
+		     { "origins", &c->origins },
+		     { "filled", &c->filled },
+		     { "clones", &c->clones } };
 
 	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
 		int err = from_mdb(mdb_dbi_open(txn, list[i].name, MDB_CREATE, list[i].dbi));

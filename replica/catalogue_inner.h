@@ -22,6 +22,7 @@ struct catalogue {
 	MDB_dbi meta, disks, identities, pools;
 	MDB_dbi versions, by_last, totals, store_segments;
 	MDB_dbi moments, tracks, snapshots;
+	MDB_dbi origins, filled, clones;
 
 	pthread_mutex_t idle_lock; /* a leaf: for the two below */
 	MDB_txn *idle[IDLE_READS]; /* each reset: it sees nothing and keeps nothing */
@@ -104,6 +105,12 @@ void catalogue_end_read(struct catalogue *c, MDB_txn *txn);
  */
 int catalogue_each(struct catalogue *c, MDB_dbi dbi, const struct key *prefix,
 		   int (*fn)(void *arg, MDB_val k, MDB_val v), void *arg);
+
+struct record;
+int catalogue_put_record(struct catalogue_txn *t, MDB_dbi dbi, const struct key *key,
+			 const struct record *w);
+/* What is not there needs no deletion. */
+int catalogue_del_record(struct catalogue_txn *t, MDB_dbi dbi, const struct key *key);
 
 /* One version more or less in the totals. -EIO if there are fewer than that. */
 int catalogue_count_version(struct catalogue_txn *t, uint32_t disk, uint64_t place, uint32_t length,

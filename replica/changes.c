@@ -177,9 +177,9 @@ static void tell_moment(struct listing *l)
 {
 	const struct moment_record *m = &l->moments[l->at++];
 	char name[SNAPSHOT_NAME_MAX + 1];
-	bool named = table_names(l->d->tandem->snapshots, l->d->number, m->generation, name) > 0;
 
-	l->stopped = !l->fn(l->arg, m, l->bytes, named ? name : NULL);
+	table_names(l->d->tandem->snapshots, l->d->number, m->generation, name);
+	l->stopped = !l->fn(l->arg, m, l->bytes, name[0] ? name : NULL);
 	l->bytes = 0;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "names.h"
 #include "operations.h"
 #include "scan.h"
 #include "watch.h"
@@ -56,6 +57,7 @@ static int split_name(struct tandem *t, const char *name, struct pool **pool, co
 struct plan {
 	struct pool *pool;
 	const char *file;
+	char image_file[NAME_MAX + 1]; /* as it is called at first */
 	const struct image_format *format;
 	struct disk *parent; /* a reference, or NULL */
 	struct image_create image;
@@ -117,6 +119,23 @@ static int choose_parent(struct tandem *t, const struct create_disk *c, struct p
 	return 0;
 }
 
+static bool is_listed(struct tandem *t, const struct plan *p)
+{
+	struct disk *d = tandem_disk_of_file(t, p->pool, p->file);
+
+	disk_unref(d);
+	return d;
+}
+
+static int name_image(const struct create_disk *c, struct plan *p, struct why *why)
+{
+	const char *ending = c->incomplete ? INCOMPLETE : "";
+
+	if (snprintf(p->image_file, sizeof(p->image_file), "%s%s", p->file, ending) > NAME_MAX)
+		return refuse(why, -EINVAL, "the name is too long");
+	return 0;
+}
+
 static int check_create(struct tandem *t, const struct create_disk *c, struct plan *p,
 			struct why *why)
 {
@@ -133,15 +152,21 @@ static int check_create(struct tandem *t, const struct create_disk *c, struct pl
 	if (!err)
 		err = choose_parent(t, c, p, why);
 	if (!err)
-		err = check_file_name(file, why);
+		err = check_file_name(file, why) ?: name_image(c, p, why);
 	if (err)
 		return err;
-	if (!c->as_file && (p->image.size == 0 || p->image.size % 512))
+	if (!c->as_file &&
+	    (p->image.size == 0 || (p->image.size % 512 && !(c->incomplete && p->format->flat))))
 		return refuse(why, -EINVAL, "Size is a multiple of 512 and not 0");
 	if (p->image.size > INT64_MAX)
 		return refuse(why, -EINVAL, "Size is too large");
 	if (!fstatat(p->pool->dirfd, file, &st, AT_SYMLINK_NOFOLLOW))
 		return refuse(why, -EEXIST, "there is a file '%s' already", file);
+	if (is_listed(t, p))
+		return refuse(why, -EEXIST, "there is a disk '%s' already", file);
+	if (c->incomplete && !fstatat(p->pool->dirfd, p->image_file, &st, AT_SYMLINK_NOFOLLOW))
+		return refuse_advise(why, -EEXIST, "remove it",
+				     "there is a file '%s' that is of no disk", p->image_file);
 	for (size_t i = 1; i < t->pool_count && p->pool->number == 0; i++)
 		if (!strcmp(t->pools[i]->name, file))
 			return refuse(why, -EEXIST, "there is a pool '%s' already", file);
@@ -189,7 +214,8 @@ static int make_unnamed(const struct create_disk *c, const struct plan *p,
 		err = -errno;
 	close(fd);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", reading);
-	if (!err && !c->plan && linkat(AT_FDCWD, path, p->pool->dirfd, p->file, AT_SYMLINK_FOLLOW))
+	if (!err && !c->plan &&
+	    linkat(AT_FDCWD, path, p->pool->dirfd, p->image_file, AT_SYMLINK_FOLLOW))
 		err = -errno;
 	if (reading >= 0)
 		close(reading);
@@ -201,15 +227,16 @@ static int make_named(struct tandem *t, const struct create_disk *c, const struc
 		      char reason[IMAGE_REASON])
 {
 	int dir = p->pool->dirfd, err;
-	int fd = openat(dir, p->file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int fd = openat(dir, p->image_file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+			0600);
 
 	if (fd < 0)
 		return -errno;
 	err = fill_image(fd, c, p, reason);
-	watch_own_close(t->watch, p->pool, p->file);
+	watch_own_close(t->watch, p->pool, p->image_file);
 	close(fd);
 	if (err)
-		unlinkat(dir, p->file, 0);
+		unlinkat(dir, p->image_file, 0);
 	return err;
 }
 
@@ -228,9 +255,10 @@ static int create_in(struct tandem *t, const struct create_disk *c, const struct
 		return refuse(why, err, "'%s' cannot be made: %s", p->file, strerror(-err));
 	if (c->plan)
 		return 0;
-	err = fsync(p->pool->dirfd) ? -errno : scan_name(t, p->pool, p->file, SCAN_LOOK);
+	err = fsync(p->pool->dirfd) ? -errno
+				    : scan_new(t, p->pool, p->image_file, c->record, c->arg);
 	if (err)
-		unlinkat(p->pool->dirfd, p->file, 0);
+		unlinkat(p->pool->dirfd, p->image_file, 0);
 	if (err)
 		return refuse(why, err, "'%s' cannot be made: %s", p->file, strerror(-err));
 	made = tandem_disk_of_file(t, p->pool, p->file);
@@ -241,7 +269,7 @@ static int create_in(struct tandem *t, const struct create_disk *c, const struct
 	err = refuse(why, -EIO, "'%s' was made, but is not served: %s", p->file,
 		     made ? made->reason : "it is gone");
 	if (made)
-		unlinkat(p->pool->dirfd, p->file, 0);
+		unlinkat(p->pool->dirfd, p->image_file, 0);
 	disk_unref(made);
 	return err;
 }

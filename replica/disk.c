@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "names.h"
 #include "snapshots.h"
 #include "tandem.h"
 #include "watch.h"
@@ -42,6 +43,7 @@ int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t n
 	     const uint8_t id[16], struct image *image, struct disk **out)
 {
 	struct disk *d = calloc(1, sizeof(*d));
+	char whole[NAME_MAX + 1];
 
 	if (!d)
 		return -ENOMEM;
@@ -50,7 +52,8 @@ int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t n
 	d->tandem = t;
 	d->pool = pool_ref(p);
 	d->image = image;
-	d->format = image ? image->format : image_name_classify(file_name).format;
+	name_whole(file_name, whole);
+	d->format = image ? image->format : image_name_classify(whole).format;
 	atomic_store(&d->refs, 1);
 	range_lock_init(&d->ranges);
 	gate_init(&d->gate, t->requests_per_disk);
@@ -119,12 +122,13 @@ void disk_unref(struct disk *d)
 
 void disk_set_names(struct disk *d, const char *file_name)
 {
-	char name[NAME_MAX + 1]; /* file_name may be the disk's own */
+	char name[NAME_MAX + 1], whole[NAME_MAX + 1]; /* file_name may be the disk's own */
 
 	snprintf(name, sizeof(name), "%s", file_name);
-	file_name = name;
+	name_whole(name, whole);
 	pthread_mutex_lock(&d->lock);
-	snprintf(d->file_name, sizeof(d->file_name), "%s", file_name);
+	memcpy(d->file_name, name, sizeof(name));
+	file_name = whole;
 	if (d->pool->name[0])
 		snprintf(d->label, sizeof(d->label), "%s:%s", d->pool->name, file_name);
 	else
@@ -269,12 +273,17 @@ void disk_is_changed(struct disk *d, const char *when, uint64_t size)
 
 static int start(struct disk *d)
 {
+	struct history *h = atomic_load(&d->history);
 	char reason[IMAGE_REASON];
+	int err = h ? origin_open(h) : 0;
 
-	if (!d->format->start)
-		return 0;
+	if (err || !d->format->start)
+		return err;
 	atomic_fetch_add(&d->begun, 1); /* it may write */
-	return d->format->start(d->image, reason);
+	err = d->format->start(d->image, reason);
+	if (err && h)
+		origin_close(h);
+	return err;
 }
 
 /* Somebody else may have changed the image since it was closed, and the event still be under way. */
@@ -384,6 +393,8 @@ int disk_rest(struct disk *d)
 	if (err)
 		disk_flush_failed(d, err);
 	leave_image(d);
+	if (h)
+		origin_close(h);
 	return err ? err : behind;
 }
 
@@ -413,6 +424,7 @@ int disk_complete(struct disk *d)
 		err = start(d) ?: history_settle(atomic_load(&d->history));
 		err = err ?: disk_rest(d);
 		leave_image(d);
+		origin_close(atomic_load(&d->history));
 		disk_know(d);
 	}
 	pthread_mutex_unlock(&d->opening);

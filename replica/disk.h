@@ -108,7 +108,7 @@ struct disk {
 
 	pthread_mutex_t lock;
 	/* Under lock. */
-	char file_name[NAME_MAX + 1];
+	char file_name[NAME_MAX + 1];      /* FILE.incomplete of a clone that is not filled yet */
 	char label[DISK_LABEL_MAX + 1];    /* FILE or POOL:FILE: its name under .replication/ */
 	char mount_name[NAME_MAX + 1 + 4]; /* FILE or FILE.raw: its name in its mount directory */
 	enum disk_state state;

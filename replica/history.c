@@ -285,6 +285,7 @@ void history_close(struct history *h)
 	if (!h)
 		return;
 	assert(!h->settler_runs && !h->writes && !h->reads && !h->batches);
+	origin_free(h);
 	settle_free_arenas(h);
 	segments_close(h->log);
 	segments_close(h->store);

@@ -17,6 +17,8 @@
  *   durable commit -> pieces into the image -> D(image) -> `settled` in the
  *   catalogue, a durable commit -> the log's space is free, the blocks are direct
  *
+ * (The blocks of a clone are marked as filled before that last commit: history_set_origin.)
+ *
  * So replaying every record after `settled` gives what was acknowledged, however
  * often: pieces are absolute, a version that is there is not saved again, and no
  * block that a record is about was written directly.
@@ -152,6 +154,35 @@ struct history_restore history_restore(struct history *h);
  * disk is open. progress (of bytes) returns false to stop: -ECANCELED.
  */
 int history_fill(struct history *h, bool (*progress)(void *arg, uint64_t bytes), void *arg);
+
+/*
+ * A clone: until a block is filled, what it holds, and held at every moment that is
+ * kept of it, is what the source held at the end of that generation, which is kept
+ * there for the clone; zeros behind its end. Before a write of a part of a
+ * block all of it goes into the same record. A block is filled by a write of it, once that is in
+ * the image, or by history_fill_step, and then it is marked:
+ *
+ *   into the image -> D(image) -> the mark in the catalogue, D -> its pieces are settled
+ *
+ * While the disk is used its source is open, for reading.
+ *
+ * history_set_origin: nobody uses the disk yet. Takes a reference; marks are loaded.
+ */
+struct origin_record;
+int history_set_origin(struct history *h, struct disk *source, const struct origin_record *r);
+/* All is filled, and that recorded. The disk is open. */
+void history_end_origin(struct history *h);
+bool history_has_origin(struct history *h);
+/* Under opening: the disk's first user comes; its last one has gone. */
+int origin_open(struct history *h);
+void origin_close(struct history *h);
+/* Fills about so much more; -ENOENT: all is filled. The disk is open; one thread. */
+int history_fill_step(struct history *h, uint64_t bytes);
+/* Bytes that it has not come to. */
+uint64_t history_lacking(struct history *h);
+
+/* A restore runs, or it is a clone. */
+bool history_is_unfilled(struct history *h);
 /* The range that a write of this one must have locked. */
 void history_widen(struct history *h, uint64_t *off, uint64_t *len);
 

@@ -64,9 +64,10 @@ struct history {
 	struct history_window window;
 	/* Changes with the whole range locked too: whoever has a range needs no lock. */
 	struct history_restore restore;
-	_Atomic uint64_t durable_size; /* the image is durably at least as long; needs no lock */
-	uint64_t settled;              /* every record before this place is in the image, durably */
-	uint64_t recorded;             /* what the catalogue has of it */
+	_Atomic(struct origin *) origin; /* see origin.c */
+	_Atomic uint64_t durable_size;   /* the image is durably at least as long; needs no lock */
+	uint64_t settled;  /* every record before this place is in the image, durably */
+	uint64_t recorded; /* what the catalogue has of it */
 	int settle_error;
 	uint64_t oldest_ns; /* when the first of the unsettled came; 0: none */
 	bool settler_runs, settler_stop, settler_hurry;
@@ -88,6 +89,8 @@ struct history {
 
 /* Under lock: whether a write of this block may go to the image. */
 bool block_is_direct(const struct history *h, uint64_t block);
+/* The log is about this block still. With its range locked for writing, none can come. */
+bool has_pieces(struct history *h, uint64_t block);
 /* Under lock: room for one moment more; and that one. */
 int history_moment_room(struct history *h);
 void history_moment_add(struct history *h, const struct moment_record *m);
@@ -98,6 +101,28 @@ int read_version(struct history *h, const struct version *v, char *buf, size_t l
 /* restore.c */
 /* Of each of `count` blocks from `first` on: v[i].last is not 0 where it is still to be filled, with that. */
 int restore_find(struct history *h, uint64_t first, size_t count, struct version *v);
+
+/* unfilled.c: where a block's content is. */
+struct unfilled {
+	uint64_t block;
+	enum { FROM_IMAGE, FROM_VERSION, FROM_ORIGIN } from;
+	struct version v;
+};
+/* For a reader of generation g, UINT64_MAX: now. With a range of it, settling or resizing held. */
+int unfilled_find(struct history *h, uint64_t g, uint64_t first, size_t count, struct unfilled *u);
+/* Of one that is not FROM_IMAGE; all in its block, of FROM_ORIGIN any range. */
+int unfilled_read(struct history *h, const struct unfilled *u, char *buf, size_t len, uint64_t off);
+
+/* origin.c; likewise */
+bool origin_lacks(struct history *h, uint64_t block);
+int origin_read(struct history *h, char *buf, size_t len, uint64_t off);
+int origin_seek(struct history *h, uint64_t off, int whence, uint64_t *found);
+/* These blocks, ascending, are in the image, durably. */
+int origin_mark(struct history *h, const uint64_t *blocks, size_t count);
+/* All blocks before that one are. */
+int origin_advance(struct history *h, uint64_t filled);
+uint64_t origin_filled(struct history *h, uint64_t *size);
+void origin_free(struct history *h);
 
 /* settle_build.c: flushes the image; an error is final. */
 int history_flush_image(struct history *h);

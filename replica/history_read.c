@@ -155,19 +155,54 @@ int read_version(struct history *h, const struct version *v, char *buf, size_t l
 	return have ? segments_read(h->store, v->place, from, buf, have) : 0;
 }
 
-/* Blocks of the present that are still to be filled, over what the image gave. */
-static int restore_over(struct history *h, char *buf, size_t len, uint64_t off)
+/* Runs of blocks that are still to be filled from elsewhere, over what the image gave. */
+static int put_over(struct history *h, const struct cut *c, const struct unfilled *u, size_t count,
+		    char *buf)
+{
+	int err = 0;
+
+	for (size_t i = 0, j; i < count && !err; i = j) {
+		j = i + 1;
+		if (u[i].from == FROM_IMAGE)
+			continue;
+		while (u[i].from == FROM_ORIGIN && j < count && u[j].from == FROM_ORIGIN)
+			j++;
+		err = unfilled_read(h, &u[i], buf + (cut_start(c, i) - c->off),
+				    cut_end(c, j - 1) - cut_start(c, i), cut_start(c, i));
+	}
+	return err;
+}
+
+static int read_image(struct history *h, char *buf, size_t len, uint64_t off, unsigned io)
+{
+	struct image *img = h->disk->image;
+	uint64_t size = img->size, inside = off >= size ? 0 : len < size - off ? len : size - off;
+
+	memset(buf + inside, 0, len - inside);
+	return inside ? img->format->read(img, buf, inside, off, io) : 0;
+}
+
+/*
+ * What the image has, or will have. What it lacks is asked before: a block that is
+ * filled meanwhile is the same where it comes from.
+ */
+static int read_filled(struct history *h, uint64_t g, char *buf, size_t len, uint64_t off,
+		       unsigned io)
 {
 	struct cut c = { off, off + len, off / h->block_size, h->block_size };
 	size_t count = (off + len - 1) / h->block_size - c.first + 1;
-	struct version *v = malloc(count * sizeof(*v));
-	int err = v ? restore_find(h, c.first, count, v) : -ENOMEM;
+	struct unfilled *u;
+	int err;
 
-	for (size_t i = 0; i < count && !err; i++)
-		if (v[i].last)
-			err = read_version(h, &v[i], buf + (cut_start(&c, i) - off),
-					   cut_end(&c, i) - cut_start(&c, i), cut_start(&c, i));
-	free(v);
+	if (!h->origin && (g != UINT64_MAX || !h->restore.before))
+		return read_image(h, buf, len, off, io);
+	u = malloc(count * sizeof(*u));
+	err = u ? unfilled_find(h, g, c.first, count, u) : -ENOMEM;
+	if (!err)
+		err = read_image(h, buf, len, off, io);
+	if (!err)
+		err = put_over(h, &c, u, count, buf);
+	free(u);
 	return err;
 }
 
@@ -175,17 +210,11 @@ static int restore_over(struct history *h, char *buf, size_t len, uint64_t off)
 static int read_range(struct history *h, uint64_t g, char *buf, size_t len, uint64_t off,
 		      unsigned io)
 {
-	struct image *img = h->disk->image;
-	uint64_t size = img->size, inside = off >= size ? 0 : len < size - off ? len : size - off;
 	struct overlay o;
 	int err = overlay_take(h, g, off, len, &o);
 
-	if (!err && !overlay_covers(&o, off, len)) {
-		memset(buf + inside, 0, len - inside);
-		err = inside ? img->format->read(img, buf, inside, off, io) : 0;
-		if (!err && g == UINT64_MAX && h->restore.before)
-			err = restore_over(h, buf, len, off);
-	}
+	if (!err && !overlay_covers(&o, off, len))
+		err = read_filled(h, g, buf, len, off, io);
 	if (!err)
 		err = overlay_apply(h, &o, buf, off);
 	overlay_drop(h, &o);
@@ -196,7 +225,7 @@ int history_read(struct history *h, void *buf, size_t len, uint64_t off, unsigne
 {
 	struct image *img = h->disk->image;
 
-	if (!h->pending.pieces && !h->restore.before)
+	if (!h->pending.pieces && !h->restore.before && !h->origin)
 		return img->format->read(img, buf, len, off, io);
 	return read_range(h, UINT64_MAX, buf, len, off, io);
 }
@@ -305,11 +334,21 @@ static int next_version(struct history *h, uint64_t g, uint64_t off, uint64_t *f
 	}
 }
 
-/* g 0: the present. Where data may be: in the image, in the log, in a version. */
+/* Also where it is filled by now: that is true enough, too. */
+static int next_of_origin(struct history *h, uint64_t off, uint64_t *found)
+{
+	int err = h->origin ? origin_seek(h, off, SEEK_DATA, found) : -ENXIO;
+
+	if (err == -ENXIO)
+		*found = UINT64_MAX;
+	return err == -ENXIO ? 0 : err;
+}
+
+/* g 0: the present. Where data may be: in the image, in the log, in a version, in the source. */
 static int next_data(struct history *h, uint64_t g, uint64_t off, uint64_t size, uint64_t *found)
 {
 	struct image *img = h->disk->image;
-	uint64_t piece = next_piece(h, off), version, image = UINT64_MAX;
+	uint64_t piece = next_piece(h, off), version, origin = UINT64_MAX, image = UINT64_MAX;
 	int err = off < img->size ? img->format->seek(img, off, SEEK_DATA, &image) : -ENXIO;
 
 	if (err == -ENXIO) {
@@ -317,35 +356,52 @@ static int next_data(struct history *h, uint64_t g, uint64_t off, uint64_t size,
 		err = 0;
 	}
 	if (!err)
-		err = next_version(h, g, off, &version);
+		err = next_version(h, g, off, &version) ?: next_of_origin(h, off, &origin);
 	if (err)
 		return err;
 	*found = image < piece ? image : piece;
 	if (version < *found)
 		*found = version;
+	if (origin < *found)
+		*found = origin;
 	return *found < size ? 0 : -ENXIO;
+}
+
+/* Behind that there may be data in one of both, so that this is asked again there. */
+static int leave_data(struct history *h, uint64_t off, uint64_t *hole)
+{
+	struct image *img = h->disk->image;
+	uint64_t origin = off;
+	int err = 0;
+
+	*hole = off;
+	if (off < img->size)
+		err = img->format->seek(img, off, SEEK_HOLE, hole);
+	if ((!err || err == -ENXIO) && h->origin)
+		err = origin_seek(h, off, SEEK_HOLE, &origin);
+	if (err && err != -ENXIO)
+		return err;
+	if (origin > *hole)
+		*hole = origin;
+	if (*hole <= off)
+		*hole = (off / h->block_size + 1) * h->block_size;
+	return 0;
 }
 
 /* Past the block in which there is data, until one begins without. */
 static int next_hole(struct history *h, uint64_t g, uint64_t off, uint64_t size, uint64_t *found)
 {
-	struct image *img = h->disk->image;
-
 	while (off < size) {
-		uint64_t data, hole = off;
+		uint64_t data;
 		int err = next_data(h, g, off, size, &data);
 
 		if (err && err != -ENXIO)
 			return err;
 		if (err || data > off)
 			break;
-		if (off < img->size)
-			err = img->format->seek(img, off, SEEK_HOLE, &hole);
-		if (err && err != -ENXIO)
+		err = leave_data(h, off, &off);
+		if (err)
 			return err;
-		if (hole <= off)
-			hole = (off / h->block_size + 1) * h->block_size;
-		off = hole;
 	}
 	*found = off < size ? off : size;
 	return 0;
@@ -364,7 +420,7 @@ int history_seek(struct history *h, uint64_t off, int whence, uint64_t *found)
 {
 	struct image *img = h->disk->image;
 
-	if (!h->pending.pieces && !h->restore.before)
+	if (!h->pending.pieces && !h->restore.before && !h->origin)
 		return img->format->seek(img, off, whence, found);
 	return seek(h, h->restore.from, img->size, off, whence, found);
 }

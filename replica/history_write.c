@@ -55,7 +55,7 @@ static uint64_t run_of(struct history *h, uint64_t off, uint64_t len, bool *dire
 {
 	uint64_t block = off / h->block_size, last = (off + len - 1) / h->block_size, end;
 
-	if (h->restore.before)
+	if (h->restore.before || h->origin)
 		last = block; /* the next one may be still to be filled */
 	pthread_mutex_lock(&h->lock);
 	*direct = block_is_direct(h, block);
@@ -228,17 +228,21 @@ static int write_image(struct history *h, const void *buf, uint64_t len, uint64_
 }
 
 /*
- * A part of a block that a restore has still to fill: all of it goes to the log,
- * as it is with that part. The range of the block is locked.
+ * A part of a block that is still to be filled: all of it goes to the log, as it is
+ * with that part. The range of the block is locked.
  */
 static int write_filling(struct history *h, const struct ongoing_write *w, const void *buf,
-			 uint64_t len, uint64_t off, unsigned io, const struct version *v)
+			 uint64_t len, uint64_t off, unsigned io, const struct unfilled *u)
 {
 	uint64_t start = off - off % h->block_size, size = h->disk->image->size;
 	uint32_t whole = size - start < h->block_size ? size - start : h->block_size;
-	char *content = malloc(whole);
-	int err = content ? read_version(h, v, content, whole, start) : -ENOMEM;
+	char *content;
+	int err;
 
+	if (off == start && len == whole)
+		return log_record(h, w, buf, len, off, io);
+	content = malloc(whole);
+	err = content ? unfilled_read(h, u, content, whole, start) : -ENOMEM;
 	if (!err) {
 		if (buf)
 			memcpy(content + (off - start), buf, len);
@@ -250,7 +254,7 @@ static int write_filling(struct history *h, const struct ongoing_write *w, const
 	return err;
 }
 
-static bool has_pieces(struct history *h, uint64_t block)
+bool has_pieces(struct history *h, uint64_t block)
 {
 	bool has;
 
@@ -260,22 +264,22 @@ static bool has_pieces(struct history *h, uint64_t block)
 	return has;
 }
 
-/* While a restore runs: at most to the end of the block; *n is how much was done, 0: nothing. */
-static int write_restoring(struct history *h, const struct ongoing_write *w, const void *buf,
-			   uint64_t len, uint64_t off, unsigned io, uint64_t *n)
+/* At most to the end of the block; *n is how much was done, 0: nothing. */
+static int write_unfilled(struct history *h, const struct ongoing_write *w, const void *buf,
+			  uint64_t len, uint64_t off, unsigned io, uint64_t *n)
 {
 	uint64_t block = off / h->block_size, room = (block + 1) * h->block_size - off;
-	struct version v;
+	struct unfilled u;
 	int err;
 
 	*n = 0;
 	if (has_pieces(h, block))
 		return 0;
-	err = restore_find(h, block, 1, &v);
-	if (err || !v.last)
+	err = unfilled_find(h, UINT64_MAX, block, 1, &u);
+	if (err || u.from == FROM_IMAGE)
 		return err;
 	*n = len < room ? len : room;
-	return write_filling(h, w, buf, *n, off, io, &v);
+	return write_filling(h, w, buf, *n, off, io, &u);
 }
 
 /* The first blocks of the range that go the same way; *n is how long they are. */
@@ -286,8 +290,8 @@ static int write_run(struct history *h, const struct ongoing_write *w, const voi
 	int err = 0;
 
 	*n = 0;
-	if (h->restore.before)
-		err = write_restoring(h, w, buf, len, off, io, n);
+	if (h->restore.before || h->origin)
+		err = write_unfilled(h, w, buf, len, off, io, n);
 	else if (!buf && mode == ZERO_PUNCH)
 		*n = already_zero(h, off, len);
 	if (*n || err)

@@ -408,6 +408,13 @@ static void record_stops(struct tandem *t, struct disk **disks, const bool *good
 	catalogue_commit(txn);
 }
 
+static int newest_first(const void *a, const void *b)
+{
+	uint32_t x = (*(struct disk *const *)a)->number, y = (*(struct disk *const *)b)->number;
+
+	return (x < y) - (x > y);
+}
+
 /* No transaction is open while disks settle: that takes ones of its own. */
 static void settle_all(struct tandem *t)
 {
@@ -415,6 +422,8 @@ static void settle_all(struct tandem *t)
 	struct disk **disks = tandem_disks(t, &count);
 	bool *good = calloc(count + 1, sizeof(*good));
 
+	/* A clone, which has the greater number, before its source, which it may read. */
+	qsort(disks, count, sizeof(*disks), newest_first);
 	for (size_t i = 0; i < count && good; i++)
 		good[i] = settle_disk(t, disks[i]);
 	if (good)

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Moments, what is remembered of a disk that has a past, and snapshots. */
 #include "catalogue_inner.h"
+#include "origins.h"
 #include "record.h"
 #include "versions.h"
 
 #include <string.h>
 
-static int put(struct catalogue_txn *t, MDB_dbi dbi, const struct key *key, const struct record *w)
+int catalogue_put_record(struct catalogue_txn *t, MDB_dbi dbi, const struct key *key,
+			 const struct record *w)
 {
 	MDB_val k = key_val(key), v = val(w->bytes, w->len);
 
 	return remember(t, from_mdb(mdb_put(t->txn, dbi, &k, &v, 0)));
 }
 
-/* What is not there needs no deletion. */
-static int del(struct catalogue_txn *t, MDB_dbi dbi, const struct key *key)
+int catalogue_del_record(struct catalogue_txn *t, MDB_dbi dbi, const struct key *key)
 {
 	MDB_val k = key_val(key);
 	int err = from_mdb(mdb_del(t->txn, dbi, &k, NULL));
@@ -30,14 +31,14 @@ int moment_put(struct catalogue_txn *t, uint32_t disk, const struct moment_recor
 	struct record w;
 
 	record_encode_moment(&w, m);
-	return put(t, t->c->moments, &key, &w);
+	return catalogue_put_record(t, t->c->moments, &key, &w);
 }
 
 int moment_del(struct catalogue_txn *t, uint32_t disk, uint64_t generation)
 {
 	struct key key = key_of2(disk, generation);
 
-	return del(t, t->c->moments, &key);
+	return catalogue_del_record(t, t->c->moments, &key);
 }
 
 struct moment_visit {
@@ -71,14 +72,14 @@ int snapshot_put(struct catalogue_txn *t, const struct snapshot_record *s)
 	struct record w;
 
 	record_encode_snapshot(&w, s);
-	return put(t, t->c->snapshots, &key, &w);
+	return catalogue_put_record(t, t->c->snapshots, &key, &w);
 }
 
 int snapshot_del(struct catalogue_txn *t, uint32_t number)
 {
 	struct key key = key_of1(number);
 
-	return del(t, t->c->snapshots, &key);
+	return catalogue_del_record(t, t->c->snapshots, &key);
 }
 
 struct snapshot_visit {
@@ -111,7 +112,7 @@ int track_put(struct catalogue_txn *t, uint32_t disk, const struct track_record 
 	struct record w;
 
 	record_encode_track(&w, r);
-	return put(t, t->c->tracks, &key, &w);
+	return catalogue_put_record(t, t->c->tracks, &key, &w);
 }
 
 int track_get(struct catalogue *c, uint32_t disk, struct track_record *r)
@@ -184,5 +185,7 @@ int track_forget(struct catalogue_txn *t, uint32_t disk)
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && !err; i++)
 		err = forget_in(t, all[i], disk);
+	if (!err)
+		err = origin_forget(t, disk);
 	return remember(t, err);
 }

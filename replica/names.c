@@ -2,7 +2,7 @@
 #include "names.h"
 
 #include <errno.h>
-#include <stdbool.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -87,4 +87,16 @@ void name_stem(const char *disk, char *stem, size_t size)
 		disk += len ? len : 1;
 	}
 	stem[out] = '\0';
+}
+
+bool name_whole(const char *name, char *whole)
+{
+	size_t len = strnlen(name, NAME_MAX), ending = strlen(INCOMPLETE);
+	bool incomplete = len > ending && !strcmp(name + len - ending, INCOMPLETE);
+
+	if (incomplete)
+		len -= ending;
+	memmove(whole, name, len);
+	whole[len] = '\0';
+	return incomplete;
 }

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "clones.h"
 #include "notes.h"
 #include "scan.h"
 #include "snapshots.h"
@@ -104,7 +105,7 @@ int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, boo
 	if (!err)
 		err = check_still_there(d, why);
 	if (!err)
-		err = claim_for_delete(d, force, why);
+		err = clones_check_delete(d, force, why) ?: claim_for_delete(d, force, why);
 	if (!err && plan) {
 		disk_unclaim(d);
 	} else if (!err) {
@@ -116,14 +117,24 @@ int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, boo
 			forget(t, d);
 		}
 	}
+	clones_go_on(d);
 	pthread_mutex_unlock(&t->discovery);
 	return err;
+}
+
+/* Its file has another name until it is filled. */
+static int check_whole(struct disk *d, struct why *why)
+{
+	return disk_is_clone(d) ? refuse_advise(why, -EBUSY, "wait until it is filled",
+						"%s is a clone that is not filled yet", d->label)
+				: 0;
 }
 
 static int check_rename(struct tandem *t, struct disk *d, const char *new_name, unsigned flags,
 			struct why *why)
 {
 	struct image_name kind = image_name_classify(new_name);
+	int err;
 
 	if (flags & ~(unsigned)RENAME_NOREPLACE)
 		return refuse(why, -EINVAL, "only RENAME_NOREPLACE");
@@ -133,7 +144,8 @@ static int check_rename(struct tandem *t, struct disk *d, const char *new_name, 
 		return refuse(why, -EPERM, "only raw disks, to names of raw disks");
 	if (check_file_name(new_name, why))
 		return -EPERM;
-	return check_no_children(d, why) ?: check_still_there(d, why);
+	err = check_whole(d, why) ?: check_no_children(d, why);
+	return err ?: check_still_there(d, why);
 }
 
 static void rename_done(struct tandem *t, struct disk *d, const char *new_name)
@@ -196,7 +208,8 @@ int tandem_rename_disk(struct tandem *t, struct disk *d, const char *called, con
 			err = refuse(why, -EEXIST, "'%s' is a disk that is %s", new_name,
 				     disk_state_name(disk_state(over)));
 		else if (over)
-			err = check_no_children(over, why) ?: check_still_there(over, why);
+			err = check_whole(over, why) ?: check_no_children(over, why)
+				      ?: check_still_there(over, why);
 	}
 	if (!err)
 		err = disk_claim(d, why);
@@ -318,6 +331,10 @@ static int check_accept(struct disk *d, bool force, struct why *why)
 	if (s != DISK_CHANGED && s != DISK_FAILED)
 		return refuse(why, -EBUSY, "the disk is %s; Accept needs Changed or Failed",
 			      disk_state_name(s));
+	/* What its image holds is not all of it. */
+	if (disk_is_clone(d))
+		return refuse_advise(why, -EBUSY, "delete it, and clone again",
+				     "%s is a clone that is not filled yet", d->label);
 	if (!force)
 		return refuse_advise(why, -EPERM, "Accept Force",
 				     "what the image holds now becomes the truth: %s", d->reason);

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "snapshots_inner.h"
+#include "clones_inner.h"
 
 /* ---- directories ---- */
 
@@ -101,6 +101,18 @@ static int open_dirs(struct disk *d, bool fresh, struct segment_dir **log,
 	}
 	close(fd);
 	return err;
+}
+
+int past_prepare(struct disk *d)
+{
+	struct segment_dir *log, *store;
+	int err = open_dirs(d, true, &log, &store);
+
+	if (err)
+		return err;
+	log->ops->close(log);
+	store->ops->close(store);
+	return 0;
 }
 
 /* ---- the first moment ---- */
@@ -215,6 +227,11 @@ int snapshots_attach(struct tandem *t, struct disk *d, char reason[200])
 			log->ops->close(log);
 			store->ops->close(store);
 		}
+	}
+	if (!err) {
+		err = clone_attach(d, h);
+		if (err)
+			history_close(h);
 	}
 	if (err) {
 		snprintf(reason, 200, "its past cannot be opened: %s", strerror(-err));

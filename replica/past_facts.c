@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "snapshots_inner.h"
+#include "clones_inner.h"
 
 int past_check_disk(struct disk *d, struct why *why)
 {
@@ -86,7 +86,7 @@ bool disk_has_past(const struct disk *d)
 
 	if (!d->tandem->snapshots)
 		return false;
-	if (snapshots_count(d))
+	if (snapshots_count(d) || disk_is_clone(d) || disk_is_cloned(d))
 		return true;
 	if (h)
 		return history_window(h).window_s || !history_moment(h, UINT64_MAX, &m);

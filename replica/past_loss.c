@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "snapshots_inner.h"
+#include "clones_inner.h"
 
 /* Under changing. One that is being made or renewed; or, unless held is NULL, is held. */
 static struct snapshot *in_use(struct snapshots *s, uint32_t disk, bool *held)
@@ -18,6 +18,16 @@ static struct snapshot *in_use(struct snapshots *s, uint32_t disk, bool *held)
 	return sn;
 }
 
+static bool has_moments(struct disk *d)
+{
+	struct history *h = atomic_load(&d->history);
+	struct moment_record m;
+
+	if (!disk_is_clone(d))
+		return disk_has_past(d);
+	return snapshots_count(d) || (h && !history_moment(h, UINT64_MAX, &m));
+}
+
 int snapshots_check_delete(struct disk *d, bool force, struct why *why)
 {
 	struct snapshots *s = d->tandem->snapshots;
@@ -25,7 +35,8 @@ int snapshots_check_delete(struct disk *d, bool force, struct why *why)
 	bool held = false;
 	int err = 0;
 
-	if (!disk_has_past(d))
+	/* A clone is nobody's past: it goes like any disk. */
+	if (!has_moments(d))
 		return 0;
 	if (!force)
 		return refuse_advise(why, -EPERM, "DeleteDisk Name= Force",
@@ -106,7 +117,7 @@ static int record_break(struct disk *d, struct moment_record *list, size_t count
 		err = moment_put(txn, d->number, &list[i]);
 	}
 	if (!err)
-		err = record_lost(d, txn);
+		err = record_lost(d, txn) ?: clones_record_loss(d, txn, false);
 	if (err) {
 		catalogue_abort(txn);
 		return err;
@@ -132,8 +143,10 @@ static int break_moments(struct disk *d, struct moment_record *list, size_t coun
 			dropping_end(s, d, list[i].generation);
 		else
 			moment_changed(s, d, &list[i]);
-	if (!err)
+	if (!err) {
 		lose_all(s, d->number);
+		clones_lose(d, false);
+	}
 	return err;
 }
 
@@ -172,9 +185,11 @@ void snapshots_forget(struct tandem *t, struct disk *d)
 		return;
 	pthread_mutex_lock(&s->changing);
 	if (!catalogue_begin(t->catalogue, &txn)) {
+		clones_record_loss(d, txn, true);
 		track_forget(txn, d->number);
 		catalogue_commit(txn);
 	}
+	clones_lose(d, true);
 	while ((sn = table_next(s, d->number, NULL)))
 		table_remove(s, sn);
 	pthread_mutex_unlock(&s->changing);

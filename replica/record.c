@@ -220,3 +220,63 @@ int record_decode_snapshot(const void *bytes, size_t len, struct snapshot_record
 	*out = s;
 	return 0;
 }
+
+void record_encode_origin(struct record *w, const struct origin_record *r)
+{
+	w->len = 0;
+	put_u(w, r->source, 4);
+	put_u(w, r->generation, 8);
+	put_u(w, r->size, 8);
+	put_u(w, r->filled, 8);
+}
+
+int record_decode_origin(const void *bytes, size_t len, struct origin_record *out)
+{
+	struct reader r = { .at = bytes, .left = len };
+	struct origin_record o = { 0 };
+
+	o.source = get_u(&r, 4);
+	o.generation = get_u(&r, 8);
+	o.size = get_u(&r, 8);
+	o.filled = get_u(&r, 8);
+	if (r.bad)
+		return -EIO;
+	*out = o;
+	return 0;
+}
+
+void record_encode_clone(struct record *w, const struct clone_record *r)
+{
+	w->len = 0;
+	put_u(w, r->number, 4);
+	put_u(w, r->source, 4);
+	put_u(w, r->target, 4);
+	put_u(w, r->generation, 8);
+	put_u(w, r->time_ms, 8);
+	put_u(w, r->size, 8);
+	put_u(w, r->copy_state, 1);
+	put_u(w, r->priority, 1);
+	put_u(w, r->methodology, 1);
+	put_bytes(w, r->name, strlen(r->name));
+}
+
+int record_decode_clone(const void *bytes, size_t len, struct clone_record *out)
+{
+	struct reader r = { .at = bytes, .left = len };
+	struct clone_record c = { 0 };
+
+	c.number = get_u(&r, 4);
+	c.source = get_u(&r, 4);
+	c.target = get_u(&r, 4);
+	c.generation = get_u(&r, 8);
+	c.time_ms = get_u(&r, 8);
+	c.size = get_u(&r, 8);
+	c.copy_state = get_u(&r, 1);
+	c.priority = get_u(&r, 1);
+	c.methodology = get_u(&r, 1);
+	get_string(&r, c.name, sizeof(c.name));
+	if (r.bad)
+		return -EIO;
+	*out = c;
+	return 0;
+}

@@ -3,6 +3,7 @@
 #ifndef TANDEMFS_RECORD_H
 #define TANDEMFS_RECORD_H
 
+#include "origins.h"
 #include "versions.h"
 
 struct record {
@@ -15,11 +16,15 @@ void record_encode_pool(struct record *w, const struct pool_record *r);
 void record_encode_moment(struct record *w, const struct moment_record *r);
 void record_encode_track(struct record *w, const struct track_record *r);
 void record_encode_snapshot(struct record *w, const struct snapshot_record *r);
+void record_encode_origin(struct record *w, const struct origin_record *r);
+void record_encode_clone(struct record *w, const struct clone_record *r);
 /* -EIO when the bytes are no such record. */
 int record_decode_disk(const void *bytes, size_t len, struct disk_record *out);
 int record_decode_pool(const void *bytes, size_t len, struct pool_record *out);
 int record_decode_moment(const void *bytes, size_t len, struct moment_record *out);
 int record_decode_track(const void *bytes, size_t len, struct track_record *out);
 int record_decode_snapshot(const void *bytes, size_t len, struct snapshot_record *out);
+int record_decode_origin(const void *bytes, size_t len, struct origin_record *out);
+int record_decode_clone(const void *bytes, size_t len, struct clone_record *out);
 
 #endif

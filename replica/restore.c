@@ -53,16 +53,6 @@ int restore_find(struct history *h, uint64_t first, size_t count, struct version
 	return err;
 }
 
-void history_widen(struct history *h, uint64_t *off, uint64_t *len)
-{
-	uint64_t bs = h->block_size, end = *off + *len;
-
-	if (!history_restore(h).before)
-		return;
-	*off -= *off % bs;
-	*len = (end + bs - 1) / bs * bs - *off;
-}
-
 /* ---- filling ---- */
 
 /* As a guest would, with what is there: nothing of it is lost if one writes meanwhile. */

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "snapshots_inner.h"
+#include "clones_inner.h"
 
 #define RETRY_NS 1000000000ull
 
@@ -277,6 +277,9 @@ static int check(struct disk *d, uint64_t from, bool force, struct why *why)
 
 	if (err)
 		return err;
+	if (disk_is_clone(d))
+		return refuse_advise(why, -EBUSY, "wait until it is filled",
+				     "%s is a clone that is not filled yet", d->label);
 	err = moment_exactly(d, from, &m);
 	if (err)
 		return refuse(why, err, "g%llu is not kept", (unsigned long long)from);

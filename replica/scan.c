@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "clones.h"
+#include "names.h"
 #include "notes.h"
 #include "probe.h"
 #include "snapshots.h"
@@ -32,6 +34,9 @@ struct batch {
 	enum scan_hint hint;
 	struct disk **added;
 	size_t count, room;
+	/* See scan_new. */
+	int (*record)(void *arg, struct catalogue_txn *txn, struct disk *d);
+	void *arg;
 };
 
 /* ---- the batch ---- */
@@ -214,9 +219,11 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 		snprintf(d->reason, sizeof(d->reason), "%s",
 			 d->image->in_doubt ? d->image->complaint : FAILED_BEFORE);
 	}
+	if (b->record)
+		err = b->record(b->arg, b->t->txn, d);
 	scan_record(d, &now);
 	/* What cannot be known again is not remembered. */
-	if (d->identity.len &&
+	if (!err && d->identity.len &&
 	    (!known || r.gone || r.failed != now.failed || r.changed != now.changed ||
 	     r.pool != now.pool || strcmp(r.file_name, now.file_name) || r.stopped.mtime.tv_sec))
 		err = put_record(b->t, &now);
@@ -388,11 +395,35 @@ static bool settle_moved(struct batch *b, struct pool *p, const char *name, stru
 	return settled;
 }
 
+/* A file that is incomplete by itself is a disk only with what the catalogue has of it. */
+static bool is_known_clone(struct tandem *t, const struct found *f)
+{
+	struct origin_record o;
+	struct disk_record r;
+
+	return !catalogue_disk_by_identity(t->catalogue, &f->identity, &r) &&
+	       !origin_get(t->catalogue, r.number, &o);
+}
+
+static void probe(struct batch *b, struct pool *p, const char *name, const struct image_name *kind,
+		  int fd, uint32_t number, struct found *f)
+{
+	char reason[200];
+
+	if (b->record || clone_has_source(b->t, number, reason)) {
+		probe_file(b->t, p, name, kind, fd, number, f);
+	} else {
+		probe_invalid(f, reason);
+		f->awaits_parent = true;
+	}
+}
+
 /* was: the disk that this file is already, which could not be used; or NULL. */
 static int find_new(struct batch *b, struct pool *p, const char *name,
 		    const struct image_name *kind, const struct stat *st, struct disk *was)
 {
 	struct found f = { .st = *st };
+	char whole[NAME_MAX + 1];
 	struct disk_record r;
 	bool known;
 	int err = 0, fd;
@@ -412,11 +443,13 @@ static int find_new(struct batch *b, struct pool *p, const char *name,
 		identity_of(fd, &f.identity); /* of two links, each is shown for itself */
 	if (!was && settle_moved(b, p, name, &f))
 		goto out;
+	if (name_whole(name, whole) && !b->record && !is_known_clone(b->t, &f))
+		goto out;
 	err = find_record(b, &f, &r, &known);
 	if (err)
 		goto out;
 	if (fd >= 0)
-		probe_file(b->t, p, name, kind, fd, r.number, &f);
+		probe(b, p, name, kind, fd, r.number, &f);
 	if (was && !f.image && !strcmp(was->reason, f.reason)) {
 		/* Nothing new to say; but our own close of it is no reason to look again. */
 		pthread_mutex_lock(&was->lock);
@@ -490,13 +523,15 @@ static void look_at_links(struct batch *b, struct pool *p, uint64_t ino, bool us
 
 static int look(struct batch *b, struct pool *p, const char *name)
 {
-	struct image_name kind = image_name_classify(name);
+	char whole[NAME_MAX + 1];
+	bool fresh = true, there, missing, incomplete = name_whole(name, whole);
+	struct image_name kind = image_name_classify(whole);
 	struct disk *d = tandem_disk_of_file(b->t, p, name);
-	bool fresh = true, there, missing;
 	struct stat st;
 	int err = 0;
 
-	if (!kind.format)
+	/* FILE and FILE.incomplete would be one disk: the first that was there is. */
+	if (!kind.format || (d && !strcmp(d->file_name, whole) == incomplete))
 		goto out;
 	there = !fstatat(p->dirfd, name, &st, AT_SYMLINK_NOFOLLOW);
 	if (!there && errno != ENOENT)
@@ -542,18 +577,32 @@ static void look_at_orphans(struct tandem *t)
 		look_at_orphans(t);
 }
 
-int scan_name(struct tandem *t, struct pool *p, const char *name, enum scan_hint hint)
+static int scan_one(struct batch *b, struct pool *p, const char *name)
 {
-	struct batch b = { .t = t, .hint = hint };
 	int err, last;
 
 	if (p->dirfd < 0)
 		return 0;
-	err = look(&b, p, name);
-	if (batch_finish(&b, &last))
-		look_at_orphans(t);
+	err = look(b, p, name);
+	if (batch_finish(b, &last))
+		look_at_orphans(b->t);
 	pool_sample(p);
 	return err ? err : last;
+}
+
+int scan_name(struct tandem *t, struct pool *p, const char *name, enum scan_hint hint)
+{
+	struct batch b = { .t = t, .hint = hint };
+
+	return scan_one(&b, p, name);
+}
+
+int scan_new(struct tandem *t, struct pool *p, const char *name,
+	     int (*record)(void *arg, struct catalogue_txn *txn, struct disk *d), void *arg)
+{
+	struct batch b = { .t = t, .hint = SCAN_LOOK, .record = record, .arg = arg };
+
+	return scan_one(&b, p, name);
 }
 
 /* Those whose files were not met. Each costs one stat. */

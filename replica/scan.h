@@ -17,6 +17,12 @@ enum scan_hint {
 
 /* One name in a pool's directory. */
 int scan_name(struct tandem *t, struct pool *p, const char *name, enum scan_hint hint);
+/*
+ * One that was just made. record (may be NULL) puts more into the transaction in which the disk is
+ * recorded; then it may be called FILE.incomplete.
+ */
+int scan_new(struct tandem *t, struct pool *p, const char *name,
+	     int (*record)(void *arg, struct catalogue_txn *txn, struct disk *d), void *arg);
 /* All names, and the disks whose files are gone. One transaction. */
 int scan_pool(struct tandem *t, struct pool *p, enum scan_hint hint);
 /* After all pools, at the start: disks with a past whose images were not found are Missing. */
@@ -27,7 +33,7 @@ void scan_vanished(struct tandem *t, struct disk *d);
 void scan_settle(struct tandem *t, struct disk *d);
 /* The image as it is now is the truth. Not while anything but a flat format is open. */
 int scan_reload(struct tandem *t, struct disk *d);
-#define MISSING_WITH_PAST "the image is gone from its directory, and there are snapshots of it"
+#define MISSING_WITH_PAST "the image is gone from its directory, and something of its past is kept"
 
 /* DiskAdded, of one that is listed now. */
 void scan_announce(struct tandem *t, struct disk *d);

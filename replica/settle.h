@@ -20,6 +20,7 @@ struct settle_item {
 	} * spans; /* what the pieces cover, in order, apart from each other */
 	size_t span_count;
 	uint64_t filled; /* it fills the block: what the image has is saved as of this; 0 */
+	bool lacking;    /* the image never had the content: it is the origin's */
 	bool zeros;      /* a piece that is zeros and the whole block came last */
 };
 
@@ -46,7 +47,7 @@ int settle_choose(struct settle_batch *b);
 int settle_load(struct settle_batch *b);
 /* Appends them to the store, and makes the new contents. */
 int settle_save(struct settle_batch *b);
-/* Into the image, durably. */
+/* Into the image, durably; a clone's blocks are marked as filled. */
 int settle_image(struct settle_batch *b);
 void settle_free(struct settle_batch *b);
 

@@ -44,20 +44,19 @@ static int is_saved(const struct settle_batch *b, uint64_t block, uint64_t momen
 /* needed[i]: up to which generation the content before piece i is saved; 0: it is not. */
 static int find_needs(const struct settle_batch *b, struct settle_item *item)
 {
-	struct history_restore restore = history_restore(b->h);
-
 	item->filled = 0;
-	if (restore.before) {
-		struct version v;
-		int err = restore_find(b->h, item->number, 1, &v);
+	if (history_is_unfilled(b->h)) {
+		struct unfilled u;
+		int err = unfilled_find(b->h, UINT64_MAX, item->number, 1, &u);
 
 		if (err)
 			return err;
 		/* The version is what tells that it is filled. Its first piece is the whole block. */
-		if (v.last) {
-			item->filled = restore.before;
+		if (u.from == FROM_VERSION) {
+			item->filled = history_restore(b->h).before;
 			item->load = true;
 		}
+		item->lacking = u.from == FROM_ORIGIN;
 	}
 	for (size_t i = 0; i < item->count; i++) {
 		uint64_t generation = item->pieces[i]->generation, moment;
@@ -167,6 +166,10 @@ static int load(struct settle_batch *b)
 
 		if (!item->load)
 			continue;
+		if (item->lacking) {
+			err = origin_read(b->h, item->content, b->h->block_size, start_of(b, item));
+			continue;
+		}
 		memset(item->content + have, 0, b->h->block_size - have);
 		err = add_extent(&all, &(struct extent){ start_of(b, item), have, item->content,
 							 item->io });
@@ -319,6 +322,26 @@ int history_flush_image(struct history *h)
 	return err;
 }
 
+/* Before any of the pieces is settled: a block that is not marked reads from the origin. */
+static int mark_filled(const struct settle_batch *b)
+{
+	uint64_t *blocks;
+	size_t count = 0;
+	int err;
+
+	if (!history_has_origin(b->h))
+		return 0;
+	blocks = malloc(b->count * sizeof(*blocks));
+	if (!blocks)
+		return -ENOMEM;
+	for (size_t i = 0; i < b->count; i++)
+		if (b->items[i].lacking)
+			blocks[count++] = b->items[i].number;
+	err = origin_mark(b->h, blocks, count);
+	free(blocks);
+	return err;
+}
+
 int settle_image(struct settle_batch *b)
 {
 	struct disk *d = b->h->disk;
@@ -331,5 +354,6 @@ int settle_image(struct settle_batch *b)
 	if (!err)
 		err = crew_run(d->tandem->crew, all.count, write_extent, &all);
 	free(all.of);
-	return err ? err : history_flush_image(b->h);
+	err = err ?: history_flush_image(b->h);
+	return err ?: mark_filled(b);
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "snapshots_inner.h"
+#include "clones_inner.h"
 
 /* ---- what is done with one ---- */
 
@@ -56,6 +56,17 @@ static int check_not_held(const struct target *g, struct why *why)
 	return g->sn->hold ? refuse_advise(why, -EBUSY, "Unhold", "%s is held: %s", g->before.label,
 					   g->sn->hold)
 			   : 0;
+}
+
+/* A clone keeps the moment by itself: nothing is lost, and no space is given back. */
+static int check_not_cloned(const struct target *g, bool force, struct why *why)
+{
+	if (force || !g->sn->generation ||
+	    !clones_names(g->s->clones, g->d->number, g->sn->generation))
+		return 0;
+	return refuse_advise(why, -EBUSY,
+			     "wait until it is filled; with Force the moment stays until then",
+			     "a clone is not filled from %s yet", g->before.label);
 }
 
 /*
@@ -123,10 +134,10 @@ int tandem_delete_snapshot(struct tandem *t, uint32_t number, bool force, bool p
 	struct target g;
 	int err = target_begin(t, number, &g, why);
 
-	(void)force; /* nothing depends on a snapshot yet */
 	if (err)
 		return err;
-	err = check_not_held(&g, why) ?: leave_moment(&g, &less, why);
+	err = check_not_held(&g, why) ?: check_not_cloned(&g, force, why);
+	err = err ?: leave_moment(&g, &less, why);
 	if (!err && plan) {
 		moment_left(&g, &less, -ECANCELED);
 	} else if (!err) {

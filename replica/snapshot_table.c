@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "snapshots_inner.h"
+#include "clones_inner.h"
 
 /* ---- orders ---- */
 
@@ -138,10 +138,11 @@ uint32_t table_names(struct snapshots *s, uint32_t disk, uint64_t generation,
 	pthread_rwlock_rdlock(&s->lock);
 	from = order_position(&s->by_moment, &key, NULL);
 	to = order_position(&s->by_moment, &end, NULL);
-	if (name && from < to)
-		snprintf(name, SNAPSHOT_NAME_MAX + 1, "%s", s->by_moment.list[from]->name);
+	if (name)
+		snprintf(name, SNAPSHOT_NAME_MAX + 1, "%s",
+			 from < to ? s->by_moment.list[from]->name : "");
 	pthread_rwlock_unlock(&s->lock);
-	return to - from;
+	return to - from + clones_names(s->clones, disk, generation);
 }
 
 /* ---- changes ---- */

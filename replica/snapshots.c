@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clones_inner.h"
 #include "names.h"
-#include "snapshots_inner.h"
 
 void snapshots_changed(struct tandem *t, struct disk *d)
 {
@@ -46,6 +46,7 @@ int table_make_up(struct snapshots *s, struct disk *d, char name[SNAPSHOT_NAME_M
 	pthread_mutex_lock(&d->lock);
 	memcpy(file, d->file_name, sizeof(file));
 	pthread_mutex_unlock(&d->lock);
+	name_whole(file, file);
 	name_stem(file, stem, sizeof(stem) - 12);
 	strcat(stem, "-");
 	pthread_rwlock_rdlock(&s->lock);
@@ -263,6 +264,8 @@ int snapshots_load(struct tandem *t, struct why *why)
 		err = ticker_new(t, &s->ticker);
 	if (!err)
 		err = table_load(s);
+	if (!err)
+		err = clones_new(s, &s->clones);
 	return err ? refuse(why, err, "the catalogue's snapshots: %s", strerror(-err)) : 0;
 }
 
@@ -276,6 +279,7 @@ int snapshots_start(struct tandem *t)
 	for (size_t i = 0; i < count && !err; i++)
 		err = restore_resume(disks[i]);
 	disks_free(disks, count);
+	clones_start(t->snapshots->clones);
 	if (!err)
 		err = collector_start(t->snapshots->collector);
 	return err ? err : ticker_start(t->snapshots->ticker);
@@ -287,6 +291,7 @@ void snapshots_stop(struct tandem *t)
 
 	if (!s)
 		return;
+	clones_stop(s->clones);
 	restores_end(s);
 	ticker_free(s->ticker);
 	collector_free(s->collector);
@@ -302,6 +307,7 @@ void snapshots_free(struct tandem *t)
 		return;
 	snapshots_stop(t);
 	table_free(s);
+	clones_free(s->clones);
 	free(s->dropping);
 	pthread_rwlock_destroy(&s->lock);
 	pthread_mutex_destroy(&s->changing);

@@ -64,6 +64,7 @@ struct snapshots {
 
 	struct collector *collector;
 	struct ticker *ticker;
+	struct clones *clones; /* see clones.h */
 };
 
 /* ---- snapshot_table.c. Changes: under changing ---- */
@@ -90,7 +91,10 @@ void table_remove(struct snapshots *s, struct snapshot *sn);
 struct snapshot *table_numbered(struct snapshots *s, uint32_t number);
 /* The snapshot of this disk after that one by name; NULL: the first. Under changing. */
 struct snapshot *table_next(struct snapshots *s, uint32_t disk, const struct snapshot *last);
-/* How many name this moment; one's name goes to `name`, unless that is NULL. */
+/*
+ * How many name this moment, or clone it; one's name goes to `name`, unless that is NULL. "" if
+ * only clones need it.
+ */
 uint32_t table_names(struct snapshots *s, uint32_t disk, uint64_t generation,
 		     char name[SNAPSHOT_NAME_MAX + 1]);
 void table_record(const struct snapshot *sn, struct snapshot_record *out);
@@ -140,6 +144,8 @@ int unrecorded(struct why *why, int err);
 int past_begin(struct disk *d, struct history **out, struct why *why);
 /* What the catalogue has of it is brought up to date. */
 int past_record(struct disk *d, struct history *h);
+/* STATE/past/NUMBER is there, and empty: the catalogue may know of a past. */
+int past_prepare(struct disk *d);
 /* STATE/past/NUMBER goes. */
 void past_remove_files(struct tandem *t, uint32_t number);
 /* -EBUSY unless the disk is Ready or ReadOnly. */

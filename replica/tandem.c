@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "names.h"
+
 /* ---- sorted tables ---- */
 
 static int compare_labels(const void *a, const void *b)
@@ -295,9 +297,10 @@ struct disk *tandem_disk_labelled(struct tandem *t, const char *label)
 
 struct disk *tandem_disk_of_file(struct tandem *t, const struct pool *p, const char *file_name)
 {
-	char label[DISK_LABEL_MAX + 1];
+	char label[DISK_LABEL_MAX + 1], whole[NAME_MAX + 1];
 
-	snprintf(label, sizeof(label), "%s%s%s", p->name, p->name[0] ? ":" : "", file_name);
+	name_whole(file_name, whole);
+	snprintf(label, sizeof(label), "%s%s%s", p->name, p->name[0] ? ":" : "", whole);
 	return tandem_disk_labelled(t, label);
 }
 

@@ -128,6 +128,13 @@ struct create_disk {
 	/* By open(O_CREAT) in the mount: may be empty; a name that is not a raw disk's is -EPERM. */
 	bool as_file;
 	bool plan;
+	/*
+	 * The image is FILE.incomplete until somebody renames it. record (may be NULL) puts
+	 * more into the transaction in which the disk is recorded, before it is listed.
+	 */
+	bool incomplete;
+	int (*record)(void *arg, struct catalogue_txn *txn, struct disk *d);
+	void *arg;
 };
 /* The disk is durable, in its state Ready, and in the mount. *out is a reference, NULL for a plan. */
 int tandem_create_disk(struct tandem *t, const struct create_disk *c, struct disk **out,
@@ -172,7 +179,7 @@ void tandem_unlist_disk(struct tandem *t, struct disk *d);
 void tandem_rename_listed(struct tandem *t, struct disk *d, const char *file_name);
 int tandem_list_pool(struct tandem *t, struct pool *p);
 void tandem_unlist_pool(struct tandem *t, struct pool *p);
-/* The disk of this pool whose image has this name, listed or not served; a reference. */
+/* The disk of this pool whose image has this name, or will have; listed or not served; a reference. */
 struct disk *tandem_disk_of_file(struct tandem *t, const struct pool *p, const char *file_name);
 
 #endif

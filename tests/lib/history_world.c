@@ -10,6 +10,7 @@
 
 #include "history_inner.h"
 #include "notes.h"
+#include "origins.h"
 #include "temp_tandem.h"
 #include "unit.h"
 
@@ -42,12 +43,39 @@ static int record_track(struct world *w)
 	return catalogue_commit(txn);
 }
 
+/* A new one begins to be a clone, another goes on to be one. */
+static int attach_origin(struct world *w, bool fresh)
+{
+	struct origin_record o = { w->source->number, w->generation, 0, 0 };
+	struct catalogue_txn *txn;
+	struct moment_record m;
+	int err;
+
+	if (fresh) {
+		err = history_moment(atomic_load(&w->source->history), w->generation, &m);
+		o.size = m.size;
+		if (!err)
+			err = catalogue_begin(w->t->catalogue, &txn);
+		if (err)
+			return err;
+		origin_put(txn, w->d->number, &o);
+		err = catalogue_commit(txn);
+		if (err)
+			return err;
+	}
+	err = origin_get(w->t->catalogue, w->d->number, &o);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	return history_set_origin(w->h, w->source, &o);
+}
+
 static int open_past(struct world *w, struct segment_dir *log, struct segment_dir *store,
 		     uint32_t block_size)
 {
 	int err = history_open(w->d, log, store, &w->h);
+	bool fresh = err == -ENOENT;
 
-	if (err == -ENOENT) {
+	if (fresh) {
 		err = history_new(w->d, block_size, log, store, &w->h);
 		if (!err)
 			err = record_track(w);
@@ -57,7 +85,7 @@ static int open_past(struct world *w, struct segment_dir *log, struct segment_di
 		store->ops->close(store);
 	}
 	atomic_store(&w->d->history, w->h);
-	return err;
+	return !err && w->source ? attach_origin(w, fresh) : err;
 }
 
 /* As the scan does. Takes over the file. */

@@ -16,6 +16,8 @@ struct world {
 	int dirfd;
 	const struct image_format *format; /* NULL: raw */
 	uint8_t boot[16];                  /* that notes count on */
+	struct disk *source;               /* a new one is filled from it; NULL: from none */
+	uint64_t generation;               /* and from that moment of it */
 	struct disk *d;
 	struct history *h;
 };

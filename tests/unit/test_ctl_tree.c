@@ -119,7 +119,7 @@ START_TEST(help_is_wrapped)
 	expect("[BlockSize=]\n           [LogicalSectorSize=] - DeleteDisk Name= [Force] - ");
 	expect("\n           - RemovePool Name= - Rescan - Settle\n");
 	expect("\ndisks/*    Resize Size= [Force] - Accept [Force] - snapshot [Name=] [At=]\n");
-	expect("\nreplicas/* Activate - Deactivate [Force] - ResyncReplica\n");
+	expect("\nreplicas/* Abort [Force] - Activate - Deactivate [Force] - ResyncReplica\n");
 }
 END_TEST
 

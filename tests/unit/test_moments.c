@@ -380,7 +380,7 @@ START_TEST(schema_1)
 	ck_assert_uint_eq(moments(5).count, 0);
 	put_moments(5);
 	change(read_schema, &schema);
-	ck_assert_uint_eq(schema, 2);
+	ck_assert_uint_eq(schema, CATALOGUE_SCHEMA);
 	ck_assert_uint_eq(moments(5).count, 3);
 }
 END_TEST

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Threads that fill clones, each its own. One that is stopped has recorded how
+ * far it came, and goes on from there. Nobody who joins one may hold what it
+ * takes; so it only tries to get discovery, which whoever deletes a disk holds.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "clones_inner.h"
+#include "names.h"
+#include "scan.h"
+
+/* Of one flush, and one commit. */
+#define STEP (16ull << 20)
+#define RETRY_NS 1000000000ull
+#define BUSY_NS 10000000ull
+/* Of low priority: so many times as long as it works, others have the disks for themselves. */
+#define LOW_SHARE 4
+
+/* Until it is to stop, but no longer than that. */
+static void pause_for(struct clone *c, uint64_t ns)
+{
+	struct clones *cs = c->of;
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (until.tv_nsec + ns) / 1000000000;
+	until.tv_nsec = (until.tv_nsec + ns) % 1000000000;
+	pthread_mutex_lock(&cs->lock);
+	while (!atomic_load(&c->stop) &&
+	       pthread_cond_clockwait(&cs->changed, &cs->lock, CLOCK_MONOTONIC, &until) == 0)
+		;
+	pthread_mutex_unlock(&cs->lock);
+}
+
+/* ---- at its end ---- */
+
+static int rename_file(struct disk *d)
+{
+	char whole[NAME_MAX + 1];
+	struct catalogue_txn *txn;
+	struct disk_record r;
+	int dir = d->pool->dirfd;
+
+	if (!name_whole(d->file_name, whole))
+		return 0;
+	if (renameat2(dir, d->file_name, dir, whole, RENAME_NOREPLACE))
+		return -errno;
+	if (fsync(dir))
+		return -errno;
+	tandem_rename_listed(d->tandem, d, whole);
+	scan_record(d, &r);
+	if (tandem_txn(d->tandem, &txn))
+		return 0; /* a start finds it by its identity */
+	catalogue_put_disk(txn, &r);
+	tandem_commit(d->tandem);
+	return 0;
+}
+
+static int give_name(struct disk *d)
+{
+	struct tandem *t = d->tandem;
+	int err;
+
+	if (pthread_mutex_trylock(&t->discovery))
+		return -EBUSY;
+	err = rename_file(d);
+	pthread_mutex_unlock(&t->discovery);
+	return err;
+}
+
+static int record_end(struct clone *c)
+{
+	struct snapshots *s = c->of->s;
+	struct catalogue_txn *txn;
+	int err;
+
+	pthread_mutex_lock(&s->changing);
+	err = catalogue_begin(s->t->catalogue, &txn);
+	if (!err) {
+		err = clone_record_end(c, txn);
+		if (err)
+			catalogue_abort(txn);
+		else
+			err = catalogue_commit(txn);
+	}
+	pthread_mutex_unlock(&s->changing);
+	return err;
+}
+
+static int conclude(struct clone *c, struct disk *d)
+{
+	char object[DISK_LABEL_MAX + 8];
+	int err = give_name(d);
+
+	if (!err)
+		err = record_end(c);
+	if (err)
+		return err;
+	history_end_origin(atomic_load(&d->history));
+	pthread_mutex_lock(&c->of->s->changing);
+	clone_ended(c);
+	pthread_mutex_unlock(&c->of->s->changing);
+	clone_announce(c, "Unsynchronized", "Synchronized");
+	events_emit(d->tandem->events, EVENT_INFORMATION, "JobEnded",
+		    disk_object(d, object, sizeof(object)),
+		    "Operation=Clone Moment=g%llu JobState=Completed",
+		    (unsigned long long)c->r.generation);
+	return 0;
+}
+
+/* ---- the thread ---- */
+
+/* 0: it is filled, and its end recorded. -EAGAIN: there is more. */
+static int step(struct clone *c, struct disk *d)
+{
+	struct history *h = atomic_load(&d->history);
+	uint64_t began = monotonic_ns();
+	int err = history_fill_step(h, STEP);
+
+	if (err == -ENOENT)
+		return conclude(c, d);
+	snapshots_changed(d->tandem, d);
+	if (!err && c->r.priority == PRIORITY_LOW)
+		pause_for(c, LOW_SHARE * (monotonic_ns() - began));
+	return err ? err : -EAGAIN;
+}
+
+static void tell(struct clone *c, struct disk *d, int err)
+{
+	char object[sizeof(c->r.name) + 16], word[200];
+
+	if (err == -EAGAIN || err == -EBUSY)
+		err = 0;
+	if (atomic_exchange(&c->error, err) == err)
+		return;
+	snprintf(object, sizeof(object), "replicas/%s", c->r.name);
+	if (err)
+		events_emit(c->of->s->t->events, EVENT_MAJOR, "Stalled", object, "WaitsFor=%s",
+			    event_word(word, sizeof(word), strerror(-err)));
+	snapshots_changed(c->of->s->t, d);
+}
+
+/* The disk is open. */
+static int fill(struct clone *c, struct disk *d)
+{
+	int err = -EAGAIN;
+
+	while (err && !atomic_load(&c->stop)) {
+		err = step(c, d);
+		tell(c, d, err);
+		if (err && err != -EAGAIN)
+			pause_for(c, err == -EBUSY ? BUSY_NS : RETRY_NS);
+	}
+	return err;
+}
+
+/* The disk, open; NULL: not now. */
+static struct disk *take_disk(struct clone *c)
+{
+	struct disk *d = tandem_disk_numbered(c->of->s->t, c->r.target);
+	struct history *h = d ? atomic_load(&d->history) : NULL;
+	int err = h && history_has_origin(h) ? disk_open(d, true) : -ENOENT;
+
+	if (!err)
+		return d;
+	tell(c, d, err);
+	disk_unref(d);
+	return NULL;
+}
+
+static void *run(void *arg)
+{
+	struct clone *c = arg;
+	int err = -EAGAIN;
+
+	while (err && !atomic_load(&c->stop)) {
+		struct disk *d = take_disk(c);
+
+		if (!d) {
+			pause_for(c, RETRY_NS);
+			continue;
+		}
+		err = fill(c, d);
+		snapshots_changed(d->tandem, d);
+		disk_close(d);
+		disk_unref(d);
+	}
+	return NULL;
+}
+
+/* ---- who runs them ---- */
+
+static bool wants_filler(const struct clone *c)
+{
+	bool wants;
+
+	pthread_mutex_lock(&c->of->lock);
+	wants = c->r.number && !c->filled && c->r.copy_state == COPY_UNSYNCHRONIZED &&
+		c->r.methodology != METHOD_COPY_ON_ACCESS;
+	pthread_mutex_unlock(&c->of->lock);
+	return wants;
+}
+
+static void set_runs(struct clone *c, bool runs)
+{
+	pthread_mutex_lock(&c->of->lock);
+	c->runs = runs;
+	pthread_mutex_unlock(&c->of->lock);
+}
+
+/* Under managing. */
+static void end(struct clone *c)
+{
+	if (!c->runs)
+		return;
+	pthread_mutex_lock(&c->of->lock);
+	atomic_store(&c->stop, true);
+	pthread_cond_broadcast(&c->of->changed);
+	pthread_mutex_unlock(&c->of->lock);
+	pthread_join(c->thread, NULL);
+	set_runs(c, false);
+}
+
+/* Under managing. */
+static void begin(struct clone *c)
+{
+	if (c->runs || c->held || c->of->ending || !wants_filler(c))
+		return;
+	atomic_store(&c->stop, false);
+	set_runs(c, !pthread_create(&c->thread, NULL, run, c));
+}
+
+void filler_start(struct clone *c)
+{
+	pthread_mutex_lock(&c->of->managing);
+	begin(c);
+	pthread_mutex_unlock(&c->of->managing);
+}
+
+void filler_stop(struct clone *c, bool hold)
+{
+	pthread_mutex_lock(&c->of->managing);
+	end(c);
+	c->held |= hold;
+	pthread_mutex_unlock(&c->of->managing);
+}
+
+void filler_release(struct clone *c)
+{
+	pthread_mutex_lock(&c->of->managing);
+	c->held = false;
+	begin(c);
+	pthread_mutex_unlock(&c->of->managing);
+}
+
+static struct clone *after(struct clones *cs, struct clone *c)
+{
+	struct clone *next;
+
+	pthread_mutex_lock(&cs->lock);
+	next = c ? c->next : cs->list;
+	pthread_mutex_unlock(&cs->lock);
+	return next;
+}
+
+void clones_start(struct clones *cs)
+{
+	for (struct clone *c = NULL; (c = after(cs, c));)
+		filler_start(c);
+}
+
+void clones_stop(struct clones *cs)
+{
+	if (!cs)
+		return;
+	pthread_mutex_lock(&cs->managing);
+	cs->ending = true;
+	for (struct clone *c = NULL; (c = after(cs, c));)
+		end(c);
+	pthread_mutex_unlock(&cs->managing);
+}
+
+void tandem_stop_copying(struct tandem *t)
+{
+	if (t->snapshots)
+		clones_stop(t->snapshots->clones);
+}

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What an administrator does with clones: see clones.h for what comes before what. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clones_inner.h"
+#include "names.h"
+#include "parents.h"
+
+/* A clone that is being made. */
+struct cloning {
+	struct tandem *t;
+	struct disk *source;
+	const struct clone_request *q;
+	struct clone *c; /* NULL: its name is not taken yet */
+	struct making m; /* of its moment, if that is now */
+	struct moment_record moment;
+	uint32_t number;
+	bool pinned;
+	char target[DISK_LABEL_MAX + 1];
+};
+
+/* ---- names ---- */
+
+/* [POOL:]FILE, or a path in one of our directories. */
+static int name_target(struct cloning *k, struct why *why)
+{
+	char dir[PATH_MAX];
+	const char *file = NULL;
+	struct pool **pools;
+	size_t count;
+
+	if (k->q->target[0] != '/') {
+		if (strlen(k->q->target) >= sizeof(k->target))
+			return refuse(why, -EINVAL, "the target's name is too long");
+		snprintf(k->target, sizeof(k->target), "%s", k->q->target);
+		return 0;
+	}
+	k->target[0] = '\0';
+	if (!parents_split(k->q->target, dir, sizeof(dir), &file) || strlen(file) > NAME_MAX)
+		return refuse(why, -EINVAL, "%.100s is no path of a file", k->q->target);
+	pools = tandem_pools(k->t, &count);
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(pools[i]->dir, dir))
+			snprintf(k->target, sizeof(k->target), "%s%s%.*s", pools[i]->name,
+				 pools[i]->name[0] ? ":" : "", NAME_MAX, file);
+	pools_free(pools, count);
+	return k->target[0] ? 0
+			    : refuse(why, -EACCES, "%.100s is not in DISKDIR, nor in a pool",
+				     k->q->target);
+}
+
+/* Under lock. */
+static bool is_taken(const struct clones *cs, const char *name)
+{
+	for (const struct clone *c = cs->list; c; c = c->next)
+		if (!c->filled && !strcmp(c->r.name, name))
+			return true;
+	return false;
+}
+
+/* Under lock: the first free one of SOURCE-N. */
+static void make_up(struct cloning *k, char name[SNAPSHOT_NAME_MAX + 1])
+{
+	char stem[SNAPSHOT_NAME_MAX + 1], file[NAME_MAX + 1];
+	unsigned n = 1;
+
+	pthread_mutex_lock(&k->source->lock);
+	name_whole(k->source->file_name, file);
+	pthread_mutex_unlock(&k->source->lock);
+	name_stem(file, stem, sizeof(stem) - 12);
+	do
+		snprintf(name, SNAPSHOT_NAME_MAX + 1, "%.*s-%u", SNAPSHOT_NAME_MAX - 12, stem, n++);
+	while (is_taken(k->t->snapshots->clones, name));
+}
+
+/* Under changing: from here on its moment stays. */
+static int reserve(struct cloning *k, struct why *why)
+{
+	struct clones *cs = k->t->snapshots->clones;
+	struct clone *c = calloc(1, sizeof(*c));
+	int err = c ? past_check_disk(k->source, why) : -ENOMEM;
+
+	if (!err && moment_exactly(k->source, k->moment.generation, &k->moment))
+		err = refuse(why, -ENOENT, "g%llu is not kept any more",
+			     (unsigned long long)k->moment.generation);
+	if (err) {
+		free(c);
+		return err;
+	}
+	c->of = cs;
+	c->r = (struct clone_record){
+		.source = k->source->number,
+		.generation = k->moment.generation,
+		.time_ms = k->moment.time_ms,
+		.size = k->moment.size,
+		.copy_state = COPY_UNSYNCHRONIZED,
+		.priority = k->q->priority,
+		.methodology = k->q->methodology,
+	};
+	pthread_mutex_lock(&cs->lock);
+	if (k->q->name)
+		snprintf(c->r.name, sizeof(c->r.name), "%s", k->q->name);
+	else
+		make_up(k, c->r.name);
+	if (k->q->name && is_taken(cs, c->r.name)) {
+		err = -EEXIST;
+	} else {
+		c->next = cs->list;
+		cs->list = c;
+	}
+	pthread_mutex_unlock(&cs->lock);
+	if (err) {
+		free(c);
+		return refuse(why, err, "there is a relationship '%s' already", k->q->name);
+	}
+	k->c = c;
+	return 0;
+}
+
+static void give_up(struct cloning *k)
+{
+	pthread_mutex_lock(&k->c->of->lock);
+	k->c->filled = true; /* one without a number: of nobody */
+	k->c->r.number = 0;
+	pthread_mutex_unlock(&k->c->of->lock);
+}
+
+/* ---- its moment ---- */
+
+/* One that is kept has a tick's luck: what it holds may be in the page cache only. */
+static int take_kept(struct cloning *k, struct why *why)
+{
+	int err = moment_pin(k->source, k->q->generation);
+
+	k->pinned = !err;
+	if (err)
+		return refuse(why, err, "g%llu is not kept", (unsigned long long)k->q->generation);
+	err = past_flush(k->source);
+	if (err)
+		return refuse(why, err, "%s cannot be flushed: %s", k->source->label,
+			      strerror(-err));
+	k->moment.generation = k->q->generation;
+	return 0;
+}
+
+static int take_now(struct cloning *k, struct why *why)
+{
+	int err = making_init(&k->m, k->t, &k->source, 1);
+
+	if (err)
+		return refuse(why, err, "%s", strerror(-err));
+	err = making_take(&k->m, why);
+	k->moment = k->m.moments[0];
+	return err;
+}
+
+/* ---- the records ---- */
+
+/* In the transaction in which the disk gets its record, with discovery held. */
+static int record(void *arg, struct catalogue_txn *txn, struct disk *d)
+{
+	struct cloning *k = arg;
+	struct moment_record m = k->moment;
+	struct track_record source, track = {
+		.block_size = tandem_get_settings(k->t).block_size,
+	};
+	struct origin_record origin = { k->source->number, m.generation, m.size, 0 };
+	struct clone_record r;
+	int err = d->identity.len ? past_prepare(d) : -EOPNOTSUPP;
+
+	if (err)
+		return err;
+	moment_exactly(k->source, m.generation, &m);
+	m.names = table_names(k->t->snapshots, k->source->number, m.generation, NULL);
+	history_record(atomic_load(&k->source->history), &source);
+	err = catalogue_new_number(txn, &k->number);
+	pthread_mutex_lock(&k->c->of->lock);
+	k->c->r.number = k->number;
+	k->c->r.target = d->number;
+	r = k->c->r;
+	pthread_mutex_unlock(&k->c->of->lock);
+	if (!err)
+		err = track_put(txn, k->source->number, &source);
+	if (!err)
+		err = moment_put(txn, k->source->number, &m);
+	if (!err)
+		err = track_put(txn, d->number, &track);
+	if (!err)
+		err = origin_put(txn, d->number, &origin);
+	return err ? err : clone_put(txn, &r);
+}
+
+static int make_disk(struct cloning *k, struct disk **made, struct why *why)
+{
+	const struct clone_request *q = k->q;
+	struct create_disk create = {
+		.name = k->target,
+		.format = q->format,
+		.size = k->moment.size,
+		.mode = q->mode,
+		.uid = q->uid,
+		.gid = q->gid,
+		.plan = q->plan,
+		.incomplete = true,
+		.record = record,
+		.arg = k,
+	};
+
+	return tandem_create_disk(k->t, &create, made, why);
+}
+
+static void list(struct cloning *k, struct disk *made)
+{
+	struct tandem *t = k->t;
+	char object[DISK_LABEL_MAX + 8];
+
+	clone_announce(k->c, "-", "Unsynchronized");
+	if (k->q->methodology != METHOD_COPY_ON_ACCESS)
+		events_emit(t->events, EVENT_INFORMATION, "JobStarted",
+			    disk_object(made, object, sizeof(object)),
+			    "Operation=Clone Moment=g%llu",
+			    (unsigned long long)k->moment.generation);
+	filler_start(k->c);
+	snapshots_changed(t, k->source);
+	snapshots_changed(t, made);
+}
+
+/* ---- the operation ---- */
+
+static int check(struct cloning *k, struct why *why)
+{
+	int err = past_check_disk(k->source, why);
+
+	if (!err && k->q->name)
+		err = name_check(k->q->name, why);
+	return err ?: name_target(k, why);
+}
+
+static int plan(struct cloning *k, struct why *why)
+{
+	k->moment.size = disk_size(k->source);
+	if (k->q->generation != UINT64_MAX &&
+	    moment_exactly(k->source, k->q->generation, &k->moment))
+		return refuse(why, -ENOENT, "g%llu is not kept",
+			      (unsigned long long)k->q->generation);
+	return make_disk(k, NULL, why);
+}
+
+static int make(struct cloning *k, struct why *why)
+{
+	struct snapshots *s = k->t->snapshots;
+	struct disk *made = NULL;
+	int err = k->q->generation == UINT64_MAX ? take_now(k, why) : take_kept(k, why);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&s->changing);
+	err = reserve(k, why);
+	pthread_mutex_unlock(&s->changing);
+	if (!err) {
+		err = make_disk(k, &made, why);
+		if (err)
+			give_up(k);
+	}
+	if (err) {
+		making_drop(&k->m);
+		return err;
+	}
+	list(k, made);
+	disk_unref(made);
+	return 0;
+}
+
+int tandem_clone(struct tandem *t, struct disk *source, const struct clone_request *q,
+		 struct clone_facts *out, struct why *why)
+{
+	struct cloning k = { .t = t, .source = source, .q = q };
+	int err = check(&k, why);
+
+	if (!err)
+		err = q->plan ? plan(&k, why) : make(&k, why);
+	if (k.pinned)
+		moment_unpin(source, q->generation);
+	making_free(&k.m);
+	if (!err && !q->plan)
+		err = clone_numbered(t, k.number, out);
+	return err;
+}
+
+/* ---- one that is there ---- */
+
+int tandem_abort_clone(struct tandem *t, uint32_t number, bool plan, struct why *why)
+{
+	struct clone *c = clone_of_number(t->snapshots->clones, number);
+	struct disk *d = c ? tandem_disk_numbered(t, c->r.target) : NULL;
+	int err = d ? tandem_delete_disk(t, d, NULL, true, plan, why)
+		    : refuse(why, -ENOENT, "its target is not there");
+
+	disk_unref(d);
+	return err;
+}
+
+/* Under changing. */
+static int set_state(struct clone *c, enum copy_state to, struct why *why)
+{
+	struct clones *cs = c->of;
+	struct clone_record r = c->r;
+	struct catalogue_txn *txn;
+	int err = catalogue_begin(cs->s->t->catalogue, &txn);
+
+	r.copy_state = to;
+	if (!err) {
+		clone_put(txn, &r);
+		err = catalogue_commit(txn);
+	}
+	if (err)
+		return unrecorded(why, err);
+	pthread_mutex_lock(&cs->lock);
+	c->r.copy_state = to;
+	pthread_mutex_unlock(&cs->lock);
+	return 0;
+}
+
+int tandem_suspend_clone(struct tandem *t, uint32_t number, bool suspend, bool plan,
+			 struct why *why)
+{
+	struct clone *c = clone_of_number(t->snapshots->clones, number);
+	enum copy_state from = suspend ? COPY_UNSYNCHRONIZED : COPY_SUSPENDED;
+	enum copy_state to = suspend ? COPY_SUSPENDED : COPY_UNSYNCHRONIZED;
+	int err = 0;
+
+	if (!c)
+		return refuse(why, -ENOENT, "there is no such clone");
+	if (plan)
+		return 0;
+	if (suspend)
+		filler_stop(c, false);
+	pthread_mutex_lock(&t->snapshots->changing);
+	if (c->filled || c->r.copy_state != from)
+		err = refuse(why, -EBUSY, "CopyState is %s by now",
+			     c->filled ? "Synchronized" : enum_name(copy_states, c->r.copy_state));
+	if (!err)
+		err = set_state(c, to, why);
+	pthread_mutex_unlock(&t->snapshots->changing);
+	if (!err)
+		clone_announce(c, enum_name(copy_states, from), enum_name(copy_states, to));
+	filler_start(c);
+	snapshots_changed(t, NULL);
+	return err;
+}

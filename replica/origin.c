@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Where a clone comes from: see history_set_origin in history.h. A block lacks
+ * its content until it is marked as filled; the marks are a place, before which all
+ * are, and a bit for each block behind it that a guest's write has filled.
+ *
+ * The pointer is set before anybody uses the disk, and taken away with the whole range,
+ * settling and resizing: whoever has one of these may go on with it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "history_inner.h"
+#include "origins.h"
+#include "snapshots.h"
+
+struct origin {
+	struct disk *source; /* a reference */
+	uint64_t generation, size;
+	bool open;               /* the source is; under the clone's opening */
+	pthread_mutex_t marking; /* one batch at a time; before history.lock */
+	_Atomic uint64_t filled; /* blocks before this one */
+	uint8_t **pages;         /* under history.lock */
+	size_t room;
+};
+
+static struct origin *origin_of(struct history *h)
+{
+	return atomic_load(&h->origin);
+}
+
+/* ---- marks; under lock ---- */
+
+static uint8_t *page_of(const struct origin *o, uint64_t page)
+{
+	return page < o->room ? o->pages[page] : NULL;
+}
+
+static uint8_t *page_for(struct origin *o, uint64_t page)
+{
+	if (page >= o->room) {
+		size_t room = page + 1 + page / 2;
+		uint8_t **more = realloc(o->pages, room * sizeof(*more));
+
+		if (!more)
+			return NULL;
+		memset(more + o->room, 0, (room - o->room) * sizeof(*more));
+		o->pages = more;
+		o->room = room;
+	}
+	if (!o->pages[page])
+		o->pages[page] = calloc(1, FILLED_PAGE_BYTES);
+	return o->pages[page];
+}
+
+static void set_bit(uint8_t *bits, uint64_t block)
+{
+	uint64_t i = block % FILLED_PAGE_BLOCKS;
+
+	bits[i / 8] |= 1u << i % 8;
+}
+
+static bool is_marked(const struct origin *o, uint64_t block)
+{
+	const uint8_t *bits = page_of(o, block / FILLED_PAGE_BLOCKS);
+	uint64_t i = block % FILLED_PAGE_BLOCKS;
+
+	return bits && bits[i / 8] >> i % 8 & 1;
+}
+
+/* ---- what is lacking ---- */
+
+bool origin_lacks(struct history *h, uint64_t block)
+{
+	struct origin *o = origin_of(h);
+	bool marked;
+
+	if (!o || block * h->block_size >= o->size || block < atomic_load(&o->filled))
+		return false;
+	pthread_mutex_lock(&h->lock);
+	marked = is_marked(o, block);
+	pthread_mutex_unlock(&h->lock);
+	return !marked;
+}
+
+/* The source's error is no word of ours: to the clone's reader it is one of the store. */
+static int foreign_error(int err)
+{
+	return err == -ENOMEM || !err ? err : -EIO;
+}
+
+int origin_read(struct history *h, char *buf, size_t len, uint64_t off)
+{
+	struct origin *o = origin_of(h);
+	size_t done = 0;
+	int err = foreign_error(moment_read(o->source, o->generation, buf, len, off, &done));
+
+	if (!err)
+		memset(buf + done, 0, len - done);
+	return err;
+}
+
+int origin_seek(struct history *h, uint64_t off, int whence, uint64_t *found)
+{
+	struct origin *o = origin_of(h);
+
+	if (off >= o->size)
+		return -ENXIO;
+	return moment_seek(o->source, o->generation, off, whence, found);
+}
+
+uint64_t history_lacking(struct history *h)
+{
+	struct origin *o = origin_of(h);
+	uint64_t done;
+
+	if (!o)
+		return 0;
+	done = atomic_load(&o->filled) * h->block_size;
+	return done < o->size ? o->size - done : 0;
+}
+
+bool history_has_origin(struct history *h)
+{
+	return origin_of(h);
+}
+
+/* ---- marking ---- */
+
+/* A page as it will be, of those of the blocks that are in it; *next is the first that is not. */
+static int put_page(struct history *h, struct catalogue_txn *txn, const uint64_t *blocks,
+		    size_t count, size_t *next)
+{
+	uint64_t page = blocks[*next] / FILLED_PAGE_BLOCKS;
+	uint8_t bits[FILLED_PAGE_BYTES] = { 0 }, *known;
+
+	pthread_mutex_lock(&h->lock);
+	known = page_for(origin_of(h), page); /* there, so that setting bits cannot fail */
+	if (known)
+		memcpy(bits, known, sizeof(bits));
+	pthread_mutex_unlock(&h->lock);
+	if (!known)
+		return -ENOMEM;
+	while (*next < count && blocks[*next] / FILLED_PAGE_BLOCKS == page)
+		set_bit(bits, blocks[(*next)++]);
+	return filled_put(txn, h->disk->number, page, bits);
+}
+
+static int record_marks(struct history *h, const uint64_t *blocks, size_t count)
+{
+	struct catalogue_txn *txn;
+	int err = catalogue_begin(h->disk->tandem->catalogue, &txn);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < count && !err;)
+		err = put_page(h, txn, blocks, count, &i);
+	if (err) {
+		catalogue_abort(txn);
+		return err;
+	}
+	return catalogue_commit(txn);
+}
+
+int origin_mark(struct history *h, const uint64_t *blocks, size_t count)
+{
+	struct origin *o = origin_of(h);
+	int err;
+
+	if (!o || !count)
+		return 0;
+	pthread_mutex_lock(&o->marking);
+	err = record_marks(h, blocks, count);
+	pthread_mutex_lock(&h->lock);
+	for (size_t i = 0; i < count && !err; i++) {
+		uint8_t *bits = page_of(o, blocks[i] / FILLED_PAGE_BLOCKS);
+
+		/* It went meanwhile: the place before which all are filled has passed it. */
+		if (bits)
+			set_bit(bits, blocks[i]);
+	}
+	pthread_mutex_unlock(&h->lock);
+	pthread_mutex_unlock(&o->marking);
+	return err;
+}
+
+static void free_pages(struct origin *o, uint64_t before)
+{
+	for (size_t i = 0; i < o->room && i < before; i++) {
+		free(o->pages[i]);
+		o->pages[i] = NULL;
+	}
+}
+
+int origin_advance(struct history *h, uint64_t filled)
+{
+	struct origin *o = origin_of(h);
+	uint64_t from = atomic_load(&o->filled) / FILLED_PAGE_BLOCKS,
+		 to = filled / FILLED_PAGE_BLOCKS;
+	struct origin_record r = { o->source->number, o->generation, o->size, filled };
+	struct catalogue_txn *txn;
+	int err = catalogue_begin(h->disk->tandem->catalogue, &txn);
+
+	if (err)
+		return err;
+	origin_put(txn, h->disk->number, &r);
+	filled_del(txn, h->disk->number, from, to);
+	err = catalogue_commit(txn);
+	if (err)
+		return err;
+	atomic_store(&o->filled, filled);
+	pthread_mutex_lock(&o->marking);
+	pthread_mutex_lock(&h->lock);
+	free_pages(o, to);
+	pthread_mutex_unlock(&h->lock);
+	pthread_mutex_unlock(&o->marking);
+	return 0;
+}
+
+uint64_t origin_filled(struct history *h, uint64_t *size)
+{
+	struct origin *o = origin_of(h);
+
+	*size = o->size;
+	return atomic_load(&o->filled);
+}
+
+/* ---- it comes and goes ---- */
+
+static void destroy(struct origin *o)
+{
+	free_pages(o, o->room);
+	free(o->pages);
+	pthread_mutex_destroy(&o->marking);
+	disk_unref(o->source);
+	free(o);
+}
+
+static int load_page(void *arg, uint64_t page, const uint8_t bits[FILLED_PAGE_BYTES])
+{
+	uint8_t *known = page_for(arg, page);
+
+	if (!known)
+		return -ENOMEM;
+	memcpy(known, bits, FILLED_PAGE_BYTES);
+	return 0;
+}
+
+int history_set_origin(struct history *h, struct disk *source, const struct origin_record *r)
+{
+	struct origin *o = calloc(1, sizeof(*o));
+	int err;
+
+	if (!o)
+		return -ENOMEM;
+	o->source = disk_ref(source);
+	o->generation = r->generation;
+	o->size = r->size;
+	atomic_store(&o->filled, r->filled);
+	pthread_mutex_init(&o->marking, NULL);
+	err = filled_each(h->disk->tandem->catalogue, h->disk->number, load_page, o);
+	if (err)
+		destroy(o);
+	else
+		atomic_store(&h->origin, o);
+	return err;
+}
+
+int origin_open(struct history *h)
+{
+	struct origin *o = origin_of(h);
+	struct disk *now;
+	int err;
+
+	if (!o || o->open)
+		return 0;
+	/* Its image may have been looked at as a new one since. */
+	now = tandem_disk_numbered(h->disk->tandem, o->source->number);
+	if (now && now != o->source) {
+		disk_unref(o->source);
+		o->source = disk_ref(now);
+	}
+	disk_unref(now);
+	err = disk_open(o->source, false);
+	o->open = !err;
+	return foreign_error(err);
+}
+
+void origin_close(struct history *h)
+{
+	struct origin *o = origin_of(h);
+
+	if (!o || !o->open)
+		return;
+	o->open = false;
+	disk_close(o->source);
+}
+
+void history_end_origin(struct history *h)
+{
+	struct origin *o;
+	struct range whole;
+
+	range_lock_write(&h->disk->ranges, &whole, 0, UINT64_MAX);
+	history_pause(h);
+	pthread_rwlock_wrlock(&h->resizing);
+	o = atomic_exchange(&h->origin, NULL);
+	pthread_rwlock_unlock(&h->resizing);
+	history_resume(h);
+	range_unlock(&h->disk->ranges, &whole);
+	if (!o)
+		return;
+	if (o->open)
+		disk_close(o->source);
+	destroy(o);
+}
+
+/* Nobody uses the disk any more. */
+void origin_free(struct history *h)
+{
+	struct origin *o = atomic_exchange(&h->origin, NULL);
+
+	if (o)
+		destroy(o);
+}
