@@ -21,7 +21,8 @@
 #define AFTER 8
 
 static const char *const work_names[HISTORY_WORKS] = {
-	"open", "write", "zero", "flush", "snapshot", "tick", "drop", "settle", "resize", "rest",
+	"open", "write",  "zero",   "flush", "snapshot", "tick",
+	"drop", "settle", "resize", "rest",  "fill",
 };
 
 static const char *const file_names[] = { "nothing", "image", "log", "store" };
@@ -105,13 +106,33 @@ static void copy_notes(const struct life *l, struct life *left, enum model_end e
 
 /* ---- lives ---- */
 
+/* Nothing happens to it: what ends leave of it is what it was. */
+static int open_source(struct life *l)
+{
+	struct rig *rig = l->rig;
+	struct world w = { .t = l->w.t };
+	int err = world_open_disk(&w, 2, fake_twin(rig->source), fake_dir_new(), fake_dir_new(),
+				  rig->c->block_size);
+
+	if (!err && !rig->generation)
+		err = world_snapshot(&w, &rig->generation);
+	l->source = l->w.source = w.d;
+	l->w.generation = rig->generation;
+	return err;
+}
+
 bool life_open(struct life *l)
 {
 	int err;
 
 	l->w = l->rig->worlds[l->depth];
 	l->work = HISTORY_OPEN;
-	err = world_open(&l->w, tap_image(l), tap_log(l), tap_store(l), l->rig->c->block_size);
+	err = world_open_catalogue(&l->w);
+	if (!err && l->rig->c->is_clone)
+		err = open_source(l);
+	if (!err)
+		err = world_open_disk(&l->w, 1, tap_image(l), tap_log(l), tap_store(l),
+				      l->rig->c->block_size);
 	if (!err)
 		world_without_settler(&l->w);
 	return !err || life_fail(l, "open failed: %s", strerror(-err));
@@ -120,6 +141,7 @@ bool life_open(struct life *l)
 void life_close(struct life *l)
 {
 	l->over = true;
+	disk_unref(l->source);
 	world_abandon(&l->w);
 	while (l->count)
 		promise_drop(l, l->count - 1);
@@ -254,6 +276,36 @@ static struct file *new_image(const struct history_case *c)
 	return f;
 }
 
+/* As the source's file has it. */
+static struct file *new_source(const struct history_case *c)
+{
+	struct file *f = fake_file_new(NULL, c->size);
+	uint8_t buf[MODEL_SECTOR];
+
+	for (uint64_t s = 0; s < c->size / MODEL_SECTOR; s++) {
+		if (s / 8 % 5 == 4)
+			continue; /* a hole */
+		content_fill(buf, s * MODEL_SECTOR, MODEL_SECTOR, content_of_op(0, s));
+		f->ops->write(f, buf, MODEL_SECTOR, s * MODEL_SECTOR, 0);
+	}
+	return f;
+}
+
+static struct disk_model *new_model(const struct history_case *c)
+{
+	struct disk_model *m = model_new(c->size, c->max);
+	uint32_t op = model_begin(m);
+	uint64_t mark;
+
+	for (uint64_t s = 0; c->is_clone && s < c->size / MODEL_SECTOR; s++)
+		if (s / 8 % 5 != 4)
+			model_set(m, op, s, content_of_op(0, s));
+	model_done(m, op);
+	mark = model_flush_begin(m);
+	model_flush_end(m, mark);
+	return m;
+}
+
 static bool episode(struct rig *rig)
 {
 	struct life *l = &rig->first;
@@ -267,10 +319,16 @@ static bool episode(struct rig *rig)
 	l->image = new_image(rig->c);
 	l->log = fake_dir_new();
 	l->store = fake_dir_new();
+	rig->generation = 0;
+	if (rig->c->is_clone)
+		rig->source = new_source(rig->c);
 	right = life_open(l);
-	l->model = model_new(rig->c->size, rig->c->max);
+	l->model = new_model(rig->c);
 	right = right && life_work(l, EPISODE) && life_verify(l);
 	life_close(l);
+	if (rig->source)
+		rig->source->ops->close(rig->source);
+	rig->source = NULL;
 	return right;
 }
 

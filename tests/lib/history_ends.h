@@ -41,6 +41,7 @@ enum history_work {
 	HISTORY_SETTLE,
 	HISTORY_RESIZE,
 	HISTORY_REST,
+	HISTORY_FILL,
 	HISTORY_WORKS
 };
 
@@ -51,6 +52,8 @@ struct history_case {
 	const struct image_format *format;
 	const char *kind;
 	uint32_t unit;
+	/* It is a clone of another disk, which is not written, and is filled now and then. */
+	bool is_clone;
 	/* Flushes of this file in the midst of such work do nothing. */
 	enum history_file lose;
 	enum history_work lose_in;

@@ -31,6 +31,7 @@ struct life {
 	struct world w;
 	struct file *image; /* the fakes */
 	struct segment_dir *log, *store;
+	struct disk *source; /* of a clone; a reference */
 	struct disk_model *model;
 	struct promise kept[HISTORY_MOMENTS + 1];
 	size_t count;
@@ -49,6 +50,8 @@ struct rig {
 	char *why;        /* empty: all was well */
 	struct world worlds[HISTORY_DEPTH + 2];
 	struct life first;
+	struct file *source; /* of a clone: what it is filled from */
+	uint64_t generation; /* and that moment of it; 0: there is none yet */
 	unsigned flushes_lost;
 };
 

@@ -2,6 +2,7 @@
 /* Random work, and what is promised by it. */
 #include "history_ends_inner.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -219,6 +220,17 @@ static bool rest(struct life *l)
 	return done(l, "open", disk_open(l->w.d, true));
 }
 
+static bool fill(struct life *l)
+{
+	int err;
+
+	if (!l->rig->c->is_clone)
+		return true;
+	l->work = HISTORY_FILL;
+	err = history_fill_step(l->w.h, (1 + below(l, 3)) * l->rig->c->block_size);
+	return done(l, "fill", err == -ENOENT ? 0 : err);
+}
+
 static bool flush_alone(struct life *l)
 {
 	l->work = HISTORY_FLUSH;
@@ -229,9 +241,9 @@ static const struct {
 	bool (*fn)(struct life *l);
 	unsigned weight;
 } works[] = {
-	{ write_some, 400 }, { zero_some, 100 }, { flush_alone, 60 },
-	{ snapshot, 60 },    { tick, 50 },       { drop, 30 },
-	{ settle, 120 },     { resize, 14 },     { rest, 10 },
+	{ write_some, 400 }, { zero_some, 100 }, { flush_alone, 60 }, { snapshot, 60 },
+	{ tick, 50 },        { drop, 30 },       { settle, 120 },     { resize, 14 },
+	{ rest, 10 },        { fill, 60 },
 };
 
 static bool work_once(struct life *l)

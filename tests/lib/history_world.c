@@ -141,15 +141,20 @@ int world_open_disk(struct world *w, uint32_t number, struct file *image, struct
 	return err ? err : disk_open(w->d, true);
 }
 
-int world_open(struct world *w, struct file *image, struct segment_dir *log,
-	       struct segment_dir *store, uint32_t block_size)
+int world_open_catalogue(struct world *w)
 {
 	struct why why = { 0 };
 	bool clean;
 	int err = catalogue_open(w->dir, &w->t->catalogue, &clean, &why);
 
-	if (!err)
-		err = generation_load(w->t);
+	return err ? err : generation_load(w->t);
+}
+
+int world_open(struct world *w, struct file *image, struct segment_dir *log,
+	       struct segment_dir *store, uint32_t block_size)
+{
+	int err = world_open_catalogue(w);
+
 	if (!err)
 		return world_open_disk(w, 1, image, log, store, block_size);
 	image->ops->close(image);

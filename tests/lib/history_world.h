@@ -29,6 +29,7 @@ void world_free(struct world *w);
  * Opens the catalogue, and a disk on these three, which are the world's from then
  * on whatever happens. A disk that has no past begins to have one, recorded.
  */
+int world_open_catalogue(struct world *w);
 int world_open(struct world *w, struct file *image, struct segment_dir *log,
 	       struct segment_dir *store, uint32_t block_size);
 /* Another disk of the same tandem, with that number. */

@@ -118,6 +118,26 @@ START_TEST(in_a_vhd)
 }
 END_TEST
 
+/* Of a raw source, into a raw image and into a container. */
+START_TEST(of_a_clone)
+{
+	struct history_case c = { .block_size = 4096,
+				  .size = 15 * 4096 + 1536,
+				  .max = 20 * 4096,
+				  .is_clone = true };
+
+	survives_case(&c, 35000);
+	c = (struct history_case){ .block_size = 16384,
+				   .size = (1 << 20) + 100 * 512,
+				   .max = (2 << 20) + 512,
+				   .format = &vhdx_format,
+				   .kind = "vhdx",
+				   .unit = 1 << 20,
+				   .is_clone = true };
+	survives_case(&c, 2000);
+}
+END_TEST
+
 /* Without any of these flushes something is lost. */
 static const struct {
 	enum history_file file;
@@ -126,6 +146,7 @@ static const struct {
 	{ HISTORY_STORE, HISTORY_SETTLE }, { HISTORY_IMAGE, HISTORY_SETTLE },
 	{ HISTORY_LOG, HISTORY_FLUSH },    { HISTORY_IMAGE, HISTORY_FLUSH },
 	{ HISTORY_LOG, HISTORY_SNAPSHOT }, { HISTORY_IMAGE, HISTORY_SNAPSHOT },
+	{ HISTORY_IMAGE, HISTORY_FILL },
 };
 
 START_TEST(each_flush_is_needed)
@@ -137,6 +158,7 @@ START_TEST(each_flush_is_needed)
 
 		c.lose = needed[i].file;
 		c.lose_in = needed[i].work;
+		c.is_clone = c.lose_in == HISTORY_FILL;
 		for (uint64_t seed = 1; right && seed < 20; seed++)
 			right = history_ends(&c, 10000 * seed, 4000, why);
 		ck_assert_msg(!right, "number %zu", i);
@@ -146,8 +168,9 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = { blocks_of_4k, an_odd_size, blocks_of_16k,       blocks_of_1m,
-				       in_a_vhdx,    in_a_vhd,    each_flush_is_needed };
+	const TTest *const tests[] = { blocks_of_4k, an_odd_size,         blocks_of_16k,
+				       blocks_of_1m, in_a_vhdx,           in_a_vhd,
+				       of_a_clone,   each_flush_is_needed };
 
 	if (!access("/dev/shm", W_OK))
 		setenv("TMPDIR", "/dev/shm", 0);
