@@ -17,8 +17,6 @@
  *   durable commit -> pieces into the image -> D(image) -> `settled` in the
  *   catalogue, a durable commit -> the log's space is free, the blocks are direct
  *
- * (The blocks of a clone are marked as filled before that last commit: history_set_origin.)
- *
  * So replaying every record after `settled` gives what was acknowledged, however
  * often: pieces are absolute, a version that is there is not saved again, and no
  * block that a record is about was written directly.
@@ -159,10 +157,12 @@ int history_fill(struct history *h, bool (*progress)(void *arg, uint64_t bytes),
  * A clone: until a block is filled, what it holds, and held at every moment that is
  * kept of it, is what the source held at the end of that generation, which is kept
  * there for the clone; zeros behind its end. Before a write of a part of a
- * block all of it goes into the same record. A block is filled by a write of it, once that is in
- * the image, or by history_fill_step, and then it is marked:
+ * block all of it goes into the same record. A block that is filled is marked, and nobody asks for its
+ * origin any more:
  *
- *   into the image -> D(image) -> the mark in the catalogue, D -> its pieces are settled
+ *   a write: the log has all of it -> the mark, in the commit that has its versions, D
+ *   -> into the image, as above
+ *   history_fill_step: into the image -> D(image) -> the mark, D
  *
  * While the disk is used its source is open, for reading.
  *

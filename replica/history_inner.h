@@ -117,8 +117,13 @@ int unfilled_read(struct history *h, const struct unfilled *u, char *buf, size_t
 bool origin_lacks(struct history *h, uint64_t block);
 int origin_read(struct history *h, char *buf, size_t len, uint64_t off);
 int origin_seek(struct history *h, uint64_t off, int whence, uint64_t *found);
-/* These blocks, ascending, are in the image, durably. */
-int origin_mark(struct history *h, const uint64_t *blocks, size_t count);
+/*
+ * The log has all of these blocks, ascending, and every moment that is older has a
+ * version by the same transaction; and, of each, once that is committed. One caller at a time.
+ */
+int origin_put_marks(struct history *h, struct catalogue_txn *txn, const uint64_t *blocks,
+		     size_t count);
+void origin_set_mark(struct history *h, uint64_t block);
 /* All blocks before that one are. */
 int origin_advance(struct history *h, uint64_t filled);
 uint64_t origin_filled(struct history *h, uint64_t *size);

@@ -20,7 +20,6 @@ struct origin {
 	struct disk *source; /* a reference */
 	uint64_t generation, size;
 	bool open;               /* the source is; under the clone's opening */
-	pthread_mutex_t marking; /* one batch at a time; before history.lock */
 	_Atomic uint64_t filled; /* blocks before this one */
 	uint8_t **pages;         /* under history.lock */
 	size_t room;
@@ -148,42 +147,26 @@ static int put_page(struct history *h, struct catalogue_txn *txn, const uint64_t
 	return filled_put(txn, h->disk->number, page, bits);
 }
 
-static int record_marks(struct history *h, const uint64_t *blocks, size_t count)
+int origin_put_marks(struct history *h, struct catalogue_txn *txn, const uint64_t *blocks,
+		     size_t count)
 {
-	struct catalogue_txn *txn;
-	int err = catalogue_begin(h->disk->tandem->catalogue, &txn);
+	int err = 0;
 
-	if (err)
-		return err;
 	for (size_t i = 0; i < count && !err;)
 		err = put_page(h, txn, blocks, count, &i);
-	if (err) {
-		catalogue_abort(txn);
-		return err;
-	}
-	return catalogue_commit(txn);
+	return err;
 }
 
-int origin_mark(struct history *h, const uint64_t *blocks, size_t count)
+void origin_set_mark(struct history *h, uint64_t block)
 {
-	struct origin *o = origin_of(h);
-	int err;
+	uint8_t *bits;
 
-	if (!o || !count)
-		return 0;
-	pthread_mutex_lock(&o->marking);
-	err = record_marks(h, blocks, count);
 	pthread_mutex_lock(&h->lock);
-	for (size_t i = 0; i < count && !err; i++) {
-		uint8_t *bits = page_of(o, blocks[i] / FILLED_PAGE_BLOCKS);
-
-		/* It went meanwhile: the place before which all are filled has passed it. */
-		if (bits)
-			set_bit(bits, blocks[i]);
-	}
+	bits = page_of(origin_of(h), block / FILLED_PAGE_BLOCKS);
+	/* It went meanwhile: the place before which all are filled has passed it. */
+	if (bits)
+		set_bit(bits, block);
 	pthread_mutex_unlock(&h->lock);
-	pthread_mutex_unlock(&o->marking);
-	return err;
 }
 
 static void free_pages(struct origin *o, uint64_t before)
@@ -211,11 +194,9 @@ int origin_advance(struct history *h, uint64_t filled)
 	if (err)
 		return err;
 	atomic_store(&o->filled, filled);
-	pthread_mutex_lock(&o->marking);
 	pthread_mutex_lock(&h->lock);
 	free_pages(o, to);
 	pthread_mutex_unlock(&h->lock);
-	pthread_mutex_unlock(&o->marking);
 	return 0;
 }
 
@@ -233,7 +214,6 @@ static void destroy(struct origin *o)
 {
 	free_pages(o, o->room);
 	free(o->pages);
-	pthread_mutex_destroy(&o->marking);
 	disk_unref(o->source);
 	free(o);
 }
@@ -259,7 +239,6 @@ int history_set_origin(struct history *h, struct disk *source, const struct orig
 	o->generation = r->generation;
 	o->size = r->size;
 	atomic_store(&o->filled, r->filled);
-	pthread_mutex_init(&o->marking, NULL);
 	err = filled_each(h->disk->tandem->catalogue, h->disk->number, load_page, o);
 	if (err)
 		destroy(o);

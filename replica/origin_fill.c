@@ -6,8 +6,8 @@
  *
  *   into the image -> D(image) -> the place before which all are filled, D
  *
- * A block that has pieces is the settler's, which marks it; the place waits for that,
- * because a moment may still need what the block was before.
+ * A block that has pieces is the settler's, which marks it. The place waits for that:
+ * a moment may still need what the block was before, and the image does not have it.
  */
 #include <errno.h>
 #include <stdlib.h>

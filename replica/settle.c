@@ -190,8 +190,39 @@ void settle_free(struct settle_batch *b)
 
 /* ---- the catalogue ---- */
 
-/* The new versions, and up to where the batches before have brought the image. */
-static int record(struct history *h, const struct version *versions, size_t count)
+/* Those of the batch that a clone lacked: the log has all of each. Ascending; NULL: no memory. */
+static uint64_t *lacking_blocks(const struct settle_batch *b)
+{
+	uint64_t *blocks = malloc((b->lacking + 1) * sizeof(*blocks));
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->count && blocks; i++)
+		if (b->items[i].lacking)
+			blocks[n++] = b->items[i].number;
+	return blocks;
+}
+
+static int put_marks(const struct settle_batch *b, struct catalogue_txn *txn)
+{
+	uint64_t *blocks = b->lacking ? lacking_blocks(b) : NULL;
+	int err = b->lacking ? blocks ? 0 : -ENOMEM : 0;
+
+	if (!err && b->lacking)
+		err = origin_put_marks(b->h, txn, blocks, b->lacking);
+	free(blocks);
+	return err;
+}
+
+/* Only now: a reader of the past who finds a block filled finds its version, too. */
+static void set_marks(const struct settle_batch *b)
+{
+	for (size_t i = 0; i < b->count; i++)
+		if (b->items[i].lacking)
+			origin_set_mark(b->h, b->items[i].number);
+}
+
+/* The new versions, and up to where the batches before have brought the image. b may be NULL. */
+static int record(struct history *h, const struct settle_batch *b)
 {
 	struct disk *d = h->disk;
 	struct catalogue_txn *txn;
@@ -201,12 +232,14 @@ static int record(struct history *h, const struct version *versions, size_t coun
 	if (err)
 		return err;
 	history_record(h, &track);
-	for (size_t i = 0; i < count && !err; i++) {
-		err = version_put(txn, d->number, &versions[i]);
+	for (size_t i = 0; b && i < b->version_count && !err; i++) {
+		err = version_put(txn, d->number, &b->versions[i]);
 		/* One that is there is right: this one comes from a replay. */
 		if (err == -EEXIST)
 			err = 0;
 	}
+	if (!err && b)
+		err = put_marks(b, txn);
 	if (!err)
 		err = track_put(txn, d->number, &track);
 	if (err) {
@@ -216,6 +249,8 @@ static int record(struct history *h, const struct version *versions, size_t coun
 	err = catalogue_commit(txn);
 	if (err)
 		return err;
+	if (b && b->lacking)
+		set_marks(b);
 	pthread_mutex_lock(&h->lock);
 	if (h->recorded < track.settled)
 		h->recorded = track.settled;
@@ -304,7 +339,7 @@ static int rest_a_while(struct history *h)
 	behind = !h->batches && h->pending.first && h->recorded != h->settled;
 	pthread_mutex_unlock(&h->lock);
 	if (behind)
-		err = record(h, NULL, 0);
+		err = record(h, NULL);
 	if (!err && behind)
 		let_leave(h);
 	return err;
@@ -335,7 +370,7 @@ static int flush_store(struct settle_batch *b)
 
 static int record_versions(struct settle_batch *b)
 {
-	int err = record(b->h, b->versions, b->version_count);
+	int err = record(b->h, b);
 
 	if (!err)
 		let_leave(b->h);

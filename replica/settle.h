@@ -28,6 +28,7 @@ struct settle_batch {
 	struct history *h;
 	struct settle_item *items;
 	size_t count, room;
+	size_t lacking; /* items that are */
 	uint64_t begin; /* place of the first piece that was taken */
 	uint64_t begun_ns;
 	bool holds_blocks; /* no other batch may have them */
@@ -47,7 +48,7 @@ int settle_choose(struct settle_batch *b);
 int settle_load(struct settle_batch *b);
 /* Appends them to the store, and makes the new contents. */
 int settle_save(struct settle_batch *b);
-/* Into the image, durably; a clone's blocks are marked as filled. */
+/* Into the image, durably. */
 int settle_image(struct settle_batch *b);
 void settle_free(struct settle_batch *b);
 

@@ -42,7 +42,7 @@ static int is_saved(const struct settle_batch *b, uint64_t block, uint64_t momen
 }
 
 /* needed[i]: up to which generation the content before piece i is saved; 0: it is not. */
-static int find_needs(const struct settle_batch *b, struct settle_item *item)
+static int find_needs(struct settle_batch *b, struct settle_item *item)
 {
 	item->filled = 0;
 	if (history_is_unfilled(b->h)) {
@@ -57,6 +57,7 @@ static int find_needs(const struct settle_batch *b, struct settle_item *item)
 			item->load = true;
 		}
 		item->lacking = u.from == FROM_ORIGIN;
+		b->lacking += item->lacking;
 	}
 	for (size_t i = 0; i < item->count; i++) {
 		uint64_t generation = item->pieces[i]->generation, moment;
@@ -322,26 +323,6 @@ int history_flush_image(struct history *h)
 	return err;
 }
 
-/* Before any of the pieces is settled: a block that is not marked reads from the origin. */
-static int mark_filled(const struct settle_batch *b)
-{
-	uint64_t *blocks;
-	size_t count = 0;
-	int err;
-
-	if (!history_has_origin(b->h))
-		return 0;
-	blocks = malloc(b->count * sizeof(*blocks));
-	if (!blocks)
-		return -ENOMEM;
-	for (size_t i = 0; i < b->count; i++)
-		if (b->items[i].lacking)
-			blocks[count++] = b->items[i].number;
-	err = origin_mark(b->h, blocks, count);
-	free(blocks);
-	return err;
-}
-
 int settle_image(struct settle_batch *b)
 {
 	struct disk *d = b->h->disk;
@@ -354,6 +335,5 @@ int settle_image(struct settle_batch *b)
 	if (!err)
 		err = crew_run(d->tandem->crew, all.count, write_extent, &all);
 	free(all.of);
-	err = err ?: history_flush_image(b->h);
-	return err ?: mark_filled(b);
+	return err ? err : history_flush_image(b->h);
 }
