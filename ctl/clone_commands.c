@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "clones.h"
 #include "kept.h"
@@ -58,6 +59,45 @@ int snap_and_clone(const struct request *r, struct clone_request *q)
 	if (err && !r->plan)
 		tandem_delete_snapshot(t, s.number, true, false, &ignored);
 	return err;
+}
+
+int make_token(const struct request *r, struct clone_request *q)
+{
+	char time[RFC3339_MAX];
+	struct clone_facts c;
+	int err;
+
+	q->plan = r->plan;
+	err = tandem_tokenize(r->ctl->tandem, r->disk, q, &c, &r->result->why);
+	if (err)
+		return err;
+	if (r->plan) {
+		result_say(r->result, "would make a token, which keeps what the disk is now");
+		return 0;
+	}
+	snprintf(r->result->token, sizeof(r->result->token), "%s", c.name);
+	snprintf(r->result->element_name, sizeof(r->result->element_name), "%s", c.name);
+	result_say(r->result, "the token stands for the disk of %s, g%" PRIu64,
+		   rfc3339_format_ms(time, c.time_ms), c.generation);
+	return 0;
+}
+
+/* It stays good: what it stands for is let go of with ReturnToResourcePool. */
+int redeem_token(const struct request *r, const char *token, struct clone_request *q)
+{
+	struct why *why = &r->result->why;
+	struct clone_facts c;
+	char source[DISK_LABEL_MAX + 1];
+
+	pthread_mutex_lock(&r->disk->lock);
+	snprintf(source, sizeof(source), "%s", r->disk->label);
+	pthread_mutex_unlock(&r->disk->lock);
+	if (clone_named(r->ctl->tandem, token, &c) || !c.token || strcmp(c.source, source) != 0)
+		return refuse(why, -ENOENT, "there is no such token of %.200s", source);
+	if (c.state != COPY_PREPARED)
+		return refuse(why, -ESTALE, "what the token stood for had to be given up");
+	q->generation = c.generation;
+	return make_clone(r, q);
 }
 
 enum { CLONE_TARGET, CLONE_AT };

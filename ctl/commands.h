@@ -95,6 +95,8 @@ struct clone_request;
 extern const struct parameter clone_parameters[];
 int disk_clone(const struct request *r);
 int make_clone(const struct request *r, struct clone_request *q);
+int make_token(const struct request *r, struct clone_request *q);
+int redeem_token(const struct request *r, const char *token, struct clone_request *q);
 int snap_and_clone(const struct request *r, struct clone_request *q);
 
 /* history_commands.c, for the tables of others */

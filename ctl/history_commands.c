@@ -92,11 +92,11 @@ enum {
 	REPLICA_COPY_METHODOLOGY,
 	REPLICA_TARGET_VOLUME,
 	REPLICA_FORMAT,
+	REPLICA_TOKEN,
 	REPLICA_MODE,
 	REPLICA_TARGET_POOL,
 	REPLICA_TARGET_SYSTEM,
 	REPLICA_OBJECTIVE,
-	REPLICA_TOKEN,
 	REPLICA_USERNAME,
 	REPLICA_PASSWORD,
 };
@@ -111,12 +111,12 @@ const struct parameter create_replica_parameters[] = {
 				       .values = copy_methodologies },
 	[REPLICA_TARGET_VOLUME]    = { "TargetStorageVolume", VALUE_TEXT },
 	[REPLICA_FORMAT]           = { "Format", VALUE_TEXT },
+	[REPLICA_TOKEN]            = { "Token", VALUE_TEXT },
 	/* None of them has these; they are known, so that a refusal says why. */
 	[REPLICA_MODE]             = { "Mode", VALUE_ENUM, .values = create_modes, .hidden = true },
 	[REPLICA_TARGET_POOL]      = { "TargetStoragePool", VALUE_TEXT, .hidden = true },
 	[REPLICA_TARGET_SYSTEM]    = { "TargetStorageSystem", VALUE_TEXT, .hidden = true },
 	[REPLICA_OBJECTIVE]        = { "RecoveryPointObjective", VALUE_NUMBER, .hidden = true },
-	[REPLICA_TOKEN]            = { "Token", VALUE_TEXT, .hidden = true },
 	[REPLICA_USERNAME]         = { "Username", VALUE_TEXT, .hidden = true },
 	[REPLICA_PASSWORD]         = { "Password", VALUE_TEXT, .hidden = true },
 	{ NULL },
@@ -142,8 +142,7 @@ static int check_replica(const struct request *r)
 		return refuse(why, -EACCES,
 			      "no name and no password is taken here, where they can be read; "
 			      "they belong in STATE/credentials/PEER, with mode 0600");
-	if (a[REPLICA_SYNC_TYPE].number != SYNC_SNAPSHOT &&
-	    a[REPLICA_SYNC_TYPE].number != SYNC_CLONE)
+	if (a[REPLICA_SYNC_TYPE].number == SYNC_MIRROR)
 		return refuse(why, -EOPNOTSUPP, "tandemfs %s makes snapshots and clones, and no %s",
 			      TANDEMFS_VERSION, a[REPLICA_SYNC_TYPE].text);
 	for (int i = REPLICA_MODE; i < REPLICA_USERNAME; i++) {
@@ -159,8 +158,11 @@ static int check_snapshot(const struct request *r)
 	const struct argument *a = r->args;
 	struct why *why = &r->result->why;
 
-	if (a[REPLICA_TARGET_VOLUME].given || a[REPLICA_FORMAT].given)
-		return refuse(why, -EOPNOTSUPP, "a Snapshot has no TargetStorageVolume, no Format");
+	for (int i = REPLICA_TARGET_VOLUME; i <= REPLICA_TOKEN; i++) {
+		if (a[i].given)
+			return refuse(why, -EOPNOTSUPP, "a Snapshot has no %s",
+				      create_replica_parameters[i].key);
+	}
 	if (!fits_snapshot(&a[REPLICA_COPY_PRIORITY], &a[REPLICA_COPY_METHODOLOGY]))
 		return refuse(why, -EOPNOTSUPP,
 			      "of a snapshot nothing is copied but what is written over: "
@@ -170,10 +172,14 @@ static int check_snapshot(const struct request *r)
 
 static int check_clone(const struct request *r)
 {
+	bool tokenized = r->args[REPLICA_SYNC_TYPE].number == SYNC_TOKENIZED_CLONE;
+	const struct argument *token = &r->args[REPLICA_TOKEN];
 	struct why *why = &r->result->why;
 
-	if (!r->args[REPLICA_TARGET_VOLUME].given)
-		return refuse(why, -EINVAL, "a Clone needs TargetStorageVolume=");
+	if (token->given && !tokenized)
+		return refuse(why, -EINVAL, "a Token is for SyncType=TokenizedClone");
+	if (!r->args[REPLICA_TARGET_VOLUME].given && (!tokenized || token->given))
+		return refuse(why, -EINVAL, "a clone needs TargetStorageVolume=");
 	switch (r->args[REPLICA_COPY_METHODOLOGY].number) {
 	case METHOD_NOT_SPECIFIED:
 	case METHOD_IMPLEMENTATION_DECIDES:
@@ -191,7 +197,7 @@ static int create_clone(const struct request *r)
 	const struct argument *a = r->args;
 	uint64_t method = a[REPLICA_COPY_METHODOLOGY].number;
 	struct clone_request q = {
-		.target = a[REPLICA_TARGET_VOLUME].text,
+		.target = argument_text(&a[REPLICA_TARGET_VOLUME]),
 		.name = argument_text(&a[REPLICA_ELEMENT_NAME]),
 		.format = argument_text(&a[REPLICA_FORMAT]),
 		.generation = GENERATION_NOW,
@@ -204,6 +210,10 @@ static int create_clone(const struct request *r)
 
 	if (err)
 		return err;
+	if (a[REPLICA_TOKEN].given)
+		return redeem_token(r, a[REPLICA_TOKEN].text, &q);
+	if (!q.target)
+		return make_token(r, &q);
 	return method == METHOD_SNAP_AND_CLONE ? snap_and_clone(r, &q) : make_clone(r, &q);
 }
 
@@ -213,7 +223,7 @@ int disk_create_replica(const struct request *r)
 
 	if (err)
 		return err;
-	if (r->args[REPLICA_SYNC_TYPE].number == SYNC_CLONE)
+	if (r->args[REPLICA_SYNC_TYPE].number != SYNC_SNAPSHOT)
 		return create_clone(r);
 	err = check_snapshot(r);
 	return err ? err : make_snapshot(r, argument_text(&r->args[REPLICA_ELEMENT_NAME]), NULL);

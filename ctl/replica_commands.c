@@ -72,10 +72,22 @@ static int snapshot_of(const struct request *r, struct snapshot_facts *s)
 
 /* ---- of clones ---- */
 
+static int drop_token(const struct request *r, const struct replica_facts *c)
+{
+	int err = tandem_drop_token(r->ctl->tandem, c->number, r->plan, &r->result->why);
+
+	if (!err)
+		result_say(r->result, "%s what it stood for",
+			   r->plan ? "would let go of" : "let go of");
+	return err;
+}
+
 static int abort_clone(const struct request *r, const struct replica_facts *c)
 {
 	int err;
 
+	if (c->sync_type == SYNC_TOKENIZED_CLONE)
+		return drop_token(r, c);
 	if (!r->force)
 		return refuse_advise(&r->result->why, -EPERM, "Abort with Force",
 				     "%.255s would be deleted, with what was written to it",
@@ -107,6 +119,7 @@ static int resume(const struct request *r, const struct replica_facts *c)
 
 static int (*const clone_doers[OP_MAX])(const struct request *r, const struct replica_facts *c) = {
 	[OP_ABORT] = abort_clone,
+	[OP_RETURN_TO_RESOURCE_POOL] = drop_token,
 	[OP_SUSPEND] = suspend,
 	[OP_RESUME] = resume,
 };
@@ -116,7 +129,7 @@ static int do_it(const struct request *r, enum replica_operation op, const struc
 	struct snapshot_facts s;
 	int err;
 
-	if (f->sync_type == SYNC_CLONE)
+	if (f->sync_type != SYNC_SNAPSHOT)
 		return clone_doers[op] ? clone_doers[op](r, f) : -EOPNOTSUPP;
 	err = snapshot_of(r, &s);
 	if (err)

@@ -61,6 +61,7 @@ static const struct {
 	[COPY_SYNCHRONIZED]   = { PROGRESS_COMPLETED, SYNC_FROZEN, COPY_NOT_APPLICABLE },
 	[COPY_BROKEN]         = { PROGRESS_COMPLETED, SYNC_BROKEN, COPY_SYNCHRONIZED },
 	[COPY_SUSPENDED]      = { PROGRESS_DORMANT, SYNC_QUIESCED, COPY_NOT_APPLICABLE },
+	[COPY_PREPARED]       = { PROGRESS_REQUIRES_ACTIVATE, SYNC_PREPARED, COPY_NOT_APPLICABLE },
 };
 // clang-format on
 
@@ -74,7 +75,7 @@ void replica_facts_of_clone(const struct clone_facts *c, struct replica_facts *o
 	out->sync_time_ms = c->time_ms;
 	out->copy_state = c->state;
 	out->requested = shown_of_clone[c->state].requested;
-	out->sync_type = SYNC_CLONE;
+	out->sync_type = c->token ? SYNC_TOKENIZED_CLONE : SYNC_CLONE;
 	out->progress = shown_of_clone[c->state].progress;
 	if (c->state == COPY_UNSYNCHRONIZED && (!c->copying || c->error))
 		out->progress = PROGRESS_PENDING;

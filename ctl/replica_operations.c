@@ -58,10 +58,13 @@ static const operation_table of_snapshots = {
   [OP_RESET_TO_ADAPTIVE]         = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
 };
 
-/* Of clones that are not filled yet: UNS, BRO and SUS; one that is filled is a relationship no more. */
+/*
+ * Of clones that are not filled yet: UNS, BRO and SUS; one that is filled is a relationship no more.
+ * Of tokens: PRE and BRO.
+ */
 static const operation_table of_clones = {
   /* from:                             -    -   INI  UNS  SYN  BRO  FRA  SPL  INA  SUS  FOV  PRE  ABO  SKW */
-  [OP_ABORT]                     = { NO_, NO_, NO_, GON, NO_, GON, NO_, NO_, NO_, GON, NO_, NO_, NO_, NO_ },
+  [OP_ABORT]                     = { NO_, NO_, NO_, GON, NO_, GON, NO_, NO_, NO_, GON, NO_, GON, NO_, NO_ },
   /* the target goes with it: by itself it would be half a disk */
   [OP_ACTIVATE_CONSISTENCY]      = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
   [OP_ACTIVATE]                  = { NO_, NO_, LTR, STY, STY, NO_, NO_, NO_, LTR, NO_, NO_, LTR, NO_, NO_ },
@@ -81,7 +84,8 @@ static const operation_table of_clones = {
   /* SUS → UNS   it is filled on */
   [OP_RESET_TO_SYNC]             = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
   [OP_RESET_TO_ASYNC]            = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
-  [OP_RETURN_TO_RESOURCE_POOL]   = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  [OP_RETURN_TO_RESOURCE_POOL]   = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, GON, NS_, NS_ },
+  /* a token only */
   [OP_REVERSE_ROLES]             = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
   [OP_SPLIT]                     = { NO_, NO_, NO_, LTR, LTR, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
   [OP_SUSPEND]                   = { NO_, NO_, NO_, SUS, NO_, NO_, NO_, NO_, NO_, STY, NO_, NO_, NO_, NO_ },
@@ -108,7 +112,7 @@ static const char *const way_out[COPY_STATE_MAX] = {
 
 static const operation_table *table_of(enum sync_type type)
 {
-	if (type == SYNC_CLONE)
+	if (type == SYNC_CLONE || type == SYNC_TOKENIZED_CLONE)
 		return &of_clones;
 	return type == SYNC_SNAPSHOT ? &of_snapshots : NULL;
 }

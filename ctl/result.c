@@ -150,6 +150,8 @@ void result_render(const struct result *r, struct text *out)
 	text_add_fieldf(out, "Uid", "%u", (unsigned)r->uid);
 	if (*r->element_name)
 		text_add_field(out, "ElementName", r->element_name);
+	if (*r->token)
+		text_add_field(out, "Token", r->token);
 	if (*r->target)
 		text_add_field(out, "TargetStorageVolume", r->target);
 }

@@ -36,6 +36,7 @@ struct result {
 	struct timespec time;
 	uid_t uid;
 	char element_name[DISK_LABEL_MAX + 202]; /* of a disk, or DISK@NAME; "": none */
+	char token[202];                         /* "": none */
 	char target[DISK_LABEL_MAX + 1];         /* a disk that was made as one; "": none */
 };
 

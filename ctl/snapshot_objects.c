@@ -200,7 +200,7 @@ int target_render(struct ctl *c, uint32_t object, struct text *out)
 	struct snapshot_facts s;
 	int err;
 
-	if (!replica_facts(c->tandem, object, &r) && r.sync_type == SYNC_CLONE)
+	if (!replica_facts(c->tandem, object, &r) && r.sync_type != SYNC_SNAPSHOT)
 		return render_disk(c, r.target, out);
 	err = snapshot_numbered(c->tandem, object, &s);
 	if (!err && !has_file(&s))

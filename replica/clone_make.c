@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "clones_inner.h"
 #include "names.h"
@@ -18,7 +19,7 @@ struct cloning {
 	struct making m; /* of its moment, if that is now */
 	struct moment_record moment;
 	uint32_t number;
-	bool pinned;
+	bool pinned, token;
 	char target[DISK_LABEL_MAX + 1];
 };
 
@@ -76,6 +77,17 @@ static void make_up(struct cloning *k, char name[SNAPSHOT_NAME_MAX + 1])
 	while (is_taken(k->t->snapshots->clones, name));
 }
 
+/* Nobody can guess it. */
+static void make_token(char name[SNAPSHOT_NAME_MAX + 1])
+{
+	uint64_t random[2];
+
+	if (getrandom(random, sizeof(random), 0) != sizeof(random))
+		abort(); /* cannot fail for so few bytes once the kernel is up */
+	snprintf(name, SNAPSHOT_NAME_MAX + 1, "token-%016llx%016llx", (unsigned long long)random[0],
+		 (unsigned long long)random[1]);
+}
+
 /* Under changing: from here on its moment stays. */
 static int reserve(struct cloning *k, struct why *why)
 {
@@ -96,13 +108,15 @@ static int reserve(struct cloning *k, struct why *why)
 		.generation = k->moment.generation,
 		.time_ms = k->moment.time_ms,
 		.size = k->moment.size,
-		.copy_state = COPY_UNSYNCHRONIZED,
+		.copy_state = k->token ? COPY_PREPARED : COPY_UNSYNCHRONIZED,
 		.priority = k->q->priority,
 		.methodology = k->q->methodology,
 	};
 	pthread_mutex_lock(&cs->lock);
 	if (k->q->name)
 		snprintf(c->r.name, sizeof(c->r.name), "%s", k->q->name);
+	else if (k->token)
+		make_token(c->r.name);
 	else
 		make_up(k, c->r.name);
 	if (k->q->name && is_taken(cs, c->r.name)) {
@@ -159,38 +173,46 @@ static int take_now(struct cloning *k, struct why *why)
 
 /* ---- the records ---- */
 
-/* In the transaction in which the disk gets its record, with discovery held. */
-static int record(void *arg, struct catalogue_txn *txn, struct disk *d)
+/* The relationship, and that its moment is kept. */
+static int put_clone(struct cloning *k, struct catalogue_txn *txn, uint32_t target)
 {
-	struct cloning *k = arg;
 	struct moment_record m = k->moment;
-	struct track_record source, track = {
-		.block_size = tandem_get_settings(k->t).block_size,
-	};
-	struct origin_record origin = { k->source->number, m.generation, m.size, 0 };
+	struct track_record source;
 	struct clone_record r;
-	int err = d->identity.len ? past_prepare(d) : -EOPNOTSUPP;
+	int err = catalogue_new_number(txn, &k->number);
 
-	if (err)
-		return err;
 	moment_exactly(k->source, m.generation, &m);
 	m.names = table_names(k->t->snapshots, k->source->number, m.generation, NULL);
 	history_record(atomic_load(&k->source->history), &source);
-	err = catalogue_new_number(txn, &k->number);
 	pthread_mutex_lock(&k->c->of->lock);
 	k->c->r.number = k->number;
-	k->c->r.target = d->number;
+	k->c->r.target = target;
 	r = k->c->r;
 	pthread_mutex_unlock(&k->c->of->lock);
 	if (!err)
 		err = track_put(txn, k->source->number, &source);
 	if (!err)
 		err = moment_put(txn, k->source->number, &m);
+	return err ? err : clone_put(txn, &r);
+}
+
+/* In the transaction in which the disk gets its record, with discovery held. */
+static int record(void *arg, struct catalogue_txn *txn, struct disk *d)
+{
+	struct cloning *k = arg;
+	struct track_record track = { .block_size = tandem_get_settings(k->t).block_size };
+	struct origin_record origin = { k->source->number, k->moment.generation, k->moment.size,
+					0 };
+	int err = d->identity.len ? past_prepare(d) : -EOPNOTSUPP;
+
+	if (err)
+		return err;
+	err = put_clone(k, txn, d->number);
 	if (!err)
 		err = track_put(txn, d->number, &track);
 	if (!err)
 		err = origin_put(txn, d->number, &origin);
-	return err ? err : clone_put(txn, &r);
+	return err;
 }
 
 static int make_disk(struct cloning *k, struct disk **made, struct why *why)
@@ -236,7 +258,9 @@ static int check(struct cloning *k, struct why *why)
 
 	if (!err && k->q->name)
 		err = name_check(k->q->name, why);
-	return err ?: name_target(k, why);
+	if (!err && !k->token)
+		err = name_target(k, why);
+	return err;
 }
 
 static int plan(struct cloning *k, struct why *why)
@@ -246,7 +270,22 @@ static int plan(struct cloning *k, struct why *why)
 	    moment_exactly(k->source, k->q->generation, &k->moment))
 		return refuse(why, -ENOENT, "g%llu is not kept",
 			      (unsigned long long)k->q->generation);
-	return make_disk(k, NULL, why);
+	return k->token ? 0 : make_disk(k, NULL, why);
+}
+
+static int record_token(struct cloning *k, struct why *why)
+{
+	struct catalogue_txn *txn;
+	int err = catalogue_begin(k->t->catalogue, &txn);
+
+	if (!err) {
+		err = put_clone(k, txn, 0);
+		if (err)
+			catalogue_abort(txn);
+		else
+			err = catalogue_commit(txn);
+	}
+	return err ? unrecorded(why, err) : 0;
 }
 
 static int make(struct cloning *k, struct why *why)
@@ -259,25 +298,30 @@ static int make(struct cloning *k, struct why *why)
 		return err;
 	pthread_mutex_lock(&s->changing);
 	err = reserve(k, why);
+	if (!err && k->token)
+		err = record_token(k, why);
 	pthread_mutex_unlock(&s->changing);
-	if (!err) {
+	if (!err && !k->token)
 		err = make_disk(k, &made, why);
-		if (err)
-			give_up(k);
-	}
+	if (err && k->c)
+		give_up(k);
 	if (err) {
 		making_drop(&k->m);
 		return err;
 	}
-	list(k, made);
+	if (k->token)
+		clone_announce(k->c, "-", "Prepared");
+	else
+		list(k, made);
 	disk_unref(made);
+	snapshots_changed(k->t, k->source);
 	return 0;
 }
 
-int tandem_clone(struct tandem *t, struct disk *source, const struct clone_request *q,
-		 struct clone_facts *out, struct why *why)
+static int make_one(struct tandem *t, struct disk *source, const struct clone_request *q,
+		    bool token, struct clone_facts *out, struct why *why)
 {
-	struct cloning k = { .t = t, .source = source, .q = q };
+	struct cloning k = { .t = t, .source = source, .q = q, .token = token };
 	int err = check(&k, why);
 
 	if (!err)
@@ -288,6 +332,18 @@ int tandem_clone(struct tandem *t, struct disk *source, const struct clone_reque
 	if (!err && !q->plan)
 		err = clone_numbered(t, k.number, out);
 	return err;
+}
+
+int tandem_clone(struct tandem *t, struct disk *source, const struct clone_request *q,
+		 struct clone_facts *out, struct why *why)
+{
+	return make_one(t, source, q, false, out, why);
+}
+
+int tandem_tokenize(struct tandem *t, struct disk *source, const struct clone_request *q,
+		    struct clone_facts *out, struct why *why)
+{
+	return make_one(t, source, q, true, out, why);
 }
 
 /* ---- one that is there ---- */
@@ -301,6 +357,35 @@ int tandem_abort_clone(struct tandem *t, uint32_t number, bool plan, struct why 
 
 	disk_unref(d);
 	return err;
+}
+
+int tandem_drop_token(struct tandem *t, uint32_t number, bool plan, struct why *why)
+{
+	struct snapshots *s = t->snapshots;
+	struct clone *c = clone_of_number(s->clones, number);
+	struct catalogue_txn *txn;
+	int err = 0;
+
+	if (!c || c->filled || c->r.target)
+		return refuse(why, -ENOENT, "there is no such token");
+	if (plan)
+		return 0;
+	pthread_mutex_lock(&s->changing);
+	err = catalogue_begin(t->catalogue, &txn);
+	if (!err) {
+		err = clone_record_end(c, txn);
+		if (err)
+			catalogue_abort(txn);
+		else
+			err = catalogue_commit(txn);
+	}
+	if (!err) {
+		clone_announce(c, enum_name(copy_states, c->r.copy_state), "-");
+		clone_ended(c);
+	}
+	pthread_mutex_unlock(&s->changing);
+	snapshots_changed(t, NULL);
+	return err ? unrecorded(why, err) : 0;
 }
 
 /* Under changing. */

@@ -142,12 +142,14 @@ static void complete_facts(struct tandem *t, const struct clone_record *r, bool 
 		.state = filled ? COPY_SYNCHRONIZED : (enum copy_state)r->copy_state,
 		.priority = r->priority,
 		.methodology = r->methodology,
-		.percent = 100,
+		.token = !r->target,
+		.percent = filled ? 100 : 0,
 	};
 	memcpy(f->name, r->name, sizeof(f->name));
 	label_of(t, r->source, f->source);
-	label_of(t, r->target, f->target);
-	if (!filled)
+	if (r->target)
+		label_of(t, r->target, f->target);
+	if (!filled && r->target)
 		f->percent = percent_of(t, r);
 }
 
@@ -327,8 +329,10 @@ int clones_check_delete(struct disk *d, bool force, struct why *why)
 			memcpy(name, c->r.name, sizeof(name));
 	pthread_mutex_unlock(&s->clones->lock);
 	if (name[0] && !force)
-		return refuse_advise(why, -EBUSY, "wait until it is filled; with Force it is lost",
-				     "the clone %s is not filled from %s yet", name, d->label);
+		return refuse_advise(
+			why, -EBUSY, "wait until it is filled; with Force it is lost",
+			"replicas/%s needs what %s was: it is not filled, or redeemed, yet", name,
+			d->label);
 	for (c = NULL; (c = about_after(s->clones, c, d));)
 		filler_stop(c, true);
 	return 0;
@@ -367,7 +371,7 @@ static int put_moment_less(struct clone *c, struct catalogue_txn *txn)
 
 int clone_record_end(struct clone *c, struct catalogue_txn *txn)
 {
-	int err = origin_forget(txn, c->r.target);
+	int err = c->r.target ? origin_forget(txn, c->r.target) : 0;
 
 	if (!err)
 		err = clone_del(txn, c->r.number);
@@ -410,11 +414,12 @@ static void lose_one(struct clone *c)
 {
 	struct tandem *t = c->of->s->t;
 	struct disk *target = tandem_disk_numbered(t, c->r.target);
+	const char *from = enum_name(copy_states, c->r.copy_state);
 
 	pthread_mutex_lock(&c->of->lock);
 	c->r.copy_state = COPY_BROKEN;
 	pthread_mutex_unlock(&c->of->lock);
-	clone_announce(c, "Unsynchronized", "Broken");
+	clone_announce(c, from, "Broken");
 	if (target)
 		disk_set_state(target, DISK_INVALID,
 			       "a clone whose source was given up before it was filled");

@@ -36,6 +36,7 @@ struct clone_request {
 struct clone_facts {
 	uint32_t number; /* never given to another object */
 	char name[SNAPSHOT_NAME_MAX + 1];
+	bool token;                                                  /* it has no target yet */
 	char source[DISK_LABEL_MAX + 1], target[DISK_LABEL_MAX + 1]; /* "": not there now */
 	uint64_t generation, time_ms, size;                          /* of the source's moment */
 	enum copy_state state;
@@ -48,6 +49,13 @@ struct clone_facts {
 
 int tandem_clone(struct tandem *t, struct disk *source, const struct clone_request *q,
 		 struct clone_facts *out, struct why *why);
+/*
+ * A token for the disk as it is now, or at a kept moment: out->name. It keeps that moment until
+ * it is let go of. q has its name, or NULL, its generation, and plan.
+ */
+int tandem_tokenize(struct tandem *t, struct disk *source, const struct clone_request *q,
+		    struct clone_facts *out, struct why *why);
+int tandem_drop_token(struct tandem *t, uint32_t number, bool plan, struct why *why);
 /* It goes, and its target with it. Open: -EBUSY. */
 int tandem_abort_clone(struct tandem *t, uint32_t number, bool plan, struct why *why);
 /* Nobody fills it any more, or again. */
