@@ -97,6 +97,7 @@ int redeem_token(const struct request *r, const char *token, struct clone_reques
 	if (c.state != COPY_PREPARED)
 		return refuse(why, -ESTALE, "what the token stood for had to be given up");
 	q->generation = c.generation;
+	q->share = true;
 	return make_clone(r, q);
 }
 

@@ -17,10 +17,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -400,6 +402,20 @@ int file_open(int dirfd, const char *name, bool *read_only, struct file **out)
 	}
 	*read_only = ro;
 	return 0;
+}
+
+int file_share(struct file *from, struct file *to, uint64_t off, uint64_t len)
+{
+	struct file_clone_range range = { .src_offset = off,
+					  .src_length = len,
+					  .dest_offset = off };
+
+	if (from->ops != &posix_ops || to->ops != &posix_ops)
+		return -EOPNOTSUPP;
+	range.src_fd = posix(from)->fd;
+	if (!ioctl(posix(to)->fd, FICLONERANGE, &range))
+		return 0;
+	return errno == EIO || errno == ENOSPC || errno == EDQUOT ? -errno : -EOPNOTSUPP;
 }
 
 int file_fd(const struct file *f)

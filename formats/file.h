@@ -96,6 +96,12 @@ int file_open(int dirfd, const char *name, bool *read_only, struct file **out);
  */
 int file_adopt(int fd, bool read_only, struct file **out);
 
+/*
+ * The range in `to` has the content of that in `from`, and the same space for as long as nobody
+ * writes it. -EOPNOTSUPP: these two cannot, and nothing was changed.
+ */
+int file_share(struct file *from, struct file *to, uint64_t off, uint64_t len);
+
 /* The descriptor behind a file of file_open(), for chown, chmod, utimens. */
 int file_fd(const struct file *f);
 

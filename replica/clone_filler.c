@@ -122,7 +122,7 @@ static int step(struct clone *c, struct disk *d)
 {
 	struct history *h = atomic_load(&d->history);
 	uint64_t began = monotonic_ns();
-	int err = history_fill_step(h, STEP);
+	int err = history_fill_step(h, STEP, c->r.share);
 
 	if (err == -ENOENT)
 		return conclude(c, d);

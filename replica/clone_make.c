@@ -111,6 +111,7 @@ static int reserve(struct cloning *k, struct why *why)
 		.copy_state = k->token ? COPY_PREPARED : COPY_UNSYNCHRONIZED,
 		.priority = k->q->priority,
 		.methodology = k->q->methodology,
+		.share = k->q->share,
 	};
 	pthread_mutex_lock(&cs->lock);
 	if (k->q->name)

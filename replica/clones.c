@@ -315,6 +315,21 @@ static struct clone *about_after(struct clones *cs, struct clone *last, const st
 	return c;
 }
 
+bool disk_is_cloned_elsewhere(const struct disk *d)
+{
+	struct snapshots *s = d->tandem->snapshots;
+	struct clone *c = NULL;
+	bool elsewhere = false;
+
+	while (s && !elsewhere && (c = about_after(s->clones, c, d))) {
+		struct disk *target = tandem_disk_numbered(d->tandem, c->r.target);
+
+		elsewhere = target && target != d && target->pool != d->pool;
+		disk_unref(target);
+	}
+	return elsewhere;
+}
+
 int clones_check_delete(struct disk *d, bool force, struct why *why)
 {
 	struct snapshots *s = d->tandem->snapshots;

@@ -30,6 +30,7 @@ struct clone_request {
 	enum copy_priority priority;
 	enum copy_methodology methodology;
 	uint32_t mode, uid, gid; /* of the file */
+	bool share;              /* space with the source, where the file system can */
 	bool plan;
 };
 
@@ -71,6 +72,8 @@ int clone_named(struct tandem *t, const char *name, struct clone_facts *out);
 bool disk_is_clone(const struct disk *d);
 /* Such a one needs a moment of it. */
 bool disk_is_cloned(const struct disk *d);
+/* The clone is in another pool. */
+bool disk_is_cloned_elsewhere(const struct disk *d);
 
 /* ---- for the rest of replica/ ---- */
 

@@ -128,6 +128,11 @@ bool history_is_pinned(struct history *h, uint64_t g);
  * disk is open. Zeros past the size it had then.
  */
 int history_read_at(struct history *h, uint64_t g, void *buf, size_t len, uint64_t off);
+/*
+ * That range of `to`, a file beside the disk's, gets what it held, by sharing its space. Waits for
+ * a batch. -EOPNOTSUPP: it cannot be, and nothing was changed.
+ */
+int history_share_at(struct history *h, uint64_t g, struct file *to, uint64_t off, uint64_t len);
 /* As lseek, of that moment. */
 int history_seek_at(struct history *h, uint64_t g, uint64_t off, int whence, uint64_t *found);
 
@@ -176,8 +181,11 @@ bool history_has_origin(struct history *h);
 /* Under opening: the disk's first user comes; its last one has gone. */
 int origin_open(struct history *h);
 void origin_close(struct history *h);
-/* Fills about so much more; -ENOENT: all is filled. The disk is open; one thread. */
-int history_fill_step(struct history *h, uint64_t bytes);
+/*
+ * Fills about so much more; -ENOENT: all is filled. share: where the file system can, source and
+ * image have the same space after it. The disk is open; one thread.
+ */
+int history_fill_step(struct history *h, uint64_t bytes, bool share);
 /* Bytes that it has not come to. */
 uint64_t history_lacking(struct history *h);
 

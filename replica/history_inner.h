@@ -116,6 +116,8 @@ int unfilled_read(struct history *h, const struct unfilled *u, char *buf, size_t
 /* origin.c; likewise */
 bool origin_lacks(struct history *h, uint64_t block);
 int origin_read(struct history *h, char *buf, size_t len, uint64_t off);
+/* Into the image, by sharing; see history_share_at. */
+int origin_share(struct history *h, uint64_t off, uint64_t len);
 int origin_seek(struct history *h, uint64_t off, int whence, uint64_t *found);
 /*
  * The log has all of these blocks, ascending, and every moment that is older has a

@@ -101,6 +101,17 @@ int origin_read(struct history *h, char *buf, size_t len, uint64_t off)
 	return err;
 }
 
+int origin_share(struct history *h, uint64_t off, uint64_t len)
+{
+	struct origin *o = origin_of(h);
+
+	if (!h->disk->format->flat || disk_state(o->source) == DISK_CHANGED ||
+	    atomic_load(&o->source->lost))
+		return -EOPNOTSUPP;
+	return history_share_at(atomic_load(&o->source->history), o->generation,
+				h->disk->image->file, off, len);
+}
+
 int origin_seek(struct history *h, uint64_t off, int whence, uint64_t *found)
 {
 	struct origin *o = origin_of(h);

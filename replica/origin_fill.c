@@ -18,12 +18,16 @@
 
 /* At most so much with its range locked. */
 #define CHUNK (1u << 20)
+/* The same where nothing is copied. */
+#define SHARED_CHUNK (4u << 20)
+#define PAGE_BYTES 4096u
 
 struct filling {
 	struct history *h;
 	char *buf;
 	bool written;  /* something is in the image since the last flush */
 	bool awaiting; /* a block has pieces */
+	bool share;    /* rather than to copy */
 };
 
 /*
@@ -100,6 +104,44 @@ static int fill_chunk(struct filling *f, uint64_t off, uint64_t len)
 	return err;
 }
 
+/* -EOPNOTSUPP: it has to be copied. */
+static int share_chunk(struct filling *f, uint64_t off, uint64_t len)
+{
+	struct disk *d = f->h->disk;
+	uint64_t bs = f->h->block_size;
+	struct range r;
+	int err = 0;
+
+	range_lock_write(&d->ranges, &r, off, len);
+	atomic_fetch_add(&d->begun, 1);
+	for (uint64_t b = off / bs; b * bs < off + len && !err; b++)
+		err = wants(f, b) ? 0 : -EOPNOTSUPP;
+	if (!err &&
+	    (off + len > d->image->size || atomic_load(&d->lost) || atomic_load(&d->broken_flush)))
+		err = -EOPNOTSUPP;
+	if (!err)
+		err = origin_share(f->h, off, len);
+	f->written |= !err;
+	range_unlock(&d->ranges, &r);
+	return err;
+}
+
+/* *n is how much; the last part of a page cannot be shared. */
+static int bring_chunk(struct filling *f, uint64_t pos, uint64_t room, uint64_t limit, uint64_t *n)
+{
+	int err = -EOPNOTSUPP;
+
+	*n = room < SHARED_CHUNK ? room : SHARED_CHUNK;
+	if (*n > limit - pos)
+		*n = (limit - pos) / PAGE_BYTES * PAGE_BYTES;
+	if (f->share && *n && *n % f->h->block_size == 0)
+		err = share_chunk(f, pos, *n);
+	if (err != -EOPNOTSUPP)
+		return err;
+	*n = room < CHUNK ? room : CHUNK;
+	return fill_chunk(f, pos, *n);
+}
+
 /* Up to where there is something to be filled, and from there on; *pos is where it ended. */
 static int fill_from(struct filling *f, uint64_t *pos, uint64_t limit, uint64_t room)
 {
@@ -107,7 +149,7 @@ static int fill_from(struct filling *f, uint64_t *pos, uint64_t limit, uint64_t 
 	int err = 0;
 
 	for (uint64_t n; room && *pos < limit && !err; room -= n) {
-		n = room < CHUNK ? room : CHUNK;
+		n = room;
 		err = origin_seek(f->h, *pos, SEEK_DATA, &data);
 		if (err == -ENXIO || (!err && data >= limit)) {
 			*pos = limit;
@@ -116,7 +158,7 @@ static int fill_from(struct filling *f, uint64_t *pos, uint64_t limit, uint64_t 
 		if (err)
 			break;
 		*pos = data - data % bs;
-		err = fill_chunk(f, *pos, n);
+		err = bring_chunk(f, *pos, room, limit, &n);
 		if (!err)
 			*pos += n;
 	}
@@ -134,9 +176,9 @@ static int conclude(struct filling *f, uint64_t pos)
 	return err ? err : origin_advance(h, (pos + h->block_size - 1) / h->block_size);
 }
 
-int history_fill_step(struct history *h, uint64_t bytes)
+int history_fill_step(struct history *h, uint64_t bytes, bool share)
 {
-	struct filling f = { .h = h };
+	struct filling f = { .h = h, .share = share };
 	uint64_t size, pos = origin_filled(h, &size) * h->block_size, limit = h->disk->image->size;
 	uint64_t room = (bytes + h->block_size - 1) / h->block_size * h->block_size;
 	int err;

@@ -42,6 +42,7 @@ struct clone_record {
 	uint64_t time_ms, size;  /* of that moment */
 	uint8_t copy_state;      /* CopyState's number */
 	uint8_t priority, methodology;
+	bool share;     /* its image may have the source's space */
 	char name[201]; /* under replicas/; of a token: the token */
 };
 int clone_put(struct catalogue_txn *txn, const struct clone_record *r);

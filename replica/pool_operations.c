@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "operations.h"
+#include "clones.h"
 #include "scan.h"
 #include "watch.h"
 
@@ -110,6 +111,9 @@ static int claim(struct disk *d, struct why *why)
 {
 	if (parents_needed_elsewhere(d->tandem, d))
 		return refuse(why, -EBUSY, "a disk of another pool is built upon %s", d->label);
+	if (disk_is_cloned_elsewhere(d))
+		return refuse_advise(why, -EBUSY, "wait until it is filled",
+				     "a disk of another pool is a clone of %s", d->label);
 	return disk_claim(d, why);
 }
 

@@ -257,6 +257,7 @@ void record_encode_clone(struct record *w, const struct clone_record *r)
 	put_u(w, r->copy_state, 1);
 	put_u(w, r->priority, 1);
 	put_u(w, r->methodology, 1);
+	put_u(w, r->share, 1);
 	put_bytes(w, r->name, strlen(r->name));
 }
 
@@ -274,6 +275,7 @@ int record_decode_clone(const void *bytes, size_t len, struct clone_record *out)
 	c.copy_state = get_u(&r, 1);
 	c.priority = get_u(&r, 1);
 	c.methodology = get_u(&r, 1);
+	c.share = get_u(&r, 1);
 	get_string(&r, c.name, sizeof(c.name));
 	if (r.bad)
 		return -EIO;

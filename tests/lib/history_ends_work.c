@@ -227,7 +227,7 @@ static bool fill(struct life *l)
 	if (!l->rig->c->is_clone)
 		return true;
 	l->work = HISTORY_FILL;
-	err = history_fill_step(l->w.h, (1 + below(l, 3)) * l->rig->c->block_size);
+	err = history_fill_step(l->w.h, (1 + below(l, 3)) * l->rig->c->block_size, false);
 	return done(l, "fill", err == -ENOENT ? 0 : err);
 }
 

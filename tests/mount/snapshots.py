@@ -172,7 +172,7 @@ def refusals():
         refused(E.ENOENT, f"changes/{word}", open, tree("disks", "n.img", "changes", word))
     refuses(E.ENOENT, "snapshot x At=@1", where)
     refuses(E.ENOENT, "snapshot x At=2999-01-01T00:00Z", where)
-    refuses(E.EOPNOTSUPP, "CreateReplica SyncType=Clone", where)
+    refuses(E.EINVAL, "CreateReplica SyncType=Clone", where)
     refuses(E.ENOENT, "unsnapshot none", where)
     ok("what is not there")
     fd = os.open(raw("n.img", "one"), os.O_RDONLY)

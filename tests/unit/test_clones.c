@@ -291,7 +291,8 @@ static void fill_some(struct work *k)
 
 	if (!history_has_origin(o->w.h))
 		return;
-	err = history_fill_step(o->w.h, 1 + below(k, below(k, 3) ? 6 * k->bs : k->max));
+	err = history_fill_step(o->w.h, 1 + below(k, below(k, 3) ? 6 * k->bs : k->max),
+				below(k, 2));
 	if (err == -ENOENT) {
 		copies_check_all(&o->m, &o->w);
 		if (!below(k, 4))
@@ -455,7 +456,7 @@ static void *fill_it(void *arg)
 	int err = 0;
 
 	while (!err)
-		err = history_fill_step(o->w.h, 2ull * c->k.bs);
+		err = history_fill_step(o->w.h, 2ull * c->k.bs, true);
 	ck_assert_int_eq(err, -ENOENT);
 	let_go(&c->k, o);
 	atomic_store(&c->over, true);
