@@ -622,11 +622,41 @@ static void drop_missing(struct tandem *t, struct pool *p)
 	disks_free(disks, count);
 }
 
+/* incomplete: those that are so by themselves, which need others; else all but them. */
+static int look_at_names(struct batch *b, struct pool *p, DIR *dir, bool incomplete)
+{
+	char whole[NAME_MAX + 1];
+	struct dirent *e;
+	int err = 0;
+
+	rewinddir(dir);
+	while (!err && (e = readdir(dir)))
+		if (name_whole(e->d_name, whole) == incomplete)
+			err = look(b, p, e->d_name);
+	return err;
+}
+
+static int scan_directory(struct tandem *t, struct pool *p, enum scan_hint hint, DIR *dir)
+{
+	int err = 0, last = 0;
+
+	for (int pass = 0; pass < 2 && !err && !last; pass++) {
+		struct batch b = { .t = t, .hint = hint };
+
+		err = look_at_names(&b, p, dir, pass);
+		/* After the names, so that a renamed one was found under its new name. */
+		if (!err && pass)
+			drop_missing(t, p);
+		if (batch_finish(&b, &last))
+			look_at_orphans(t);
+	}
+	pool_sample(p);
+	return err ? err : last;
+}
+
 int scan_pool(struct tandem *t, struct pool *p, enum scan_hint hint)
 {
-	struct batch b = { .t = t, .hint = hint };
-	int err = 0, last, fd;
-	struct dirent *e;
+	int err, fd;
 	DIR *dir;
 
 	if (p->dirfd < 0)
@@ -639,17 +669,9 @@ int scan_pool(struct tandem *t, struct pool *p, enum scan_hint hint)
 			close(fd);
 		return err;
 	}
-	while ((e = readdir(dir)))
-		if ((err = look(&b, p, e->d_name)))
-			break;
+	err = scan_directory(t, p, hint, dir);
 	closedir(dir);
-	/* After the names, so that a renamed one was found under its new name. */
-	if (!err)
-		drop_missing(t, p);
-	if (batch_finish(&b, &last))
-		look_at_orphans(t);
-	pool_sample(p);
-	return err ? err : last;
+	return err;
 }
 
 /* ---- disks that go ---- */

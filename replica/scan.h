@@ -23,7 +23,7 @@ int scan_name(struct tandem *t, struct pool *p, const char *name, enum scan_hint
  */
 int scan_new(struct tandem *t, struct pool *p, const char *name,
 	     int (*record)(void *arg, struct catalogue_txn *txn, struct disk *d), void *arg);
-/* All names, and the disks whose files are gone. One transaction. */
+/* All names, and the disks whose files are gone. A transaction for all, and one for clones. */
 int scan_pool(struct tandem *t, struct pool *p, enum scan_hint hint);
 /* After all pools, at the start: disks with a past whose images were not found are Missing. */
 int scan_missing(struct tandem *t);
