@@ -115,6 +115,8 @@ int unfilled_read(struct history *h, const struct unfilled *u, char *buf, size_t
 
 /* origin.c; likewise */
 bool origin_lacks(struct history *h, uint64_t block);
+bool origin_lacks_locked(struct history *h,
+			 uint64_t block); /* under lock; of what is there still */
 int origin_read(struct history *h, char *buf, size_t len, uint64_t off);
 /* Into the image, by sharing; see history_share_at. */
 int origin_share(struct history *h, uint64_t off, uint64_t len);

@@ -98,6 +98,14 @@ static void sleep_ns(uint64_t ns)
 	nanosleep(&t, NULL);
 }
 
+/* Under lock. What begins there goes into the log. */
+static bool goes_to_log(struct history *h, uint64_t off)
+{
+	uint64_t block = off / h->block_size;
+
+	return !block_is_direct(h, block) || (h->origin && origin_lacks_locked(h, block));
+}
+
 /*
  * Before the write has a generation: the settler does not pass the generation of
  * a write that has not ended.
@@ -108,14 +116,14 @@ static int await_room(struct history *h, uint64_t len, uint64_t off)
 	int err = 0;
 
 	pthread_mutex_lock(&h->lock);
-	if (h->pending.bytes && !block_is_direct(h, off / h->block_size))
+	if (h->pending.bytes && goes_to_log(h, off))
 		pause = write_pause(h, len, monotonic_ns());
 	if (pause) {
 		pthread_mutex_unlock(&h->lock);
 		sleep_ns(pause);
 		pthread_mutex_lock(&h->lock);
 	}
-	while (h->pending.bytes >= HISTORY_LOG_MAX && !block_is_direct(h, off / h->block_size) &&
+	while (h->pending.bytes >= HISTORY_LOG_MAX && goes_to_log(h, off) &&
 	       !(err = h->settle_error)) {
 		settler_wake(h, true);
 		if (!h->settler_runs)

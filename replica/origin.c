@@ -71,17 +71,30 @@ static bool is_marked(const struct origin *o, uint64_t block)
 
 /* ---- what is lacking ---- */
 
+/* All that lie before this place are filled, and where the source ends none is to be. */
+static bool may_lack(struct history *h, const struct origin *o, uint64_t block)
+{
+	return o && block * h->block_size < o->size && block >= atomic_load(&o->filled);
+}
+
+bool origin_lacks_locked(struct history *h, uint64_t block)
+{
+	const struct origin *o = origin_of(h);
+
+	return may_lack(h, o, block) && !is_marked(o, block);
+}
+
 bool origin_lacks(struct history *h, uint64_t block)
 {
-	struct origin *o = origin_of(h);
-	bool marked;
+	const struct origin *o = origin_of(h);
+	bool lacks;
 
-	if (!o || block * h->block_size >= o->size || block < atomic_load(&o->filled))
+	if (!may_lack(h, o, block))
 		return false;
 	pthread_mutex_lock(&h->lock);
-	marked = is_marked(o, block);
+	lacks = !is_marked(o, block);
 	pthread_mutex_unlock(&h->lock);
-	return !marked;
+	return lacks;
 }
 
 /* The source's error is no word of ours: to the clone's reader it is one of the store. */

@@ -395,6 +395,30 @@ START_TEST(blocks_of_64k)
 }
 END_TEST
 
+/* Blocks that are filled by the log wait for room in it, also where no moment is kept. */
+START_TEST(a_full_log)
+{
+	static struct work k;
+	struct history *h;
+
+	begin(&k, 4096, 16 * 4096, 16 * 4096, 1);
+	write_some(&k);
+	snapshot(&k);
+	clone_some(&k);
+	h = k.disks[1].w.h;
+	pthread_mutex_lock(&h->lock);
+	h->pending.bytes += HISTORY_LOG_MAX;
+	h->settle_error = -EIO; /* so that nobody waits for long */
+	pthread_mutex_unlock(&h->lock);
+	ck_assert_int_eq(disk_write(k.disks[1].w.d, k.buf, 100, 5000, 0), -EIO);
+	pthread_mutex_lock(&h->lock);
+	h->pending.bytes -= HISTORY_LOG_MAX;
+	h->settle_error = 0;
+	pthread_mutex_unlock(&h->lock);
+	end(&k);
+}
+END_TEST
+
 /* ---- all at once ---- */
 
 struct crowd {
@@ -503,7 +527,8 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = { blocks_of_4k, blocks_of_16k, blocks_of_64k, all_at_once };
+	const TTest *const tests[] = { blocks_of_4k, blocks_of_16k, blocks_of_64k, a_full_log,
+				       all_at_once };
 
 	if (!access("/dev/shm", W_OK))
 		setenv("TMPDIR", "/dev/shm", 0);
