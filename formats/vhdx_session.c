@@ -88,7 +88,8 @@ static int replay(struct image *img, struct vhdx_header *h)
 
 	if (!err)
 		err = vhdx_overlay_apply(&v->overlay, img->file);
-	if (!err && v->overlay.end > atomic_load(&v->file_size))
+	/* After a start that failed the log is ours: the file may have been cut since it was opened. */
+	if (!err && v->overlay.end > v->overlay.file_size)
 		atomic_store(&v->file_size, v->overlay.end);
 	if (!err)
 		err = vhdx_settle(img);

@@ -554,6 +554,32 @@ START_TEST(written_after_a_replay)
 }
 END_TEST
 
+/* Our own log, of a start that failed: it says no file that is longer than the one that was cut. */
+START_TEST(started_again)
+{
+	struct image *img;
+	struct file *f;
+	uint8_t byte = 'z';
+
+	build_log_guid(&b, 0);
+	build_resize(&b, BUILD_DATA_AT + 3 * MIB);
+	f = build_file(&b);
+	ck_assert_int_eq(open_image(f, &img), 0);
+	ck_assert_int_eq(vhdx_format.write(img, &byte, 1, 0, 0), 0);
+	ck_assert_int_eq(vhdx_format.rest(img), 0);
+	/* The log and the first header are there. */
+	fake_fail(f, FAKE_WRITE, 3, 1, EIO);
+	ck_assert_int_eq(vhdx_format.zero(img, 0, MIB, ZERO_PUNCH), -EIO);
+	ck_assert_int_eq(vhdx_format.zero(img, 0, MIB, ZERO_PUNCH), 0);
+	ck_assert_int_eq(vhdx_format.flush(img), 0);
+	f = fake_crashed(f, 1);
+	image_close(img);
+	ck_assert_msg(!open_image(f, &img), "%s", reason);
+	ck_assert_int_eq(first_byte(img), 0);
+	image_close(img);
+}
+END_TEST
+
 /* Region tables and metadata come through the log, too. */
 START_TEST(tables_in_the_log)
 {
@@ -615,4 +641,4 @@ END_TEST
 UNIT_MAIN("vhdx_log", setup, teardown, none, one, a_sequence, what_does_not_count, zeros,
 	  many_pages, torn, bad_heads, bad_targets, bad_lengths, all_claim_everything, a_huge_log,
 	  noise, our_entries, an_image_with_a_log, replay_is_cut, written_after_a_replay,
-	  tables_in_the_log, data_in_the_log, a_lost_log)
+	  started_again, tables_in_the_log, data_in_the_log, a_lost_log)
