@@ -11,6 +11,7 @@
 #ifndef TANDEMFS_FILE_H
 #define TANDEMFS_FILE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -95,6 +96,12 @@ int file_open(int dirfd, const char *name, bool *read_only, struct file **out);
  * only. A second descriptor for direct I/O is opened where that works.
  */
 int file_adopt(int fd, bool read_only, struct file **out);
+
+/* The file system is full, or somebody's quota is. */
+static inline bool lacks_space(int err)
+{
+	return err == -ENOSPC || err == -EDQUOT;
+}
 
 /* The descriptor behind a file of file_open(), for chown, chmod, utimens. */
 int file_fd(const struct file *f);
