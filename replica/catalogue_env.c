@@ -204,7 +204,8 @@ bool catalogue_reserve(struct catalogue *c, uint64_t more)
 	if (used + RESERVE <= c->reserved || mdb_env_get_fd(c->env, &fd))
 		return true;
 	used += RESERVE + RESERVE_STEP;
-	if (!fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, used))
+	if (!fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, used) ||
+	    !fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, used -= RESERVE_STEP))
 		c->reserved = used;
 	else if (errno != EOPNOTSUPP) /* else nobody can know */
 		scarce = true;

@@ -276,6 +276,21 @@ static bool is_in_the_way(struct disk *d, int err)
 	return space_of(d->tandem, &now) && now.free <= least(FULL_MAX, now.size / 8);
 }
 
+/*
+ * There may be some again since it failed. The settler's error is of its last batch: another one
+ * tells how it is now.
+ */
+static bool try_again(struct disk *d, struct space_attempts *a)
+{
+	struct history *h = atomic_load(&d->history);
+
+	if (a->vain++ >= VAIN_MAX)
+		return false;
+	if (h)
+		history_clear(h);
+	return true;
+}
+
 struct space_attempts space_attempts(const struct tandem *t)
 {
 	return (struct space_attempts){ t->snapshots ? atomic_load(&t->snapshots->made) : 0, 0 };
@@ -287,9 +302,8 @@ int space_make(struct disk *d, int err, struct space_attempts *a)
 
 	if (!s || !s->collector || !lacks_space(err))
 		return err;
-	/* There may be some again since it failed. */
 	if (!is_in_the_way(d, err))
-		return a->vain++ < VAIN_MAX ? 0 : err;
+		return try_again(d, a) ? 0 : err;
 	pthread_mutex_lock(&s->making);
 	if (atomic_load(&s->made) != a->made)
 		err = 0; /* somebody else did, since */
