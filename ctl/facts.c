@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "space.h"
+
 /* How bad a state is; Ready and ReadOnly are no problem. */
 // clang-format off
 static const enum event_severity state_severity[DISK_STATE_MAX] = {
@@ -219,6 +221,25 @@ static void add_pool_problem(struct facts *f, const struct pool_facts *pool)
 	};
 }
 
+static void add_space_problem(struct facts *f)
+{
+	if (!f->space_low)
+		return;
+	f->problems[f->problem_count++] = (struct problem){
+		.kind = "",
+		.name = "daemon",
+		.severity = EVENT_WARNING,
+		.state = "SpaceLow",
+		.reason = "there is little space for old content: some is given up",
+	};
+}
+
+const char *problem_object(const struct problem *p, char buf[PROBLEM_OBJECT_MAX])
+{
+	snprintf(buf, PROBLEM_OBJECT_MAX, "%s%s%s", p->kind, *p->kind ? "/" : "", p->name);
+	return buf;
+}
+
 /* The worst first; what is equally bad stays in the order of names. */
 static int compare_problems(const void *a, const void *b)
 {
@@ -227,16 +248,17 @@ static int compare_problems(const void *a, const void *b)
 
 	if (x->severity != y->severity)
 		return x->severity < y->severity ? 1 : -1;
-	order = strcmp(y->kind, x->kind); /* replicas, pools, disks */
+	order = strcmp(y->kind, x->kind); /* replicas, pools, disks, the daemon */
 	return order ? order : strcmp(x->name, y->name);
 }
 
 static int collect_problems(struct facts *f)
 {
-	f->problems = calloc(f->disk_count + f->pool_count + f->replica_count + f->clone_count + 1,
+	f->problems = calloc(f->disk_count + f->pool_count + f->replica_count + f->clone_count + 2,
 			     sizeof(*f->problems));
 	if (!f->problems)
 		return -ENOMEM;
+	add_space_problem(f);
 	for (size_t i = 0; i < f->pool_count; i++)
 		add_pool_problem(f, &f->pools[i]);
 	for (size_t i = 0; i < f->disk_count; i++)
@@ -251,7 +273,7 @@ static int collect_problems(struct facts *f)
 
 int facts_collect(struct tandem *t, struct facts *out)
 {
-	struct facts f = { 0 };
+	struct facts f = { .space_low = space_is_low(t) };
 	int err = collect_disks(t, &f);
 
 	if (!err)

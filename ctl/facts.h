@@ -19,7 +19,7 @@ struct pool_facts {
 };
 
 struct problem {
-	const char *kind, *name; /* "disks", "x.img" */
+	const char *kind, *name; /* "disks", "x.img"; kind "": of the daemon */
 	enum event_severity severity;
 	const char *state, *reason; /* "Invalid", "Stalled", ...; reason may be "" */
 };
@@ -35,6 +35,7 @@ struct facts {
 	bool failed;              /* no memory for one of them */
 	struct pool_facts *pools; /* DISKDIR first */
 	size_t pool_count;
+	bool space_low;           /* where the state is */
 	struct problem *problems; /* the worst first; points into the above */
 	size_t problem_count;
 };
@@ -49,6 +50,9 @@ void facts_free(struct facts *f);
 /* Those of disk i, which stand together. */
 const struct replica_facts *facts_snapshots(const struct facts *f, size_t i, size_t *count);
 enum health facts_health(const struct facts *f);
+/* What it is of: "disks/x.img", "daemon"; returns buf. */
+#define PROBLEM_OBJECT_MAX (sizeof("replicas/") + DISK_LABEL_MAX + 1 + SNAPSHOT_NAME_MAX)
+const char *problem_object(const struct problem *p, char buf[PROBLEM_OBJECT_MAX]);
 /* "OK", "WARN", "FAIL" */
 const char *health_name(enum health h);
 const char *severity_name(enum event_severity s);

@@ -273,6 +273,9 @@ static void add_space(struct text *out, const struct tandem *t, const struct fac
 		text_addf(out, "tandemfs_store_free_bytes %" PRIu64 "\n",
 			  (uint64_t)st.f_bavail * st.f_frsize);
 	}
+	add_head(out, "store_space_low", "gauge",
+		 "1 while there is so little of it that old content is given up.");
+	text_addf(out, "tandemfs_store_space_low %d\n", f->space_low);
 	for (size_t i = 0; i < f->pool_count; i++) {
 		const struct pool_facts *p = &f->pools[i];
 

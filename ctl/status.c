@@ -17,11 +17,12 @@
 static void add_health(const struct facts *f, struct text *out)
 {
 	const struct problem *p = f->problems;
+	char object[PROBLEM_OBJECT_MAX];
 
 	text_addf(out, "Health: %s", health_name(facts_health(f)));
 	if (f->problem_count > 0) {
-		text_addf(out, " %s/", p->kind);
-		text_add_word(out, p->name);
+		text_addf(out, " ");
+		text_add_word(out, problem_object(p, object));
 		text_addf(out, " %s", p->state);
 		if (*p->reason) {
 			text_addf(out, ": ");

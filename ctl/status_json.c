@@ -15,6 +15,7 @@
 #include "facts.h"
 #include "json.h"
 #include "rfc3339.h"
+#include "space.h"
 #include "values.h"
 
 #define SCHEMA 1
@@ -42,12 +43,13 @@ static void add_daemon(struct json *j, const struct tandem *t)
 	json_string_at(j, "DiskDir", t->disk_dir);
 	json_string_at(j, "StateDir", t->state_dir);
 	json_bool_at(j, "ReadOnly", t->read_only);
+	json_bool_at(j, "SpaceLow", space_is_low(t));
 	json_object_end(j);
 }
 
 static void add_health(struct json *j, const struct facts *f)
 {
-	char object[sizeof("disks/") + DISK_LABEL_MAX], message[500];
+	char object[PROBLEM_OBJECT_MAX], message[500];
 
 	json_object_at(j, "Health");
 	json_string_at(j, "State", health_name(facts_health(f)));
@@ -56,11 +58,10 @@ static void add_health(struct json *j, const struct facts *f)
 	for (size_t i = 0; i < f->problem_count; i++) {
 		const struct problem *p = &f->problems[i];
 
-		snprintf(object, sizeof(object), "%s/%s", p->kind, p->name);
 		snprintf(message, sizeof(message), "%s%s%s", p->state, *p->reason ? ": " : "",
 			 p->reason);
 		json_object(j);
-		json_string_at(j, "Object", object);
+		json_string_at(j, "Object", problem_object(p, object));
 		json_string_at(j, "Severity", severity_name(p->severity));
 		json_string_at(j, "Message", message);
 		json_object_end(j);

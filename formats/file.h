@@ -11,6 +11,7 @@
 #ifndef TANDEMFS_FILE_H
 #define TANDEMFS_FILE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -101,6 +102,12 @@ int file_adopt(int fd, bool read_only, struct file **out);
  * writes it. -EOPNOTSUPP: these two cannot, and nothing was changed.
  */
 int file_share(struct file *from, struct file *to, uint64_t off, uint64_t len);
+
+/* The file system is full, or somebody's quota is. */
+static inline bool lacks_space(int err)
+{
+	return err == -ENOSPC || err == -EDQUOT;
+}
 
 /* The descriptor behind a file of file_open(), for chown, chmod, utimens. */
 int file_fd(const struct file *f);

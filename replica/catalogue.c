@@ -19,11 +19,44 @@ int catalogue_begin(struct catalogue *c, struct catalogue_txn **out)
 	if (!t)
 		return -ENOMEM;
 	t->c = c;
-	catalogue_reserve(c);
+	catalogue_reserve(c, 0);
 	err = from_mdb(mdb_txn_begin(c->env, NULL, 0, &t->txn));
 	if (err) {
 		free(t);
 		return err;
+	}
+	*out = t;
+	return 0;
+}
+
+static size_t leaves(struct catalogue_txn *t, MDB_dbi dbi, size_t records)
+{
+	MDB_stat st;
+
+	mdb_stat(t->txn, dbi, &st);
+	return st.ms_leaf_pages < records ? st.ms_leaf_pages : records;
+}
+
+/* No more bytes than this: each leaf that gets a record is another page, and perhaps two. */
+static uint64_t growth(struct catalogue_txn *t, size_t records)
+{
+	size_t touched = leaves(t, t->c->versions, records) + leaves(t, t->c->by_last, records);
+	MDB_stat st;
+
+	mdb_env_stat(t->c->env, &st);
+	return (2 * touched + records / 8 + 64) * st.ms_psize;
+}
+
+int catalogue_begin_growing(struct catalogue *c, size_t records, struct catalogue_txn **out)
+{
+	struct catalogue_txn *t;
+	int err = catalogue_begin(c, &t);
+
+	if (err)
+		return err;
+	if (!catalogue_reserve(c, growth(t, records))) {
+		catalogue_abort(t);
+		return -ENOSPC;
 	}
 	*out = t;
 	return 0;

@@ -49,6 +49,13 @@ void catalogue_close(struct catalogue *c);
 
 /* One transaction: begin, any puts, then commit (on failure nothing was done) or abort. */
 int catalogue_begin(struct catalogue *c, struct catalogue_txn **out);
+/*
+ * The same for so many versions, moments or snapshots that come. -ENOSPC: there is space only for
+ * what gives something up, which the other one is for.
+ */
+int catalogue_begin_growing(struct catalogue *c, size_t records, struct catalogue_txn **out);
+/* There was no space beyond that when it was asked for last: transactions are to be small. */
+bool catalogue_is_scarce(struct catalogue *c);
 int catalogue_commit(struct catalogue_txn *txn);
 void catalogue_abort(struct catalogue_txn *txn);
 

@@ -27,6 +27,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,8 +41,12 @@
 /* Each reader has a slot: more than there are threads. */
 #define READERS_MAX 512
 
-/* Disk space kept ready beyond what is used, so that a full file system stops no commit. */
+/*
+ * Disk space kept ready beyond what is used: what gives something up is recorded in it when the
+ * file system is full. What records more than there was before leaves it alone.
+ */
 #define RESERVE (2ull << 20)
+#define RESERVE_STEP (1ull << 20)
 
 /* ---- open ---- */
 
@@ -192,21 +197,32 @@ static int open_env(struct catalogue *c, const char *dir)
 	return check_whole(c);
 }
 
-/* A failure is no reason to stop: it means that the space is short already. */
-void catalogue_reserve(struct catalogue *c)
+bool catalogue_reserve(struct catalogue *c, uint64_t more)
 {
 	MDB_envinfo info;
 	MDB_stat st;
+	bool scarce = false;
 	uint64_t used;
 	int fd;
 
 	mdb_env_info(c->env, &info);
 	mdb_env_stat(c->env, &st);
-	used = (info.me_last_pgno + 1) * (uint64_t)st.ms_psize;
-	if (used + RESERVE / 2 <= c->reserved || mdb_env_get_fd(c->env, &fd))
-		return;
-	if (!fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, used + RESERVE))
-		c->reserved = used + RESERVE;
+	used = (info.me_last_pgno + 1) * (uint64_t)st.ms_psize + more;
+	if (used + RESERVE <= c->reserved || mdb_env_get_fd(c->env, &fd))
+		return true;
+	used += RESERVE + RESERVE_STEP;
+	if (!fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, used) ||
+	    !fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, used -= RESERVE_STEP))
+		c->reserved = used;
+	else if (errno != EOPNOTSUPP) /* else nobody can know */
+		scarce = true;
+	atomic_store(&c->scarce, scarce);
+	return !scarce;
+}
+
+bool catalogue_is_scarce(struct catalogue *c)
+{
+	return atomic_load(&c->scarce);
 }
 
 int catalogue_open(const char *state_dir, struct catalogue **out, bool *clean, struct why *why)
@@ -226,7 +242,7 @@ int catalogue_open(const char *state_dir, struct catalogue **out, bool *clean, s
 	if (!err)
 		err = prepare(c, clean, why);
 	if (!err)
-		catalogue_reserve(c);
+		catalogue_reserve(c, 0);
 	if (err) {
 		catalogue_close(c);
 		if (!why->message[0])

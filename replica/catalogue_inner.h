@@ -19,6 +19,7 @@
 struct catalogue {
 	MDB_env *env;
 	_Atomic uint64_t reserved; /* bytes of the file that have their space */
+	_Atomic bool scarce;       /* there was no more when it was asked for last */
 	MDB_dbi meta, disks, identities, pools;
 	MDB_dbi versions, by_last, totals, store_segments;
 	MDB_dbi moments, tracks, snapshots;
@@ -88,8 +89,11 @@ static inline int remember(struct catalogue_txn *t, int err)
 	return err;
 }
 
-/* Asks for disk space ahead of what is used. No error: the commit would tell. */
-void catalogue_reserve(struct catalogue *c);
+/*
+ * Asks for disk space ahead of what is used: so many bytes, and the reserve. false: there is none;
+ * what is committed nevertheless is out of the reserve.
+ */
+bool catalogue_reserve(struct catalogue *c, uint64_t more);
 
 /* Numbers by name. -ENOENT. */
 int catalogue_get_meta(struct catalogue *c, MDB_txn *txn, const char *name, uint64_t *value);

@@ -23,8 +23,9 @@
 
 #include "snapshots_inner.h"
 
-/* Versions of one transaction. */
+/* Versions of one transaction; and when there is no space but for what gives some back. */
 #define PAGE 512
+#define PAGE_SMALL 64
 
 /* ---- one page ---- */
 
@@ -141,8 +142,10 @@ static int collect_page(const struct work *w, const struct version *list, size_t
 		else
 			err = catalogue_commit(txn);
 	}
-	if (!err)
+	if (!err) {
 		give_back(w, p);
+		collector_gave(w->t->snapshots->collector);
+	}
 	return err;
 }
 
@@ -153,10 +156,10 @@ static int collect_versions(const struct work *w)
 	int err = list && p ? 0 : -ENOMEM;
 
 	while (!err) {
-		size_t count;
+		size_t count, room = catalogue_is_scarce(w->t->catalogue) ? PAGE_SMALL : PAGE;
 
 		err = versions_between(w->t->catalogue, w->d->number, w->from, w->upper, last, list,
-				       PAGE, &count);
+				       room, &count);
 		if (err || !count)
 			break;
 		last = &list[PAGE];

@@ -28,6 +28,8 @@ struct collector {
 	/* Under lock. */
 	struct jobs ready, later; /* later: somebody reads that moment, or there was an error */
 	uint32_t busy;            /* the disk that it works for; 0 */
+	uint64_t given;           /* how often space was given back */
+	pthread_cond_t gave;      /* that, or a job has ended */
 	bool running;
 	_Atomic bool stop;
 	pthread_t thread;
@@ -104,6 +106,29 @@ bool collector_is_idle(struct collector *c, uint32_t disk)
 	return idle;
 }
 
+void collector_gave(struct collector *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->given++;
+	pthread_cond_broadcast(&c->gave);
+	pthread_mutex_unlock(&c->lock);
+}
+
+bool collector_await(struct collector *c)
+{
+	uint64_t given;
+	bool had;
+
+	pthread_mutex_lock(&c->lock);
+	given = c->given;
+	had = c->running && (c->busy || c->ready.first);
+	while (c->running && (c->busy || c->ready.first) && c->given == given &&
+	       !atomic_load(&c->stop))
+		pthread_cond_wait(&c->gave, &c->lock);
+	pthread_mutex_unlock(&c->lock);
+	return had;
+}
+
 /* 0: it is done, or there is nothing to be done any more. */
 static int run(struct collector *c, const struct job *j)
 {
@@ -153,6 +178,7 @@ static void *collector(void *arg)
 		err = run(c, j);
 		pthread_mutex_lock(&c->lock);
 		c->busy = 0;
+		pthread_cond_broadcast(&c->gave);
 		if (err)
 			jobs_add(&c->later, j);
 		else
@@ -175,6 +201,7 @@ int collector_new(struct tandem *t, struct collector **out)
 	c->later.last = &c->later.first;
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->changed, NULL);
+	pthread_cond_init(&c->gave, NULL);
 	*out = c;
 	return 0;
 }
@@ -197,6 +224,7 @@ void collector_free(struct collector *c)
 	pthread_mutex_lock(&c->lock);
 	atomic_store(&c->stop, true);
 	pthread_cond_signal(&c->changed);
+	pthread_cond_broadcast(&c->gave);
 	pthread_mutex_unlock(&c->lock);
 	if (c->running)
 		pthread_join(c->thread, NULL);
@@ -205,5 +233,6 @@ void collector_free(struct collector *c)
 		free(j);
 	pthread_mutex_destroy(&c->lock);
 	pthread_cond_destroy(&c->changed);
+	pthread_cond_destroy(&c->gave);
 	free(c);
 }

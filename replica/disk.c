@@ -421,8 +421,7 @@ int disk_complete(struct disk *d)
 	pthread_mutex_lock(&d->opening);
 	err = use_image(d, FILE_WRITE);
 	if (!err) {
-		err = start(d) ?: history_settle(atomic_load(&d->history));
-		err = err ?: disk_rest(d);
+		err = start(d) ?: disk_rest(d);
 		leave_image(d);
 		origin_close(atomic_load(&d->history));
 		disk_know(d);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "history.h"
+#include "space.h"
 #include "tandem.h"
 #include "watch.h"
 
@@ -43,7 +44,7 @@ static void count(struct disk *d, enum disk_op op, int err, uint64_t bytes, uint
 /* At most one event in ten seconds: a dead disk makes thousands of errors. */
 static void announce_error(struct disk *d, enum disk_op op, int err)
 {
-	bool space = err == -ENOSPC || err == -EDQUOT;
+	bool space = lacks_space(err);
 	_Atomic uint64_t *announced = &d->error_event_ns[space];
 	uint64_t now = monotonic_ns(), last = atomic_load(announced);
 	char object[DISK_LABEL_MAX + 8], word[200];
@@ -59,7 +60,7 @@ static void announce_error(struct disk *d, enum disk_op op, int err)
 static int finish(struct disk *d, enum disk_op op, int err, uint64_t bytes, uint64_t began)
 {
 	count(d, op, err, bytes, began);
-	if (err == -EIO || err == -ENOSPC || err == -EDQUOT)
+	if (err == -EIO || lacks_space(err))
 		announce_error(d, op, err);
 	return err;
 }
@@ -192,6 +193,7 @@ static int write_range(struct disk *d, const void *buf, size_t len, uint64_t off
  */
 int disk_write(struct disk *d, const void *buf, size_t len, uint64_t off, unsigned io)
 {
+	struct space_attempts attempts = space_attempts(d->tandem);
 	uint64_t began = monotonic_ns();
 	int err;
 
@@ -204,7 +206,9 @@ int disk_write(struct disk *d, const void *buf, size_t len, uint64_t off, unsign
 		count(d, DISK_OP_WRITE, -ENOSPC, 0, began);
 		return -ENOSPC;
 	}
-	err = write_range(d, buf, len, off, io);
+	do
+		err = write_range(d, buf, len, off, io);
+	while (err && !(err = space_make(d, err, &attempts)));
 	if (!err && io & IO_DSYNC)
 		err = disk_flush(d);
 	return finish(d, DISK_OP_WRITE, err, len, began);
@@ -256,24 +260,37 @@ static int zero_range(struct disk *d, uint64_t off, uint64_t len, enum zero_mode
 		 : d->image->format->zero(d->image, off, len, mode);
 }
 
-int disk_zero(struct disk *d, uint64_t off, uint64_t len, enum zero_mode mode)
+/* Clips *len to the disk. */
+static int zero_inside(struct disk *d, uint64_t off, uint64_t *len, enum zero_mode mode)
 {
-	uint64_t began = monotonic_ns(), size;
 	struct range r;
+	uint64_t size;
 	int err;
 
-	lock_for_write(d, &r, off, len);
+	lock_for_write(d, &r, off, *len);
 	size = d->image->size;
 	if (off >= size)
-		len = 0;
-	else if (len > size - off)
-		len = size - off;
+		*len = 0;
+	else if (*len > size - off)
+		*len = size - off;
 	begin_change(d);
 	err = may_change(d);
-	if (!err && len)
-		err = zero_range(d, off, len, mode);
+	if (!err && *len)
+		err = zero_range(d, off, *len, mode);
 	changed(d);
 	range_unlock(&d->ranges, &r);
+	return err;
+}
+
+int disk_zero(struct disk *d, uint64_t off, uint64_t len, enum zero_mode mode)
+{
+	struct space_attempts attempts = space_attempts(d->tandem);
+	uint64_t began = monotonic_ns();
+	int err;
+
+	do
+		err = zero_inside(d, off, &len, mode);
+	while (err && !(err = space_make(d, err, &attempts)));
 	return finish(d, DISK_OP_ZERO, err, len, began);
 }
 

@@ -112,7 +112,8 @@ void moment_unpin(struct disk *d, uint64_t generation)
 	collector_wake(d->tandem->snapshots->collector);
 }
 
-int dropping_begin(struct snapshots *s, struct disk *d, uint64_t generation)
+static int begin_dropping(struct snapshots *s, struct disk *d, uint64_t generation,
+			  bool (*in_use)(struct history *h, uint64_t g))
 {
 	struct history *h = atomic_load(&d->history);
 	int err = 0;
@@ -132,11 +133,21 @@ int dropping_begin(struct snapshots *s, struct disk *d, uint64_t generation)
 	if (!err)
 		s->dropping[s->dropping_count++] = (struct dropping){ d->number, generation };
 	pthread_mutex_unlock(&s->dropping_lock);
-	if (!err && h && history_is_pinned(h, generation)) {
+	if (!err && h && in_use(h, generation)) {
 		dropping_end(s, d, generation);
 		err = -EBUSY;
 	}
 	return err;
+}
+
+int dropping_begin(struct snapshots *s, struct disk *d, uint64_t generation)
+{
+	return begin_dropping(s, d, generation, history_is_pinned);
+}
+
+int dropping_force(struct snapshots *s, struct disk *d, uint64_t generation)
+{
+	return begin_dropping(s, d, generation, history_is_needed);
 }
 
 void dropping_end(struct snapshots *s, struct disk *d, uint64_t generation)
@@ -170,11 +181,14 @@ int moment_open(struct disk *d, uint64_t generation)
 	err = disk_open(d, false);
 	if (err)
 		moment_unpin(d, generation);
+	else
+		history_lend(atomic_load(&d->history), generation, true);
 	return err;
 }
 
 void moment_close(struct disk *d, uint64_t generation)
 {
+	history_lend(atomic_load(&d->history), generation, false);
 	disk_close(d);
 	moment_unpin(d, generation);
 }

@@ -19,6 +19,8 @@
 #define LINE_MAX_BYTES 4096
 /* A number that no count of events reaches; one in the file is not ours. */
 #define SEQ_MAX (1ull << 62)
+/* Disk space behind the last line: what is lost for want of space is told of. */
+#define RESERVE (256ll << 10)
 
 struct events {
 	pthread_mutex_t lock;
@@ -27,6 +29,7 @@ struct events {
 	uint64_t first;           /* number of the oldest kept line */
 	_Atomic uint64_t last;    /* of the newest; 0: none */
 	uint64_t in_file;         /* lines in the file */
+	off_t reserved;           /* it has its space up to there */
 	bool behind;              /* the file lacks some: it is written anew when that works */
 	_Atomic(void (*)(void *)) listener;
 	void *listener_arg;
@@ -98,6 +101,15 @@ static bool write_whole(int fd, const char *bytes, size_t len)
 	return true;
 }
 
+static void reserve(struct events *e)
+{
+	struct stat st;
+
+	if (!fstat(e->fd, &st) && st.st_size + RESERVE / 2 > e->reserved &&
+	    !fallocate(e->fd, FALLOC_FL_KEEP_SIZE, 0, st.st_size + RESERVE))
+		e->reserved = st.st_size + RESERVE;
+}
+
 /* A new file with the kept lines takes the old one's place. */
 static void rewrite(struct events *e)
 {
@@ -123,6 +135,7 @@ static void rewrite(struct events *e)
 	if (e->fd >= 0)
 		close(e->fd);
 	e->fd = fd;
+	e->reserved = 0;
 	e->behind = false;
 	e->in_file = e->last ? e->last - e->first + 1 : 0;
 }
@@ -151,6 +164,7 @@ int events_open(int state_dirfd, struct events **out)
 		events_close(e);
 		return err;
 	}
+	reserve(e);
 	*out = e;
 	return 0;
 }
@@ -208,6 +222,7 @@ static void append(struct events *e, const char *rest)
 	n = snprintf(line, room, "%llu ", (unsigned long long)e->last + 1);
 	n += format_time(line + n, room - n);
 	n += snprintf(line + n, room - n, " %s\n", rest);
+	reserve(e);
 	if (!write_whole(e->fd, line, n))
 		e->behind = true;
 	keep(e, e->last + 1, line);

@@ -180,7 +180,7 @@ static int pin_add(struct history *h, uint64_t g)
 	}
 	if (!pin) {
 		pin = &h->pins[h->pin_count++];
-		*pin = (struct pin){ g, 0 };
+		*pin = (struct pin){ .generation = g };
 	}
 	pin->count++;
 	return 0;
@@ -208,6 +208,29 @@ void history_unpin(struct history *h, uint64_t g)
 	if (!--pin->count)
 		*pin = h->pins[--h->pin_count];
 	pthread_mutex_unlock(&h->lock);
+}
+
+void history_lend(struct history *h, uint64_t g, bool lend)
+{
+	struct pin *pin;
+
+	pthread_mutex_lock(&h->lock);
+	pin = pin_of(h, g);
+	assert(pin && (lend || pin->lent));
+	pin->lent += lend ? 1 : -1;
+	pthread_mutex_unlock(&h->lock);
+}
+
+bool history_is_needed(struct history *h, uint64_t g)
+{
+	const struct pin *pin;
+	bool needed;
+
+	pthread_mutex_lock(&h->lock);
+	pin = pin_of(h, g);
+	needed = pin && pin->count > pin->lent;
+	pthread_mutex_unlock(&h->lock);
+	return needed;
 }
 
 bool history_is_pinned(struct history *h, uint64_t g)
@@ -314,6 +337,7 @@ static struct history *allocate(struct disk *d, uint32_t block_size)
 	h->batch_blocks = SETTLE_ARENA / block_size;
 	if (h->batch_blocks > SETTLE_BLOCKS_MAX)
 		h->batch_blocks = SETTLE_BLOCKS_MAX;
+	h->log_max = history_log_max(d->tandem);
 	pthread_mutex_init(&h->lock, NULL);
 	for (size_t i = 0; i < SETTLE_STAGES; i++)
 		pthread_mutex_init(&h->stages[i], NULL);

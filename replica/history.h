@@ -39,7 +39,7 @@
 
 struct history;
 
-/* Unsettled bytes of one disk beyond which writers wait. */
+/* Unsettled bytes of one disk beyond which writers wait; less on a small file system. */
 #define HISTORY_LOG_MAX (256ull << 20)
 
 /*
@@ -78,6 +78,16 @@ int history_flush(struct history *h);
 int history_settle(struct history *h);
 /* The last close, before the image rests: settles, and ends the settler. */
 int history_rest(struct history *h);
+
+/* The log, or the store with the catalogue, found no space last. */
+bool history_lacks_space(struct history *h);
+/* Something was in the log, and is not any more: blocks with nothing in it need no space there. */
+bool history_clear(struct history *h);
+/*
+ * The log's space in front of what is still needed is given back at once, instead of by the file.
+ * false: there is none.
+ */
+bool history_trim(struct history *h);
 
 /* ---- moments ---- */
 
@@ -122,10 +132,17 @@ void history_resume(struct history *h);
 int history_pin(struct history *h, uint64_t g);
 void history_unpin(struct history *h, uint64_t g);
 bool history_is_pinned(struct history *h, uint64_t g);
+/*
+ * Whoever has pinned it would rather have it than not, but it may be dropped; reading it then is
+ * -ESTALE. And no more; before the unpin.
+ */
+void history_lend(struct history *h, uint64_t g, bool lend);
+/* Pinned, and not only by such. */
+bool history_is_needed(struct history *h, uint64_t g);
 
 /*
  * What the disk held at the end of generation g, which is kept and pinned. The
- * disk is open. Zeros past the size it had then.
+ * disk is open. Zeros past the size it had then. -ESTALE: it was dropped.
  */
 int history_read_at(struct history *h, uint64_t g, void *buf, size_t len, uint64_t off);
 /*

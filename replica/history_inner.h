@@ -23,7 +23,7 @@ struct ongoing_read {
 
 struct pin {
 	uint64_t generation;
-	unsigned count;
+	unsigned count, lent; /* lent: of these, who can do without */
 };
 
 /* Memory of the contents of one batch, and how many blocks it may have. */
@@ -43,6 +43,7 @@ enum settle_stage {
 struct history {
 	struct disk *disk;
 	uint32_t block_size;
+	uint64_t log_max; /* unsettled bytes beyond which writers wait */
 	struct segments *log, *store;
 
 	pthread_mutex_t lock;
@@ -68,6 +69,7 @@ struct history {
 	_Atomic uint64_t durable_size;   /* the image is durably at least as long; needs no lock */
 	uint64_t settled;  /* every record before this place is in the image, durably */
 	uint64_t recorded; /* what the catalogue has of it */
+	uint64_t trimmed;  /* the log's space before this place was given back */
 	int settle_error;
 	uint64_t oldest_ns; /* when the first of the unsettled came; 0: none */
 	bool settler_runs, settler_stop, settler_hurry;
@@ -83,6 +85,8 @@ struct history {
 	char *arenas[SETTLE_STAGES]; /* memory of batches that have ended */
 	size_t arena_count;
 
+	_Atomic bool log_starved, store_starved; /* no space was found there last */
+
 	pthread_mutex_t stages[SETTLE_STAGES]; /* one batch in each; see settle.c */
 	pthread_rwlock_t resizing;             /* held for reading by whoever reads the past */
 };
@@ -97,6 +101,9 @@ void history_moment_add(struct history *h, const struct moment_record *m);
 
 /* history_read.c: the part of a version that [off, off + len) asks for; all in its block. */
 int read_version(struct history *h, const struct version *v, char *buf, size_t len, uint64_t off);
+
+/* history_space.c: HISTORY_LOG_MAX, or less. */
+uint64_t history_log_max(const struct tandem *t);
 
 /* restore.c */
 /* Of each of `count` blocks from `first` on: v[i].last is not 0 where it is still to be filled, with that. */

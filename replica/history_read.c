@@ -261,6 +261,17 @@ static int read_blocks(struct history *h, uint64_t g, const struct cut *c, size_
 	return err;
 }
 
+/*
+ * While it was read it may have been dropped, and then nothing of it was saved any more. If it
+ * is kept still, everything was.
+ */
+static int unless_dropped(struct history *h, uint64_t g, int err)
+{
+	struct moment_record m;
+
+	return !history_moment(h, g, &m) && m.generation == g ? err : -ESTALE;
+}
+
 int history_read_at(struct history *h, uint64_t g, void *buf, size_t len, uint64_t off)
 {
 	struct cut c = { off, off + len, off / h->block_size, h->block_size };
@@ -271,7 +282,7 @@ int history_read_at(struct history *h, uint64_t g, void *buf, size_t len, uint64
 
 	if (!err) {
 		pthread_rwlock_rdlock(&h->resizing);
-		err = read_blocks(h, g, &c, count, v, buf);
+		err = unless_dropped(h, g, read_blocks(h, g, &c, count, v, buf));
 		pthread_rwlock_unlock(&h->resizing);
 	}
 	/* The disk may have been longer since. */
@@ -433,7 +444,7 @@ int history_seek_at(struct history *h, uint64_t g, uint64_t off, int whence, uin
 	if (err)
 		return err;
 	pthread_rwlock_rdlock(&h->resizing);
-	err = seek(h, g, m.size, off, whence, found);
+	err = unless_dropped(h, g, seek(h, g, m.size, off, whence, found));
 	pthread_rwlock_unlock(&h->resizing);
 	return err;
 }

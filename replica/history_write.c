@@ -78,14 +78,14 @@ static uint64_t run_of(struct history *h, uint64_t off, uint64_t len, bool *dire
  */
 uint64_t write_pause(struct history *h, uint64_t len, uint64_t now)
 {
-	const uint64_t slow = HISTORY_LOG_MAX - HISTORY_LOG_MAX / 8;
+	const uint64_t slow = h->log_max - h->log_max / 8;
 	uint64_t bytes = h->pending.bytes, cost = (len * h->ns_per_mib) >> 20, pause, begin;
 
 	if (bytes <= slow || h->settle_error)
 		return 0;
 	pause = 2 * cost + 1000000;
-	if (bytes < HISTORY_LOG_MAX && cost * (bytes - slow) / (HISTORY_LOG_MAX - bytes) < pause)
-		pause = cost * (bytes - slow) / (HISTORY_LOG_MAX - bytes);
+	if (bytes < h->log_max && cost * (bytes - slow) / (h->log_max - bytes) < pause)
+		pause = cost * (bytes - slow) / (h->log_max - bytes);
 	begin = h->admit_ns > now ? h->admit_ns : now;
 	h->admit_ns = begin + pause;
 	return begin - now;
@@ -123,7 +123,7 @@ static int await_room(struct history *h, uint64_t len, uint64_t off)
 		sleep_ns(pause);
 		pthread_mutex_lock(&h->lock);
 	}
-	while (h->pending.bytes >= HISTORY_LOG_MAX && goes_to_log(h, off) &&
+	while (h->pending.bytes >= h->log_max && goes_to_log(h, off) &&
 	       !(err = h->settle_error)) {
 		settler_wake(h, true);
 		if (!h->settler_runs)
@@ -156,6 +156,7 @@ static int log_record(struct history *h, const struct ongoing_write *w, const vo
 
 	if (!err)
 		err = segments_append(h->log, &r, buf, &place);
+	atomic_store(&h->log_starved, lacks_space(err));
 	/* Before anybody writes over it: a replay may bring what failed. */
 	if (err && segments_broken(h->log))
 		disk_flush_failed(h->disk, err);

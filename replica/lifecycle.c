@@ -332,10 +332,12 @@ int tandem_start(struct tandem *t, struct why *why)
 /* Something was acknowledged that its file may not have. */
 static bool lacks_writes(struct tandem *t, struct disk *d)
 {
+	struct past_facts past;
 	char name[16];
 
+	disk_past(d, &past);
 	snprintf(name, sizeof(name), "%u", d->number);
-	return disk_state(d) == DISK_FAILED ||
+	return past.unsettled || disk_state(d) == DISK_FAILED ||
 	       !faccessat(t->notes_dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW);
 }
 

@@ -199,16 +199,21 @@ static int visit_moment(void *arg, const struct moment_record *m)
 	return 0;
 }
 
-/* What was acknowledged and is in the log only is brought into the image. */
+/*
+ * What was acknowledged and is in the log only is brought into the image. For want of space it stays
+ * where it is, and readers find it there.
+ */
 static int complete(struct disk *d, struct history *h)
 {
 	struct history_facts f;
+	int err;
 
 	history_facts(h, &f);
 	if (!f.unsettled || d->image->read_only || d->tandem->read_only ||
 	    d->state == DISK_FAILED || d->state == DISK_CHANGED)
 		return 0;
-	return disk_complete(d);
+	err = disk_complete(d);
+	return lacks_space(err) ? 0 : err;
 }
 
 int snapshots_attach(struct tandem *t, struct disk *d, char reason[200])

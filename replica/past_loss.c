@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* A disk's past goes: with the disk, or because its image is not what it was. */
+/*
+ * A disk's past goes: with the disk, because its image is not what it was, or a part of it for want
+ * of space.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,7 +58,8 @@ int snapshots_check_delete(struct disk *d, bool force, struct why *why)
 
 /* ---- what does not fit the image any more ---- */
 
-static void lose(struct snapshots *s, struct snapshot *sn)
+static void lose(struct snapshots *s, struct snapshot *sn, enum event_severity severity,
+		 const char *reason)
 {
 	char object[DISK_LABEL_MAX + SNAPSHOT_NAME_MAX + 16];
 	struct snapshot_facts f;
@@ -63,7 +67,7 @@ static void lose(struct snapshots *s, struct snapshot *sn)
 	table_set(s, sn, sn->number, NULL, SNAPSHOT_BROKEN);
 	table_facts(s, sn, &f);
 	snprintf(object, sizeof(object), "replicas/%s", f.label);
-	events_emit(s->t->events, EVENT_MAJOR, "SnapshotLost", object, "Reason=DiskChanged");
+	events_emit(s->t->events, severity, "SnapshotLost", object, "Reason=%s", reason);
 }
 
 static void lose_all(struct snapshots *s, uint32_t disk)
@@ -72,7 +76,17 @@ static void lose_all(struct snapshots *s, uint32_t disk)
 
 	while ((sn = table_next(s, disk, sn)))
 		if (sn->generation)
-			lose(s, sn);
+			lose(s, sn, EVENT_MAJOR, "DiskChanged");
+}
+
+static int put_broken(struct catalogue_txn *txn, const struct snapshot *sn)
+{
+	struct snapshot_record r;
+
+	table_record(sn, &r);
+	r.generation = 0;
+	r.copy_state = SNAPSHOT_BROKEN;
+	return snapshot_put(txn, &r);
 }
 
 /* One that is inactive loses nothing. Under changing. */
@@ -83,14 +97,8 @@ static int record_lost(struct disk *d, struct catalogue_txn *txn)
 	int err = 0;
 
 	while (!err && (sn = table_next(s, d->number, sn))) {
-		struct snapshot_record r;
-
-		table_record(sn, &r);
-		if (sn->generation) {
-			r.generation = 0;
-			r.copy_state = SNAPSHOT_BROKEN;
-		}
-		err = snapshot_put(txn, &r);
+		if (sn->generation)
+			err = put_broken(txn, sn);
 	}
 	return err;
 }
@@ -170,6 +178,98 @@ int snapshots_break(struct disk *d, struct why *why)
 	if (err)
 		return refuse(why, err, "it cannot be recorded: %s", strerror(-err));
 	snapshots_changed(d->tandem, d);
+	return 0;
+}
+
+/* ---- for want of space ---- */
+
+/* Under changing, or lock: the snapshot with that moment after n others; NULL. */
+static struct snapshot *table_at(struct snapshots *s, uint32_t disk, uint64_t generation, size_t n)
+{
+	const struct snapshot key = { .disk = disk, .generation = generation };
+	struct snapshot *sn = order_at(&s->by_moment,
+				       order_position(&s->by_moment, &key, NULL) + n);
+
+	return sn && sn->disk == disk && sn->generation == generation ? sn : NULL;
+}
+
+/* Of a moment of that disk. Under changing. */
+static enum importance importance(struct snapshots *s, struct disk *d,
+				  const struct moment_record *m)
+{
+	struct history *h = atomic_load(&d->history);
+	bool held = false, named = false;
+	struct snapshot *sn;
+
+	for (size_t i = 0; (sn = table_at(s, d->number, m->generation, i)); i++) {
+		named = true;
+		held |= sn->hold != NULL;
+		if (sn->busy)
+			return INDISPENSABLE;
+	}
+	/* One of neither is being made. */
+	if (history_is_needed(h, m->generation) || (!named && !m->tick))
+		return INDISPENSABLE;
+	if (held)
+		return HELD;
+	return history_is_pinned(h, m->generation) ? READ_NOW : LOOSE;
+}
+
+uint64_t oldest_to_lose(struct snapshots *s, struct disk *d, enum importance most)
+{
+	struct history *h = atomic_load(&d->history);
+	struct moment_record *list;
+	uint64_t found = 0;
+	size_t count;
+
+	if (!h || history_moments(h, &list, &count))
+		return 0;
+	for (size_t i = 0; i < count && !found; i++)
+		if (importance(s, d, &list[i]) <= most)
+			found = list[i].generation;
+	free(list);
+	return found;
+}
+
+static int record_loss(struct snapshots *s, struct disk *d, const struct moment_record *m)
+{
+	struct catalogue_txn *txn;
+	struct snapshot *sn;
+	int err = catalogue_begin(s->t->catalogue, &txn);
+
+	if (err)
+		return err;
+	err = moment_put(txn, d->number, m);
+	for (size_t i = 0; !err && (sn = table_at(s, d->number, m->generation, i)); i++)
+		err = put_broken(txn, sn);
+	if (err) {
+		catalogue_abort(txn);
+		return err;
+	}
+	return catalogue_commit(txn);
+}
+
+int moment_lose(struct snapshots *s, struct disk *d, uint64_t generation)
+{
+	struct moment_record m;
+	struct snapshot *sn;
+	int err = moment_exactly(d, generation, &m);
+
+	if (!err)
+		err = dropping_force(s, d, generation);
+	if (err)
+		return err;
+	m.names = 0;
+	m.tick = false;
+	m.dropped = true;
+	err = record_loss(s, d, &m);
+	if (err) {
+		dropping_end(s, d, generation);
+		return err;
+	}
+	while ((sn = table_at(s, d->number, generation, 0)))
+		lose(s, sn, sn->hold ? EVENT_CRITICAL : EVENT_MAJOR, "NoSpace");
+	moment_changed(s, d, &m);
 	return 0;
 }
 

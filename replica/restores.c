@@ -219,7 +219,7 @@ static int switch_over(struct disk *d, uint64_t from, const char *name,
 	if (!err)
 		err = tandem_snapshot(d->tandem, &d, 1, name, false, before, why);
 	if (!err)
-		err = history_pin(h, before->generation);
+		err = moment_pin(d, before->generation);
 	if (!err) {
 		restore.before = before->generation;
 		history_set_restore(h, &restore);
@@ -229,7 +229,7 @@ static int switch_over(struct disk *d, uint64_t from, const char *name,
 		if (err) {
 			history_set_restore(h, &none);
 			past_record(d, h);
-			history_unpin(h, restore.before);
+			moment_unpin(d, restore.before);
 		}
 	}
 	range_unlock(&d->ranges, &whole);

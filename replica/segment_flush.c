@@ -64,7 +64,8 @@ static int flush_all(struct segments *s)
 	begun = atomic_load(&s->begun);
 	number = s->current ? s->current->number : s->next;
 	end = segments_end_place(s);
-	err = segments_write_out(s);
+	/* A head without a record waits for one: there may be no space for it. */
+	err = s->at > SEGMENT_HEAD ? segments_write_out(s) : 0;
 	pthread_mutex_unlock(&s->appending);
 	if (!err)
 		err = flush_files(s);

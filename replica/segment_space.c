@@ -35,6 +35,32 @@ int segments_free(struct segments *s, uint64_t place, uint64_t length)
 	return err;
 }
 
+/* What is in memory has its space in the file, and is to have it. */
+int segments_free_range(struct segments *s, uint64_t from, uint64_t to)
+{
+	uint64_t in_memory = atomic_load(&s->in_memory), next;
+	int err = 0;
+
+	if (s->kind == SEGMENTS_STORE && to > in_memory)
+		to = in_memory;
+	for (; from < to && !err; from = next) {
+		uint64_t start = from / SEGMENT_SIZE * SEGMENT_SIZE;
+		struct segment *seg;
+
+		next = start + SEGMENT_SIZE < to ? start + SEGMENT_SIZE : to;
+		err = segment_get(s, from / SEGMENT_SIZE, &seg);
+		if (err == -ENOENT) {
+			err = 0;
+			continue;
+		}
+		if (err)
+			break;
+		err = punch(s, seg, from == start ? SEGMENT_HEAD : from - start, next - start);
+		segment_put(s, seg);
+	}
+	return err;
+}
+
 /* Its head says that nothing in front of the next record counts, so that replay goes on there. */
 static int empty_current(struct segments *s)
 {

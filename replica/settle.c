@@ -227,7 +227,9 @@ static int record(struct history *h, const struct settle_batch *b)
 	struct disk *d = h->disk;
 	struct catalogue_txn *txn;
 	struct track_record track;
-	int err = catalogue_begin(d->tandem->catalogue, &txn);
+	size_t more = b ? b->version_count + b->lacking : 0;
+	int err = more ? catalogue_begin_growing(d->tandem->catalogue, more, &txn)
+		       : catalogue_begin(d->tandem->catalogue, &txn);
 
 	if (err)
 		return err;
@@ -280,7 +282,10 @@ static void let_leave(struct history *h)
 		h->oldest_ns = 0;
 	pthread_cond_broadcast(&h->changed);
 	pthread_mutex_unlock(&h->lock);
-	segments_drop_before(h->log, keep); /* space only: the next one drops it too */
+	if (h->log_max < HISTORY_LOG_MAX)
+		history_trim(h);
+	else
+		segments_drop_before(h->log, keep); /* space only: the next one drops it too */
 }
 
 /* Under lock. Every record before this place is in the image. */
@@ -345,6 +350,13 @@ static int rest_a_while(struct history *h)
 	return err;
 }
 
+/* What has found no space is to take none. */
+static void give_back(struct settle_batch *b)
+{
+	atomic_store(&b->h->store_starved, true);
+	segments_free_range(b->h->store, b->store_from, b->store_to);
+}
+
 static int load(struct settle_batch *b)
 {
 	int err = settle_choose(b);
@@ -360,7 +372,14 @@ static int save(struct settle_batch *b)
 
 	if (err)
 		disk_flush_failed(b->h->disk, err); /* what was acknowledged is in doubt */
-	return err ? err : settle_save(b);
+	if (err)
+		return err;
+	b->store_from = segments_end(b->h->store);
+	err = settle_save(b);
+	b->store_to = segments_end(b->h->store);
+	if (lacks_space(err))
+		give_back(b);
+	return err;
 }
 
 static int flush_store(struct settle_batch *b)
@@ -372,9 +391,13 @@ static int record_versions(struct settle_batch *b)
 {
 	int err = record(b->h, b);
 
-	if (!err)
-		let_leave(b->h);
-	return err;
+	if (lacks_space(err))
+		give_back(b);
+	if (err)
+		return err;
+	atomic_store(&b->h->store_starved, false);
+	let_leave(b->h);
+	return 0;
 }
 
 static int bring_into_image(struct settle_batch *b)
@@ -538,7 +561,7 @@ static uint64_t leisure(const struct history *h)
 
 	if (h->settler_stop || !h->oldest_ns)
 		return PATIENCE_NS;
-	if (h->settler_hurry || h->pending.bytes > HISTORY_LOG_MAX / 2)
+	if (h->settler_hurry || h->pending.bytes > h->log_max / 2)
 		return 0;
 	age = now - h->oldest_ns;
 	return age >= PATIENCE_NS ? 0 : PATIENCE_NS - age;
@@ -582,7 +605,7 @@ void settler_wake(struct history *h, bool hurry)
 	}
 	if (hurry)
 		h->settler_hurry = true;
-	if (hurry || h->pending.bytes > HISTORY_LOG_MAX / 2)
+	if (hurry || h->pending.bytes > h->log_max / 2)
 		pthread_cond_broadcast(&h->changed);
 }
 

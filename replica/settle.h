@@ -31,6 +31,8 @@ struct settle_batch {
 	size_t lacking; /* items that are */
 	uint64_t begin; /* place of the first piece that was taken */
 	uint64_t begun_ns;
+	uint64_t store_from,
+		store_to;  /* places in the store: what it has appended is between them */
 	bool holds_blocks; /* no other batch may have them */
 	char *arena;
 	uint64_t *kept; /* generations of the moments, ascending */

@@ -179,7 +179,7 @@ static int put_one(struct making *m, size_t i, struct catalogue_txn *txn)
 int making_record(struct making *m, const struct moment_record *less)
 {
 	struct catalogue_txn *txn;
-	int err = catalogue_begin(m->t->catalogue, &txn);
+	int err = catalogue_begin_growing(m->t->catalogue, m->count, &txn);
 
 	if (err)
 		return err;

@@ -259,6 +259,7 @@ int snapshots_load(struct tandem *t, struct why *why)
 	pthread_mutex_init(&s->changing, NULL);
 	pthread_mutex_init(&s->dropping_lock, NULL);
 	pthread_mutex_init(&s->restoring, NULL);
+	pthread_mutex_init(&s->making, NULL);
 	err = collector_new(t, &s->collector);
 	if (!err)
 		err = ticker_new(t, &s->ticker);
@@ -312,6 +313,7 @@ void snapshots_free(struct tandem *t)
 	pthread_rwlock_destroy(&s->lock);
 	pthread_mutex_destroy(&s->changing);
 	pthread_mutex_destroy(&s->dropping_lock);
+	pthread_mutex_destroy(&s->making);
 	free(s);
 	t->snapshots = NULL;
 }

@@ -65,6 +65,12 @@ struct snapshots {
 	struct collector *collector;
 	struct ticker *ticker;
 	struct clones *clones; /* see clones.h */
+
+	/* space.c */
+	pthread_mutex_t making; /* room: one at a time; taken with nothing held */
+	_Atomic uint64_t made;  /* goes up when there may be more than before */
+	_Atomic bool low;       /* there is little */
+	_Atomic bool out;       /* there was none, and there is little still */
 };
 
 /* ---- snapshot_table.c. Changes: under changing ---- */
@@ -159,6 +165,8 @@ uint64_t past_now(struct snapshots *s);
 
 /* A moment is not to be read any more; -EBUSY: somebody does. */
 int dropping_begin(struct snapshots *s, struct disk *d, uint64_t generation);
+/* The same, but for readers who can do without; they get ESTALE when it is dropped. */
+int dropping_force(struct snapshots *s, struct disk *d, uint64_t generation);
 void dropping_end(struct snapshots *s, struct disk *d, uint64_t generation);
 
 /* The kept moment of exactly this generation; of a disk without its image, from the catalogue. */
@@ -189,6 +197,9 @@ void collector_add(struct collector *c, struct disk *d, uint64_t generation);
 void collector_wake(struct collector *c);
 /* It has nothing to do for that disk. */
 bool collector_is_idle(struct collector *c, uint32_t disk);
+/* Waits until it has given some space back, or done all that it can. false: it had nothing to do. */
+bool collector_await(struct collector *c);
+void collector_gave(struct collector *c);
 
 /* ---- history_operations.c ---- */
 
@@ -204,6 +215,27 @@ int ticks_drop(struct disk *d, uint64_t before);
 int restore_resume(struct disk *d);
 /* All are complete. */
 void restores_end(struct snapshots *s);
+
+/* ---- past_loss.c ---- */
+
+/* How bad it is to lose a moment. */
+enum importance {
+	LOOSE,
+	READ_NOW,     /* somebody reads it */
+	HELD,         /* a snapshot of it is */
+	INDISPENSABLE /* a restore is at it, or it is being made */
+};
+/* Under changing. The oldest kept moment of a disk that is no more important than that; 0: none. */
+uint64_t oldest_to_lose(struct snapshots *s, struct disk *d, enum importance most);
+/* Under changing: that moment and its snapshots, for want of space. Who reads it finds that out. */
+int moment_lose(struct snapshots *s, struct disk *d, uint64_t generation);
+
+/* ---- space.c ---- */
+
+/* How much there is now: tells of it, and gives up some history if it is little. */
+void space_look(struct snapshots *s);
+/* The oldest ticks of a disk. Whether there were any. */
+bool space_shed(struct disk *d);
 
 /* ---- ticker.c ---- */
 

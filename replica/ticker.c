@@ -10,18 +10,14 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 #include "snapshots_inner.h"
+#include "space.h"
 
 #define SECOND 1000000000ull
 #define SPACE_NS (10 * SECOND)
 /* While space is short. */
 #define SHORT_NS SECOND
-/* Below this much free space of the state, or 5 percent, history is given up. */
-#define SPACE_MIN (1ull << 30)
-/* Of a disk's ticks, so many go at a time for want of space. */
-#define SHARE 16
 
 struct ticker {
 	struct tandem *t;
@@ -31,7 +27,6 @@ struct ticker {
 	bool running;
 	pthread_t thread;
 	/* Of the thread alone. */
-	bool low;
 	uint64_t space_ns; /* when it is looked at again */
 };
 
@@ -66,7 +61,7 @@ static int put_ticks(struct round *r, struct catalogue_txn *txn, uint64_t g)
 static int record(struct round *r, uint64_t g)
 {
 	struct catalogue_txn *txn;
-	int err = catalogue_begin(r->k->t->catalogue, &txn);
+	int err = catalogue_begin_growing(r->k->t->catalogue, r->due, &txn);
 
 	if (err)
 		return err;
@@ -129,29 +124,6 @@ static void shed_old(struct disk *d, struct history *h, const struct history_win
 		ticks_drop(d, m.generation);
 }
 
-/* The oldest ones, unless those given up before are still being collected. */
-static void shed_some(struct disk *d, struct history *h)
-{
-	struct moment_record *list;
-	size_t count, ticks = 0;
-	uint64_t before = 0;
-
-	if (!collector_is_idle(d->tandem->snapshots->collector, d->number) ||
-	    history_moments(h, &list, &count))
-		return;
-	for (size_t i = 0; i < count; i++)
-		ticks += list[i].tick;
-	ticks = (ticks + SHARE - 1) / SHARE;
-	for (size_t i = 0; i < count && ticks; i++)
-		if (list[i].tick) {
-			before = list[i].generation + 1;
-			ticks--;
-		}
-	free(list);
-	if (before)
-		ticks_drop(d, before);
-}
-
 static bool over_limit(struct disk *d, const struct history_window *w)
 {
 	struct version_totals totals;
@@ -170,56 +142,16 @@ static void shed(struct round *r, size_t i)
 		atomic_store(&d->shed_ns, r->now + (pause > granularity ? pause : granularity));
 		shed_old(d, r->hs[i], &w);
 	}
-	if (over_limit(d, &w))
-		shed_some(d, r->hs[i]);
-}
-
-/* ---- space ---- */
-
-static bool is_low(struct tandem *t, uint64_t *available)
-{
-	struct statvfs st;
-	uint64_t min;
-
-	if (fstatvfs(t->state_dirfd, &st))
-		return false;
-	*available = (uint64_t)st.f_bavail * st.f_frsize;
-	min = (uint64_t)st.f_blocks * st.f_frsize / 20;
-	return *available < (min > SPACE_MIN ? min : SPACE_MIN);
-}
-
-static void look_at_space(struct ticker *k, uint64_t now)
-{
-	struct tandem *t = k->t;
-	uint64_t available = 0;
-	struct disk **disks;
-	size_t count;
-	bool low = is_low(t, &available);
-
-	if (low != k->low)
-		events_emit(t->events, low ? EVENT_MAJOR : EVENT_INFORMATION,
-			    low ? "SpaceLow" : "SpaceOk", "daemon", "Free=%llu",
-			    (unsigned long long)available);
-	k->low = low;
-	k->space_ns = now + (low ? SHORT_NS : SPACE_NS);
-	if (!low)
-		return;
-	disks = tandem_disks(t, &count);
-	for (size_t i = 0; i < count; i++) {
-		struct history *h = atomic_load(&disks[i]->history);
-
-		if (h)
-			shed_some(disks[i], h);
-	}
-	disks_free(disks, count);
+	if (over_limit(d, &w) && collector_is_idle(d->tandem->snapshots->collector, d->number))
+		space_shed(d);
 }
 
 /* ---- rounds ---- */
 
-/* Those whose time has come are moved to the front. Returns whether any disk has a past. */
+/* Those whose time has come are moved to the front; where there is no space, none has. Returns whether any disk has a past. */
 static bool choose(struct round *r)
 {
-	bool any = false;
+	bool any = false, out = atomic_load(&r->k->t->snapshots->out);
 
 	for (size_t i = 0; i < r->count; i++) {
 		struct disk *d = r->disks[i];
@@ -230,7 +162,7 @@ static bool choose(struct round *r)
 		any |= h != NULL;
 		if (h)
 			w = history_window(h);
-		if (!w.window_s || !disk_is_served(d))
+		if (!w.window_s || out || !disk_is_served(d))
 			continue;
 		step = w.granularity_ms * 1000000;
 		if (due <= r->now) {
@@ -243,6 +175,23 @@ static bool choose(struct round *r)
 		r->next = due < r->next ? due : r->next;
 	}
 	return any;
+}
+
+/* Without a past there is nothing to give up; but what was told is taken back. */
+static void look_at_space(struct round *r, bool past)
+{
+	struct ticker *k = r->k;
+
+	if (!past && !space_is_low(k->t))
+		return;
+	if (k->space_ns <= r->now) {
+		space_look(k->t->snapshots);
+		k->space_ns = r->now + SPACE_NS;
+	}
+	if (space_is_low(k->t) && k->space_ns > r->now + SHORT_NS)
+		k->space_ns = r->now + SHORT_NS;
+	if (k->space_ns < r->next)
+		r->next = k->space_ns;
 }
 
 /* Returns when the next one begins. */
@@ -260,10 +209,7 @@ static uint64_t do_round(struct ticker *k)
 		tick(&r);
 		for (size_t i = 0; i < r.due; i++)
 			shed(&r, i);
-		if ((past || k->low) && k->space_ns <= r.now)
-			look_at_space(k, r.now);
-		if (k->low && k->space_ns < r.next)
-			r.next = k->space_ns;
+		look_at_space(&r, past);
 	}
 	free(r.hs);
 	free(r.kept);

@@ -6,6 +6,8 @@
  *	work verify DISK SEED		verify what a pattern with that seed left
  *	work tree-write DIR SEED	write a tree of files
  *	work tree-verify DIR SEED	verify it
+ *	work records-write DIR SECONDS	write and sync records, and say RECORD N after each
+ *	work records-verify DIR N	verify those up to N
  *
  * "verify" also takes a plain file: the image, on the host.
  */
@@ -23,6 +25,8 @@ static const struct {
 	{ "verify", do_verify },
 	{ "tree-write", do_tree_write },
 	{ "tree-verify", do_tree_verify },
+	{ "records-write", do_records_write },
+	{ "records-verify", do_records_verify },
 };
 
 int main(int argc, char **argv)
@@ -30,6 +34,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; argc == 4 && i < sizeof(works) / sizeof(*works); i++)
 		if (!strcmp(argv[1], works[i].name))
 			return !works[i].run(argv[2], strtoull(argv[3], NULL, 10));
-	fputs("usage: work pattern|verify|tree-write|tree-verify PATH SEED\n", stderr);
+	fputs("usage: work pattern|verify|tree-...|records-... PATH NUMBER\n", stderr);
 	return 2;
 }

@@ -43,5 +43,7 @@ bool do_pattern(const char *path, uint64_t seed);
 bool do_verify(const char *path, uint64_t seed);
 bool do_tree_write(const char *dir, uint64_t seed);
 bool do_tree_verify(const char *dir, uint64_t seed);
+bool do_records_write(const char *dir, uint64_t seconds);
+bool do_records_verify(const char *dir, uint64_t told);
 
 #endif

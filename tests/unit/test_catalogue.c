@@ -5,15 +5,18 @@
 #include <fcntl.h>
 #include <lmdb.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "unit.h"
+#include "versions.h"
 
 static char dir[4096];
 static struct catalogue *c;
@@ -519,6 +522,80 @@ START_TEST(little_address_space)
 }
 END_TEST
 
+/* ---- no space ---- */
+
+/* A catalogue in a file system of its own, of so many bytes. */
+static bool on_a_small_file_system(uint64_t bytes)
+{
+	char size[40];
+
+	snprintf(size, sizeof(size), "size=%llu", (unsigned long long)bytes);
+	catalogue_close(c);
+	c = NULL;
+	if (unshare(CLONE_NEWNS) || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) ||
+	    mount("none", dir, "tmpfs", 0, size)) {
+		printf("SKIP: the_reserve: cannot mount a tmpfs: %s\n", strerror(errno));
+		return false;
+	}
+	ck_assert_msg(!try_to_open(), "%s", why.message);
+	return true;
+}
+
+/* What others take. */
+static void fill_the_file_system(void)
+{
+	char path[PATH_MAX + 16], block[4096] = "x";
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/filler", dir);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	ck_assert_int_ge(fd, 0);
+	while (write(fd, block, sizeof(block)) == sizeof(block))
+		;
+	ck_assert_int_eq(errno, ENOSPC);
+	close(fd);
+}
+
+/* Until it is refused. */
+static int put_something(void)
+{
+	static struct moment_record m = { .time_ms = 1 };
+	struct catalogue_txn *txn;
+	int err = catalogue_begin_growing(c, 100, &txn);
+
+	for (int i = 0; i < 100 && !err; i++, m.generation++)
+		err = moment_put(txn, 1, &m);
+	return err ? err : catalogue_commit(txn);
+}
+
+/* What gives something up finds its space; what would take it is refused before. */
+START_TEST(the_reserve)
+{
+	struct moment_record m = { .time_ms = 2 };
+	struct catalogue_txn *txn;
+	int err = 0;
+
+	if (!on_a_small_file_system(8 << 20))
+		return;
+	ck_assert(!catalogue_is_scarce(c));
+	ck_assert_int_eq(catalogue_begin_growing(c, 1, &txn), 0);
+	ck_assert_int_eq(catalogue_commit(txn), 0);
+	ck_assert_int_eq(catalogue_begin_growing(c, 100000, &txn), -ENOSPC);
+	fill_the_file_system();
+	for (unsigned i = 0; i < 1000 && !err; i++)
+		err = put_something();
+	ck_assert_int_eq(err, -ENOSPC);
+	ck_assert(catalogue_is_scarce(c));
+	for (unsigned i = 0; i < 300; i++) {
+		txn = begun();
+		for (m.generation = 10 * i; m.generation < 10 * (i + 1); m.generation++)
+			ck_assert_int_eq(moment_put(txn, 2, &m), 0);
+		ck_assert_int_eq(catalogue_commit(txn), 0);
+	}
+	ck_assert_int_eq(put_something(), -ENOSPC);
+}
+END_TEST
+
 /* ---- threads ---- */
 
 static unsigned rounds;
@@ -572,4 +649,4 @@ UNIT_MAIN("catalogue", setup, teardown, disks, identities_follow_their_disks,
 	  an_identity_that_moved_on, all_or_nothing, numbers_are_never_given_twice, each_in_order,
 	  pools, settings, clean_and_unclean, a_newer_schema, records_of_others, records_that_lie,
 	  no_catalogue_at_all, zeros, cut_off, cut_in_the_middle, not_a_file, little_address_space,
-	  by_many_threads)
+	  the_reserve, by_many_threads)

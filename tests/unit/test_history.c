@@ -344,7 +344,7 @@ END_TEST
 START_TEST(the_last_room_is_given_away_slowly)
 {
 	const uint64_t mib = 1 << 20, slow = HISTORY_LOG_MAX - HISTORY_LOG_MAX / 8;
-	struct history h = { .ns_per_mib = 1000000 };
+	struct history h = { .log_max = HISTORY_LOG_MAX, .ns_per_mib = 1000000 };
 
 	ck_assert_uint_eq(write_pause(&h, mib, 1000), 0);
 	h.pending.bytes = slow;

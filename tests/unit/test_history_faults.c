@@ -370,9 +370,55 @@ START_TEST(a_close_without_space)
 }
 END_TEST
 
+/*
+ * What found no space takes none: a batch that is tried again and again, at last without the moment
+ * that it saved something for.
+ */
+START_TEST(a_store_without_space)
+{
+	static uint8_t content[BS];
+	uint64_t g;
+
+	begin();
+	for (int i = 1; i <= 2; i++) {
+		for (uint64_t b = 0; b < SIZE / BS; b++) {
+			memset(content, 10 * i + b, sizeof(content));
+			ck_assert_int_eq(disk_write(w.d, content, BS, b * BS, 0), 0);
+			copies_write(&m, content, BS, b * BS);
+		}
+		if (i == 1) {
+			ck_assert_int_eq(world_snapshot(&w, &g), 0);
+			copies_keep(&m, g);
+			ck_assert_int_eq(history_settle(w.h), 0);
+		}
+	}
+	fake_dir_fail_new(store, FAKE_ALLOCATE, 1, 1000, ENOSPC);
+	fake_dir_fail_new(store, FAKE_WRITE, 4, 1000, ENOSPC);
+	for (int i = 0; i < 5; i++) {
+		ck_assert_int_eq(history_settle(w.h), -ENOSPC);
+		ck_assert(history_lacks_space(w.h));
+		/* But for the page with the head, and the last one. */
+		ck_assert_uint_le(segments_allocated(w.h->store), 2 * 4096);
+		copies_check_all(&m, &w);
+	}
+	ck_assert_int_eq(world_drop(&w, g), 0);
+	copies_drop(&m, 0);
+	ck_assert_int_eq(history_settle(w.h), 0);
+	ck_assert(!history_lacks_space(w.h));
+	ck_assert_uint_eq(w.h->pending.bytes, 0);
+	/* The log gives its space back, but for the page with its head and the last one. */
+	ck_assert(history_trim(w.h));
+	ck_assert(!history_trim(w.h));
+	all_is_well("without its moment");
+	die();
+	end();
+}
+END_TEST
+
 int main(void)
 {
-	const TTest *const tests[] = { whatever_fails, a_close_without_space };
+	const TTest *const tests[] = { whatever_fails, a_close_without_space,
+				       a_store_without_space };
 
 	if (!access("/dev/shm", W_OK))
 		setenv("TMPDIR", "/dev/shm", 0);

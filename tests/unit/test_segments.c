@@ -334,6 +334,50 @@ START_TEST(freed_space_is_whole_pages)
 }
 END_TEST
 
+/* What is not needed from one place to another, over the end of a file. */
+START_TEST(freed_ranges)
+{
+	uint64_t n = fill_files(0, 2, RECORD_DATA_MAX), before, end;
+
+	(void)n;
+	end = put(1000, 65536);
+	put(1001, 512);
+	before = segments_allocated(s);
+	ck_assert_int_eq(segments_free_range(s, SEGMENT_SIZE, end), 0);
+	ck_assert_uint_ge(before - segments_allocated(s), 63 << 20);
+	check_record(end, 1000, 65536);
+	ck_assert_int_eq(segments_free_range(s, 9 * SEGMENT_SIZE, 11 * SEGMENT_SIZE), 0);
+	go_on_with(fake_dir_twin(dir), SEGMENTS_LOG);
+	replay(end);
+	ck_assert_uint_eq(found.count, 2);
+}
+END_TEST
+
+static const char *name_of(uint64_t place)
+{
+	static char name[17];
+
+	snprintf(name, sizeof(name), "%016llx", (unsigned long long)(place / SEGMENT_SIZE));
+	return name;
+}
+
+/* What is in memory keeps the space that it has in the file. */
+START_TEST(freed_ranges_of_a_store)
+{
+	uint64_t a, b;
+
+	go_on_with(fake_dir_twin(dir), SEGMENTS_STORE);
+	a = put(0, 65536);
+	ck_assert_int_eq(segments_flush(s), 0);
+	b = put(1, 65536);
+	ck_assert_int_eq(segments_free_range(s, b, segments_end(s)), 0);
+	fake_space(fake_dir_file(dir, name_of(b)), 0);
+	ck_assert_int_eq(segments_flush(s), 0);
+	check_record(a, 0, 65536);
+	check_record(b, 1, 65536);
+}
+END_TEST
+
 START_TEST(dropped_files_are_gone)
 {
 	uint64_t n = fill_files(0, 4, RECORD_DATA_MAX), end, first;
@@ -486,8 +530,11 @@ START_TEST(a_new_file_that_fails)
 	fake_dir_fail(dir, FAKE_DIR_CREATE, 1, 1, EMFILE);
 	ck_assert_int_eq(append(0, 512, &place), -EMFILE);
 	ck_assert_uint_eq(segments_end(s), end);
-	fake_dir_fail_new(dir, FAKE_WRITE, 1, 1, ENOSPC);
+	/* Its head is no reason for a flush to fail. */
+	fake_dir_fail_new(dir, FAKE_WRITE, 1, 1000, ENOSPC);
 	ck_assert_int_eq(append(0, 512, &place), -ENOSPC);
+	ck_assert_int_eq(segments_flush(s), 0);
+	fake_fail(fake_dir_file(dir, first_name), FAKE_WRITE, 1, 0, 0);
 	ck_assert_uint_eq(put(0, 512), end);
 	/* Somebody else's file is in the way. */
 	go_on_with(fake_dir_new(), SEGMENTS_LOG);
@@ -664,10 +711,10 @@ END_TEST
 
 UNIT_MAIN("segments", setup, teardown, log_gives_back, store_gives_back, zeros_have_no_data,
 	  what_is_refused, a_replay_that_is_stopped, goes_on_in_the_next_file, beyond,
-	  few_files_are_open, freed_space_is_whole_pages, dropped_files_are_gone,
-	  a_file_that_ends_at_that_place_is_dropped, replay_passes_a_dropped_file,
-	  the_current_file_is_emptied, a_failed_append_leaves_its_place,
-	  a_failed_append_at_the_end_of_a_file, a_new_file_that_fails, no_space_to_reserve,
-	  no_way_to_reserve, a_failed_flush_is_final, names_that_cannot_be_flushed,
-	  flushes_that_are_passed_over, a_flush_covers_those_before_us,
-	  what_was_flushed_before_us_is_not_again, a_real_directory)
+	  few_files_are_open, freed_space_is_whole_pages, freed_ranges, freed_ranges_of_a_store,
+	  dropped_files_are_gone, a_file_that_ends_at_that_place_is_dropped,
+	  replay_passes_a_dropped_file, the_current_file_is_emptied,
+	  a_failed_append_leaves_its_place, a_failed_append_at_the_end_of_a_file,
+	  a_new_file_that_fails, no_space_to_reserve, no_way_to_reserve, a_failed_flush_is_final,
+	  names_that_cannot_be_flushed, flushes_that_are_passed_over,
+	  a_flush_covers_those_before_us, what_was_flushed_before_us_is_not_again, a_real_directory)

@@ -1,0 +1,389 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""past_model.py ROUND MOUNTPOINT STATE [Key=Value...]: one life of the daemon, beside a model of a disk with a past.
+
+First it looks whether everything is as it must be: the disk holds all that was acknowledged, and every snapshot and kept
+moment what the disk held then. Then it writes, punches, flushes, makes and deletes snapshots and restores them at
+random, until the daemon is gone or there is an end file, STATE.end. STATE.working says that it has begun.
+
+The model is what each block held, from which write on. A write gives its number to the whole of its blocks. A moment
+is right if all blocks are as they were after some one write: one that was begun when the snapshot was asked for, and not
+after it was there. Of what was under way when the daemon died, a block holds the old or the new.
+
+Blocks=N of 4096 bytes. Lossy=1: snapshots may be given up for want of space, then they are Broken, and ESTALE.
+Restores=0, Punches=0: none. Seed=N.
+"""
+import bisect
+import errno
+import mmap
+import os
+import pickle
+import random
+import sys
+import threading
+import time
+
+from disk_calls import KEEP_SIZE, PLACES, PUNCH_HOLE, fallocate, must, name_of
+from replication import begin, control, lines, read, told, tree
+
+BLOCK = 4096
+TRACKED = 4  # blocks; a write that passes none of these borders is of one generation
+DEAD = (errno.ENOTCONN, errno.ECONNABORTED, errno.ECONNREFUSED)
+DISK = "past.img"
+SNAPSHOTS = 10
+
+
+class Died(Exception):
+    """The daemon is gone."""
+
+
+def calling(call, *args):
+    """The call, and Died if nobody answers it any more."""
+    try:
+        return call(*args)
+    except OSError as error:
+        # A mount that was taken away leaves its directory.
+        if error.errno in DEAD or (error.errno == errno.ENOENT and not os.path.exists(tree("control"))):
+            raise Died from None
+        raise
+
+
+def command(text, where):
+    # A daemon that dies between the write and the read has perhaps done it.
+    number, result = calling(told, text, where)
+    if number in DEAD:
+        raise Died
+    return number, result
+
+
+def content(path):
+    fd = calling(os.open, path, os.O_RDONLY)
+    try:
+        return b"".join(iter(lambda: calling(os.read, fd, 1 << 20), b""))
+    finally:
+        os.close(fd)
+
+
+def values(data):
+    """The number that each block holds all over, 0 for zeros, None for what nobody wrote."""
+    found = []
+    for at in range(0, len(data), BLOCK):
+        word = data[at:at + 8]
+        whole = data[at:at + BLOCK] == word * (BLOCK // 8)
+        found.append(int.from_bytes(word, "little") if whole else None)
+    return found
+
+
+class Snapshot:
+    def __init__(self, low, high):
+        self.low, self.high = low, high   # numbers between which its moment is
+        self.sure = False                 # the command was answered
+        self.leaving = False              # it was to be deleted, or have another moment
+        self.broken = self.held = False
+
+
+class Model:
+    def __init__(self, blocks):
+        self.numbers = [[0] for _ in range(blocks)]  # of each block: since which write
+        self.values = [[0] for _ in range(blocks)]   # it holds what
+        self.begun = self.done = 0
+        self.flight = None     # (number, first, count, value): a write that was not answered
+        self.restoring = None  # (number, values): likewise a restore
+        self.snapshots = {}
+        self.counts = {}
+
+    def count(self, what):
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    # ---- Changes ----
+
+    def write_begins(self, first, count, zeros):
+        self.begun += 1
+        value = 0 if zeros else self.begun
+        self.flight = (self.begun, first, count, value)
+        for block in range(first, first + count):
+            self.numbers[block].append(self.begun)
+            self.values[block].append(value)
+
+    def write_ends(self):
+        self.done, self.flight = self.begun, None
+
+    def restore_begins(self, restored):
+        self.begun += 1
+        self.restoring = (self.begun, restored)
+
+    def restore_ends(self):
+        number, restored = self.restoring
+        for block, value in enumerate(restored):
+            if self.values[block][-1] != value:
+                self.numbers[block].append(number)
+                self.values[block].append(value)
+        self.done, self.restoring = number, None
+
+    # ---- What is right ----
+
+    def adopt(self, present):
+        """What the disk holds after a death; of what was under way, what came through of it."""
+        if self.restoring:
+            if present == self.restoring[1]:
+                self.restore_ends()
+            self.restoring = None
+        for block, value in enumerate(present):
+            if value != self.values[block][-1]:
+                number = self.numbers[block][-1]
+                must(self.flight and number == self.flight[0], f"block {block} holds {value}, not {self.values[block][-1]}")
+                self.numbers[block].pop()
+                self.values[block].pop()
+                must(value == self.values[block][-1], f"block {block} holds {value}, not {self.values[block][-1]}: it is neither")
+        self.flight, self.done = None, self.begun
+
+    def holds(self, block, value):
+        """From which write to which the block held that."""
+        numbers, held = self.numbers[block], self.values[block]
+        return [(numbers[i], numbers[i + 1] if i + 1 < len(numbers) else self.begun + 1)
+                for i in range(len(held)) if held[i] == value]
+
+    def check(self, what, found, low=0, high=None):
+        """All blocks are as they were after one write, from low to high."""
+        ranges = [(low, (self.begun if high is None else high) + 1)]
+        must(len(found) == len(self.values), f"{what} has {len(found)} blocks")
+        for block, value in enumerate(found):
+            held = self.holds(block, value)
+            left = [(max(a, c), min(b, d)) for a, b in ranges for c, d in held if max(a, c) < min(b, d)]
+            must(left, f"{what}: block {block} holds {value}, which was from {held}; blocks before it are of {ranges}; "
+                       f"it is between {low} and {high}")
+            ranges = left
+
+    def at(self, number):
+        return [held[bisect.bisect_right(numbers, number) - 1] for numbers, held in zip(self.numbers, self.values)]
+
+
+class Life:
+    def __init__(self, model, options):
+        self.model, self.options = model, options
+        self.rng = random.Random(options["Seed"])
+        self.fd = calling(os.open, os.path.join(PLACES["MNT"], os.fsencode(DISK)), os.O_RDWR)
+        self.writing = threading.Lock()  # a restore is between two writes
+        self.over = threading.Event()
+        self.failed = None
+        self.memory = mmap.mmap(-1, 64 * BLOCK)
+
+    # ---- Looking ----
+
+    def is_broken(self, name):
+        return calling(read, "replicas", f"{DISK}@{name}", "CopyState").strip() == b"Broken"
+
+    def check_snapshot(self, name, snapshot):
+        path = tree("disks", DISK, "snapshots", name + ".raw")
+        if snapshot.broken or (self.options["Lossy"] and self.is_broken(name)):
+            must(self.is_broken(name), f"{name} was Broken")
+            try:
+                content(path)
+                must(False, f"{name} is Broken and can be read")
+            except OSError as error:
+                must(error.errno in (errno.ESTALE, errno.ENOENT), f"{name} is Broken: {name_of(error.errno)}")
+            self.model.count("lost" if not snapshot.broken else "still lost")
+            snapshot.broken = True
+            return
+        try:
+            found = content(path)
+        except OSError as error:
+            must(self.options["Lossy"] and error.errno == errno.ESTALE and self.is_broken(name),
+                 f"{name} cannot be read: {name_of(error.errno)}")
+            return
+        self.model.check(name, values(found), snapshot.low, snapshot.high)
+        self.model.count("snapshots read")
+
+    def check_tick(self, line):
+        moment = line.split()[0]
+        try:
+            found = content(tree("disks", DISK, "at", moment + ".raw"))
+        except OSError as error:
+            must(error.errno in (errno.ENOENT, errno.ESTALE), f"{moment} cannot be read: {name_of(error.errno)}")
+            return  # it was given up meanwhile
+        self.model.check(moment, values(found))
+        self.model.count("ticks read")
+
+    def check_ticks(self, most):
+        ticks = [line for line in calling(lines, "disks", DISK, "history") if len(line.split()) == 3]
+        for line in self.rng.sample(ticks, min(most, len(ticks))):
+            self.check_tick(line)
+
+    def check_all(self):
+        model = self.model
+        model.adopt(values(content(os.path.join(PLACES["MNT"], os.fsencode(DISK)))))
+        there = {os.fsdecode(name)[:-4] for name in calling(os.listdir, tree("disks", DISK, "snapshots"))}
+        for name in list(model.snapshots):
+            snapshot = model.snapshots[name]
+            gone = name not in there and not snapshot.broken
+            if gone and not self.options["Lossy"]:
+                must(snapshot.leaving or not snapshot.sure, f"{name} is gone")
+            if gone and (snapshot.leaving or not snapshot.sure):
+                del model.snapshots[name]
+                continue
+            snapshot.sure, snapshot.leaving = True, False
+            self.check_snapshot(name, snapshot)
+        for name in there - set(model.snapshots):
+            must(name.startswith("before-restore"), f"{name} was never made")
+            model.snapshots[name] = Snapshot(0, model.begun)
+            self.check_snapshot(name, model.snapshots[name])
+        self.check_ticks(4)
+
+    # ---- Writing ----
+
+    def write_one(self):
+        model, blocks = self.model, len(self.model.values)
+        first, kind = self.rng.randrange(blocks), self.rng.randrange(20)
+        count = min(self.rng.choice((1, 1, 1, 2, 3, 8, 20)), blocks - first)
+        if self.options["Lossy"]:  # one that had to wait for space may be in a moment in part
+            count = min(count, TRACKED - first % TRACKED)
+        if kind == 0:
+            calling(os.fsync, self.fd)
+        elif kind <= 2 and self.options["Punches"]:
+            first -= first % TRACKED
+            count = min(TRACKED, blocks - first)
+            model.write_begins(first, count, True)
+            calling(fallocate, self.fd, PUNCH_HOLE | KEEP_SIZE, first * BLOCK, count * BLOCK)
+            model.write_ends()
+        else:
+            model.write_begins(first, count, False)
+            self.memory[:count * BLOCK] = model.begun.to_bytes(8, "little") * (count * BLOCK // 8)
+            written = calling(os.pwrite, self.fd, memoryview(self.memory)[:count * BLOCK], first * BLOCK)
+            must(written == count * BLOCK, f"{written} bytes were written")
+            model.write_ends()
+        model.count("writes")
+
+    def write(self):
+        try:
+            while not self.over.is_set():
+                with self.writing:
+                    self.write_one()
+        except Died:
+            pass
+        except BaseException as error:
+            self.failed = error
+        self.over.set()
+
+    # ---- Commands ----
+
+    def do(self, text):
+        """Whether it was done. While a restore runs, nothing else is."""
+        number, result = command(text, control(DISK))
+        refusals = (errno.EBUSY, errno.ENOSPC) if self.options["Lossy"] else (errno.EBUSY,)
+        must(number == 0 or number in refusals, f"{text}: {name_of(number)}: {result.get('Message')}")
+        return number == 0
+
+    def snapshot(self):
+        model = self.model
+        name = f"s{model.begun}-{self.rng.randrange(1000)}"
+        snapshot = model.snapshots[name] = Snapshot(model.done, None)
+        if self.do(f"snapshot {name}"):
+            snapshot.sure, snapshot.high = True, model.begun
+            model.count("snapshots")
+        else:
+            del model.snapshots[name]
+
+    def unsnapshot(self):
+        name = self.rng.choice(list(self.model.snapshots))
+        snapshot = self.model.snapshots[name]
+        if snapshot.held:
+            if self.do_on(name, "Unhold Tag=test"):
+                snapshot.held = False
+            return
+        snapshot.leaving = True
+        if self.do(f"unsnapshot {name}"):
+            del self.model.snapshots[name]
+            self.model.count("snapshots deleted")
+        else:
+            snapshot.leaving = False
+
+    def do_on(self, name, text):
+        return command(text, tree("replicas", f"{DISK}@{name}", "control"))[0] == 0
+
+    def hold(self):
+        name = self.rng.choice(list(self.model.snapshots))
+        if not self.model.snapshots[name].held and self.do_on(name, "Hold Tag=test"):
+            self.model.snapshots[name].held = True
+
+    def restore(self):
+        model = self.model
+        name = self.rng.choice(list(model.snapshots))
+        if model.snapshots[name].broken:
+            return
+        with self.writing:
+            restored = values(content(tree("disks", DISK, "snapshots", name + ".raw")))
+            model.check(name, restored, model.snapshots[name].low, model.snapshots[name].high)
+            before = model.done
+            there = set(calling(os.listdir, tree("disks", DISK, "snapshots")))
+            model.restore_begins(restored)
+            if not self.do(f"RestoreTo At={name} Force"):
+                model.restoring = None
+                return
+            for made in set(calling(os.listdir, tree("disks", DISK, "snapshots"))) - there:
+                snapshot = model.snapshots[os.fsdecode(made)[:-4]] = Snapshot(before, before)
+                snapshot.sure = True
+            model.restore_ends()
+        model.count("restores")
+
+    def look(self):
+        name = self.rng.choice(list(self.model.snapshots))
+        self.check_snapshot(name, self.model.snapshots[name])
+        self.check_ticks(1)
+
+    def command_one(self):
+        what = self.rng.randrange(12)
+        count = len(self.model.snapshots)
+        if what < 5 and count < SNAPSHOTS:
+            self.snapshot()
+        elif what < 8 and count > SNAPSHOTS // 2 and not (self.options["Lossy"] and what < 7):
+            self.unsnapshot()
+        elif what == 8 and count:
+            self.hold()
+        elif what == 9 and count and self.options["Restores"]:
+            self.restore()
+        elif count:
+            self.look()
+
+    def run(self, is_over):
+        writer = threading.Thread(target=self.write)
+        writer.start()
+        try:
+            while not self.over.is_set() and not is_over():
+                self.command_one()
+                time.sleep(self.rng.random() * self.options["Pause"])
+        except (Died, OSError) as error:
+            if isinstance(error, OSError):
+                self.failed = self.failed or error
+        finally:
+            self.over.set()
+            writer.join()
+        if self.failed:
+            raise self.failed
+
+
+def main():
+    what, mount_point, path, *words = sys.argv[1:]
+    options = {"Blocks": 1024, "Lossy": 0, "Restores": 1, "Punches": 1, "Seed": random.randrange(1 << 30), "Pause": 0.02}
+    options.update((key, float(value) if key == "Pause" else int(value)) for key, value in (word.split("=") for word in words))
+    begin(mount_point, path)
+    model = Model(options["Blocks"])
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            model = pickle.load(file)
+    life = Life(model, options)
+    try:
+        life.check_all()
+        if what == "ROUND":
+            open(path + ".working", "w").close()
+            life.run(lambda: os.path.exists(path + ".end"))
+    except Died:
+        must(os.path.exists(path + ".working"), "the daemon was there")
+    except SystemExit as failure:
+        sys.exit(f"{failure} (Seed={options['Seed']})")
+    with open(path + ".new", "wb") as file:
+        pickle.dump(model, file)
+    os.rename(path + ".new", path)
+    print(", ".join(f"{count} {name}" for name, count in sorted(model.counts.items())))
+
+
+main()
