@@ -207,8 +207,9 @@ static enum importance importance(struct snapshots *s, struct disk *d,
 		if (sn->busy)
 			return INDISPENSABLE;
 	}
-	/* One of neither is being made. */
-	if (history_is_needed(h, m->generation) || (!named && !m->tick))
+	/* What a clone has from it is not old content. One of neither is being made. */
+	if (clones_names(s->clones, d->number, m->generation) ||
+	    history_is_needed(h, m->generation) || (!named && !m->tick))
 		return INDISPENSABLE;
 	if (held)
 		return HELD;

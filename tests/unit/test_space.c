@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "clones.h"
 #include "history_inner.h"
 #include "past_disk.h"
 #include "snapshots_inner.h"
@@ -89,6 +90,28 @@ static void lose_one(void)
 		ck_assert_uint_eq(room(1), 1);
 	ck_assert_uint_eq(temp_events("SnapshotLost"), before + 1);
 }
+
+START_TEST(what_becomes_a_clone)
+{
+	static const char *const names[] = { "later", "needed" };
+	struct clone_request q = { .name = "token" };
+	struct clone_facts f;
+
+	past_write(&p, 0, SIZE, 1);
+	q.generation = past_snapshot(&p, "needed")->generation;
+	past_write(&p, 0, SIZE, 2);
+	past_snapshot(&p, "later");
+	past_write(&p, 0, SIZE, 3);
+	ck_assert_int_eq(tandem_tokenize(temp.t, p.d, &q, &f, &why), 0);
+	lose_one();
+	lost_are(1, names, 2);
+	ck_assert_uint_lt(room(100), 100);
+	lost_are(1, names, 2);
+	ck_assert_int_eq(tandem_drop_token(temp.t, f.number, false, &why), 0);
+	lose_one();
+	lost_are(2, names, 2);
+}
+END_TEST
 
 START_TEST(order)
 {
@@ -230,5 +253,5 @@ START_TEST(nothing_for_nothing)
 }
 END_TEST
 
-UNIT_MAIN("space", setup, teardown, order, history_first, the_larger_first, a_restore,
-	  nothing_for_nothing)
+UNIT_MAIN("space", setup, teardown, order, what_becomes_a_clone, history_first, the_larger_first,
+	  a_restore, nothing_for_nothing)
