@@ -216,12 +216,12 @@ int command_bind(const struct command *command, const struct words *words, struc
  */
 static const char *const later[] = {
 	/* the whole */
-	"CreateGroup", "DeleteGroup", "AddPeer", "RemovePeer", "Scrub", "Release",
+	"AddPeer", "RemovePeer", "Scrub", "Release",
 	/* disks */
 	"mirror", "MirrorVirtualDisk", "BreakMirrorVirtualDisk", "CancelIo",
 	"GetVirtualDiskOperationProgress", "Verify",
-	/* groups, jobs, peers */
-	"AddDisk", "RemoveDisk", "Start", "Terminate", "Kill", "Connect", "Disconnect"
+	/* jobs, peers */
+	"Start", "Terminate", "Kill", "Connect", "Disconnect"
 };
 
 const char *command_of_later(const char *word)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "groups.h"
 #include "replica_facts.h"
 
 // clang-format off
@@ -13,6 +14,7 @@ const struct command_table command_tables[OBJECT_MAX] = {
 	[OBJECT_ROOT] = { ".replication/control", root_commands },
 	[OBJECT_DISK] = { "disks/DISK/control", disk_commands },
 	[OBJECT_REPLICA] = { "replicas/NAME/control", replica_commands },
+	[OBJECT_GROUP] = { "groups/NAME/control", group_commands },
 };
 // clang-format on
 
@@ -71,6 +73,7 @@ static int run_command(struct request *r, enum object_kind kind, const struct wo
 	struct argument args[PARAMETERS_MAX];
 	struct why *why = &r->result->why;
 	struct replica_facts facts;
+	struct group_facts group;
 	int err;
 
 	if (!command) {
@@ -88,6 +91,8 @@ static int run_command(struct request *r, enum object_kind kind, const struct wo
 		return refuse(why, -ENOENT, "the disk is gone");
 	if (kind == OBJECT_REPLICA && replica_facts(r->ctl->tandem, r->replica, &facts))
 		return refuse(why, -ENOENT, "the relationship is gone");
+	if (kind == OBJECT_GROUP && group_numbered(r->ctl->tandem, r->group, &group))
+		return refuse(why, -ENOENT, "the group is gone");
 	r->command = command;
 	r->args = args;
 	return command->run(r);
@@ -97,6 +102,7 @@ static int run_command(struct request *r, enum object_kind kind, const struct wo
 static void name_object(const struct request *r, char *buf, size_t size)
 {
 	struct replica_facts replica;
+	struct group_facts group;
 	struct disk_facts facts;
 
 	snprintf(buf, size, "daemon");
@@ -105,6 +111,8 @@ static void name_object(const struct request *r, char *buf, size_t size)
 		snprintf(buf, size, "disks/%s", facts.label);
 	} else if (r->replica && !replica_facts(r->ctl->tandem, r->replica, &replica)) {
 		snprintf(buf, size, "replicas/%s", replica.label);
+	} else if (r->group && !group_numbered(r->ctl->tandem, r->group, &group)) {
+		snprintf(buf, size, "groups/%s", group.name);
 	}
 }
 
@@ -141,6 +149,8 @@ int node_command(struct ctl *c, struct node control, const char *bytes, size_t l
 		r.disk = tandem_disk_numbered(c->tandem, control.object);
 	if (kind == OBJECT_REPLICA)
 		r.replica = control.object;
+	if (kind == OBJECT_GROUP)
+		r.group = control.object;
 	name_object(&r, object, sizeof(object));
 	split = words_split(bytes, len, &words, &result.why);
 	snprintf(result.operation, sizeof(result.operation), "%s", words.operation);

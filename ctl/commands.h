@@ -8,6 +8,7 @@
 
 #include "ctl.h"
 #include "result.h"
+#include "snapshots.h"
 #include "values.h"
 #include "words.h"
 
@@ -22,6 +23,7 @@ enum object_kind {
 	OBJECT_MOMENT,
 	OBJECT_CHANGES,
 	OBJECT_WAIT,
+	OBJECT_GROUP,
 	OBJECT_MAX
 };
 
@@ -61,6 +63,7 @@ struct request {
 	struct ctl *ctl;
 	struct disk *disk; /* NULL for others */
 	uint32_t replica;  /* number of the relationship; 0 for others */
+	uint32_t group;    /* likewise */
 	const struct command *command;
 	const struct caller *caller;
 	const struct argument *args;
@@ -88,7 +91,7 @@ static inline const char *argument_text(const struct argument *a)
 }
 
 /* A NULL name at the end. */
-extern const struct command root_commands[], disk_commands[], replica_commands[];
+extern const struct command root_commands[], disk_commands[], replica_commands[], group_commands[];
 
 /* clone_commands.c */
 struct clone_request;
@@ -103,6 +106,11 @@ int snap_and_clone(const struct request *r, struct clone_request *q);
 extern const struct parameter snapshot_parameters[], unsnapshot_parameters[],
 	create_replica_parameters[], keep_history_parameters[], forget_history_parameters[],
 	restore_parameters[];
+/* For a snapshot: refuses what it has not. *name is NULL if none was given. */
+int create_replica_check(const struct request *r, const char **name);
+/* From the words of KeepHistory; and what it did. */
+int keep_history_window(const struct request *r, struct history_window *out);
+void keep_history_say(const struct request *r, const struct history_window *w);
 int disk_snapshot(const struct request *r);
 int disk_unsnapshot(const struct request *r);
 int disk_create_replica(const struct request *r);
@@ -112,6 +120,12 @@ int disk_restore(const struct request *r);
 int restore_disk(const struct request *r, struct disk *d, uint64_t generation);
 int disk_settle(const struct request *r);
 int settle_all(const struct request *r);
+
+/* replica_commands.c */
+extern const struct parameter relationship_parameters[];
+/* group_commands.c */
+int create_group(const struct request *r);
+int delete_group(const struct request *r);
 
 struct command_table {
 	const char *control; /* which file takes them, for messages */

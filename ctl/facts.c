@@ -208,6 +208,19 @@ static void add_replica_problem(struct facts *f, const struct replica_facts *r)
 	};
 }
 
+static void add_group_problem(struct facts *f, const struct group_facts *g)
+{
+	if (!g->absent)
+		return;
+	f->problems[f->problem_count++] = (struct problem){
+		.kind = "groups",
+		.name = g->name,
+		.severity = EVENT_WARNING,
+		.state = "Incomplete",
+		.reason = "not all of its disks are there, so that it has no snapshots now",
+	};
+}
+
 static void add_pool_problem(struct facts *f, const struct pool_facts *pool)
 {
 	if (pool->status.ready)
@@ -254,7 +267,8 @@ static int compare_problems(const void *a, const void *b)
 
 static int collect_problems(struct facts *f)
 {
-	f->problems = calloc(f->disk_count + f->pool_count + f->replica_count + f->clone_count + 2,
+	f->problems = calloc(f->disk_count + f->pool_count + f->replica_count + f->clone_count +
+				     f->group_count + 2,
 			     sizeof(*f->problems));
 	if (!f->problems)
 		return -ENOMEM;
@@ -267,6 +281,8 @@ static int collect_problems(struct facts *f)
 		add_replica_problem(f, &f->replicas[i]);
 	for (size_t i = 0; i < f->clone_count; i++)
 		add_replica_problem(f, &f->clones[i]);
+	for (size_t i = 0; i < f->group_count; i++)
+		add_group_problem(f, &f->groups[i]);
 	qsort(f->problems, f->problem_count, sizeof(*f->problems), compare_problems);
 	return 0;
 }
@@ -280,6 +296,8 @@ int facts_collect(struct tandem *t, struct facts *out)
 		err = collect_pools(t, &f);
 	if (!err)
 		err = collect_replicas(t, NULL, &f);
+	if (!err)
+		err = groups_list(t, &f.groups, &f.group_count);
 	if (!err)
 		err = collect_problems(&f);
 	if (err)
@@ -342,6 +360,7 @@ void facts_free(struct facts *f)
 	free(f->pasts);
 	free(f->replicas);
 	free(f->clones);
+	free(f->groups);
 	free(f->pools);
 	free(f->problems);
 	*f = (struct facts){ 0 };

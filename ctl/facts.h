@@ -6,6 +6,7 @@
 #ifndef TANDEMFS_FACTS_H
 #define TANDEMFS_FACTS_H
 
+#include "groups.h"
 #include "replica_facts.h"
 #include "snapshots.h"
 #include "tandem.h"
@@ -32,6 +33,8 @@ struct facts {
 	size_t replica_count, replica_room;
 	struct replica_facts *clones; /* by number */
 	size_t clone_count, clone_room;
+	struct group_facts *groups; /* sorted by name */
+	size_t group_count;
 	bool failed;              /* no memory for one of them */
 	struct pool_facts *pools; /* DISKDIR first */
 	size_t pool_count;

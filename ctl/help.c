@@ -24,55 +24,71 @@ static void add_piece(struct text *out, size_t *column, const char *piece, size_
 	*column += len;
 }
 
-/* It is broken only if it is longer than a line. */
-static void add_usage(struct text *out, size_t *column, const char *usage)
+static void add_pieces(struct text *out, const char *control, const struct text *text)
 {
-	size_t len = strlen(usage);
-
-	if (len > COLUMNS - INDENT)
-		len = strcspn(usage, " ");
-	for (; len; len = strcspn(usage, " ")) {
-		add_piece(out, column, usage, len);
-		usage += len;
-		usage += *usage == ' ';
-	}
-}
-
-/* Those that a `control` below takes, one after the other, a dash between. */
-static void add_operations(struct text *out, const char *control, const struct command *table)
-{
+	const char *at = text_ok(text) ? text->bytes : "";
 	size_t column = INDENT;
 
-	const char *dash = "";
-
 	text_addf(out, "%-*s", INDENT, control);
-	for (; table->name; table++) {
-		struct text usage = { 0 };
+	while (*at) {
+		size_t len = strcspn(at, " ");
 
-		if (table->refused)
-			continue;
-		text_addf(&usage, "%s", dash);
-		dash = "- ";
-		command_usage(table, &usage);
-		if (text_ok(&usage))
-			add_usage(out, &column, usage.bytes);
-		out->failed |= usage.failed;
-		text_free(&usage);
+		add_piece(out, &column, at, len);
+		at += len;
+		at += *at == ' ';
 	}
 	text_add(out, "\n", 1);
+	out->failed |= text->failed;
+}
+
+/* It is the same there, and told of there. */
+static bool is_above(const struct command *command, const struct command *table)
+{
+	const struct command *above = command_find(table, command->name);
+
+	return above && !above->refused;
+}
+
+static bool is_of_others(const struct command *command, const struct command *table)
+{
+	if (table != group_commands)
+		return false;
+	return is_above(command, disk_commands) || is_above(command, replica_commands);
+}
+
+/* Those that a `control` takes, one after the other, a dash between. */
+static void add_operations(struct text *out, const char *control, const struct command *table)
+{
+	struct text list = { 0 };
+	const char *before = "";
+
+	for (const struct command *c = table; c->name; c++) {
+		if (c->refused || is_of_others(c, table))
+			continue;
+		text_addf(&list, "%s", before);
+		command_usage(c, &list);
+		before = " - ";
+	}
+	before = " - as above:";
+	for (const struct command *c = table; c->name; c++) {
+		if (c->refused || !is_of_others(c, table))
+			continue;
+		text_addf(&list, "%s %s", before, c->name);
+		before = ",";
+	}
+	add_pieces(out, control, &list);
+	text_free(&list);
 }
 
 static const char grammar[] =
-	"Commands are written to a `control`, one per write, 4096 bytes at most:\n"
-	"    [Plan] OPERATION [Key=Value]... [Force] [wait[=DURATION]]\n"
+	"Write to a `control`: [Plan] OPERATION [Key=Value]... [Force] [wait[=DURATION]]\n"
 	"Words in any case. Plan only tells, Force agrees to a loss, wait waits for the\n"
 	"end. Sizes 10G, durations 30s 7d, moments now gN NAME -15m 2026-11-20T16:50Z.\n";
 
 static const char traps[] =
 	"The errno is echo's $?, the reason is in `control`; of your own command alone:\n"
-	"    exec 3<>control; echo Rescan >&3; cat <&3; exec 3>&-\n"
-	"Quote: printf '%s\\n' 'CreateDisk Name=\"a b.img\" Size=1G' > control; dash's\n"
-	"echo changes \\n \\t \\\\. >> and > are the same. Two lines at once are refused.\n";
+	"    exec 3<>control; echo Rescan >&3; cat <&3; exec 3>&-    One in each write.\n"
+	"Quote: printf '%s\\n' 'CreateDisk Name=\"a b.img\" Size=1G' > control, not echo.\n";
 
 int help_render(struct ctl *c, uint32_t object, struct text *out)
 {
@@ -80,6 +96,7 @@ int help_render(struct ctl *c, uint32_t object, struct text *out)
 	add_operations(out, "control", root_commands);
 	add_operations(out, "disks/*", disk_commands);
 	add_operations(out, "replicas/*", replica_commands);
+	add_operations(out, "groups/*", group_commands);
 	text_add(out, traps, strlen(traps));
 	return 0;
 }

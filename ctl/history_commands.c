@@ -217,6 +217,18 @@ static int create_clone(const struct request *r)
 	return method == METHOD_SNAP_AND_CLONE ? snap_and_clone(r, &q) : make_clone(r, &q);
 }
 
+int create_replica_check(const struct request *r, const char **name)
+{
+	int err = check_replica(r);
+
+	*name = argument_text(&r->args[REPLICA_ELEMENT_NAME]);
+	if (!err && r->args[REPLICA_SYNC_TYPE].number != SYNC_SNAPSHOT)
+		err = refuse(&r->result->why, -EOPNOTSUPP,
+			     "of a group there are snapshots, and no %s",
+			     r->args[REPLICA_SYNC_TYPE].text);
+	return err ? err : check_snapshot(r);
+}
+
 int disk_create_replica(const struct request *r)
 {
 	int err = check_replica(r);
@@ -242,34 +254,48 @@ const struct parameter keep_history_parameters[] = {
 
 #define DEFAULT_GRANULARITY_MS 1000
 
-int disk_keep_history(const struct request *r)
+int keep_history_window(const struct request *r, struct history_window *out)
 {
 	const struct argument *a = r->args;
-	struct history_window w = {
+
+	*out = (struct history_window){
 		.window_s = a[KEEP_WINDOW].number,
 		.granularity_ms = a[KEEP_GRANULARITY].given ? a[KEEP_GRANULARITY].number
 							    : DEFAULT_GRANULARITY_MS,
 		.limit = a[KEEP_LIMIT].number,
 	};
+	if (out->window_s && !out->granularity_ms)
+		return refuse(&r->result->why, -EINVAL, "Granularity is more than 0");
+	if (a[KEEP_LIMIT].given && !out->limit)
+		return refuse(&r->result->why, -EINVAL, "Limit is more than 0");
+	return 0;
+}
+
+void keep_history_say(const struct request *r, const struct history_window *w)
+{
 	const char *keeps = r->plan ? "would keep" : "keeps";
 	char age[VALUE_TEXT_MAX], size[VALUE_TEXT_MAX];
-	int err;
 
-	if (w.window_s && !w.granularity_ms)
-		return refuse(&r->result->why, -EINVAL, "Granularity is more than 0");
-	if (a[KEEP_LIMIT].given && !w.limit)
-		return refuse(&r->result->why, -EINVAL, "Limit is more than 0");
-	err = tandem_keep_history(r->ctl->tandem, r->disk, &w, r->force, r->plan, &r->result->why);
-	if (err)
-		return err;
-	if (!w.window_s)
+	if (!w->window_s)
 		result_say(r->result, "%s no history", keeps);
 	else
 		result_say(r->result, "%s %s of history, a moment each %" PRIu64 " ms%s%s", keeps,
-			   value_age(age, w.window_s), w.granularity_ms,
-			   w.limit ? ", in at most " : "",
-			   w.limit ? value_human_size(size, w.limit) : "");
-	return 0;
+			   value_age(age, w->window_s), w->granularity_ms,
+			   w->limit ? ", in at most " : "",
+			   w->limit ? value_human_size(size, w->limit) : "");
+}
+
+int disk_keep_history(const struct request *r)
+{
+	struct history_window w;
+	int err = keep_history_window(r, &w);
+
+	if (!err)
+		err = tandem_keep_history(r->ctl->tandem, r->disk, &w, r->force, r->plan,
+					  &r->result->why);
+	if (!err)
+		keep_history_say(r, &w);
+	return err;
 }
 
 enum { FORGET_BEFORE };
@@ -303,7 +329,8 @@ int restore_disk(const struct request *r, struct disk *d, uint64_t generation)
 {
 	struct snapshot_facts before;
 	struct why *why = &r->result->why;
-	int err = tandem_restore(r->ctl->tandem, d, generation, r->force, r->plan, &before, why);
+	int err = tandem_restore(r->ctl->tandem, &d, &generation, 1, r->force, r->plan, &before,
+				 why);
 
 	if (err)
 		return err;

@@ -20,6 +20,7 @@ struct ctl {
 
 struct json;
 struct replica_facts;
+struct group_facts;
 
 /* The kind of object a node belongs to. */
 enum object_kind node_object_kind(struct node n);
@@ -41,12 +42,18 @@ int changes_render(struct ctl *c, uint32_t object, struct text *out);
 int pool_status_render(struct ctl *c, uint32_t object, struct text *out);
 int replica_status_render(struct ctl *c, uint32_t object, struct text *out);
 int replica_status_json_render(struct ctl *c, uint32_t object, struct text *out);
+int group_status_render(struct ctl *c, uint32_t object, struct text *out);
+int group_status_json_render(struct ctl *c, uint32_t object, struct text *out);
+int members_render(struct ctl *c, uint32_t object, struct text *out);
+int consistent_render(struct ctl *c, uint32_t object, struct text *out);
 /* Likewise; `name` is a property's. */
 int property_render(struct ctl *c, uint32_t object, const char *name, struct text *out);
 
 /* The inside of an object in JSON: of a relationship, and what each status.json begins with. */
 void replica_json(struct json *j, const struct replica_facts *r);
 void status_json_head(struct json *j, struct ctl *c);
+/* The object of a group under this key, or (NULL) the inside of it. -ENOENT: nothing was added. */
+int group_json(struct json *j, struct tandem *t, const struct group_facts *g, const char *key);
 /* NAME of NAME.raw; false: it has another ending, or is too long. */
 bool name_before_raw(const char *name, char *out, size_t size);
 

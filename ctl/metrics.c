@@ -262,6 +262,27 @@ static void add_whole(struct text *out, const struct facts *f)
 	text_addf(out, "tandemfs_health %d\n", (int)facts_health(f));
 }
 
+static void add_group_gauge(struct text *out, const struct facts *f, const char *name,
+			    const char *help, size_t offset)
+{
+	if (f->group_count)
+		add_head(out, name, "gauge", help);
+	for (size_t i = 0; i < f->group_count; i++) {
+		text_addf(out, "tandemfs_%s{group=\"", name);
+		add_label_value(out, f->groups[i].name);
+		text_addf(out, "\"} %zu\n",
+			  *(const size_t *)((const char *)&f->groups[i] + offset));
+	}
+}
+
+static void add_groups(struct text *out, const struct facts *f)
+{
+	add_group_gauge(out, f, "group_disks", "Disks of the group.",
+			offsetof(struct group_facts, disks));
+	add_group_gauge(out, f, "group_absent_disks", "Those that are not in the mount.",
+			offsetof(struct group_facts, absent));
+}
+
 static void add_space(struct text *out, const struct tandem *t, const struct facts *f)
 {
 	struct statvfs st;
@@ -310,6 +331,7 @@ int metrics_render(struct ctl *c, uint32_t object, struct text *out)
 		out->failed = true;
 	add_whole(out, &f);
 	add_disks(&m);
+	add_groups(out, &f);
 	add_space(out, c->tandem, &f);
 	add_head(out, "commands_total", "counter", "Commands by how they ended.");
 	ledger_each_count(c->ledger, add_command, out);

@@ -169,7 +169,7 @@ static int do_operation(const struct request *r)
 
 enum { SET_OPERATION, SET_PEER };
 
-static const struct parameter set_parameters[] = {
+const struct parameter relationship_parameters[] = {
 	[SET_OPERATION] = { "Operation", VALUE_ENUM, .required = true,
 			    .values = replica_operations },
 	[SET_PEER] = { "VirtualDiskReplicaPeer", VALUE_LATER },
@@ -256,7 +256,7 @@ const struct command replica_commands[] = {
 	{ REFUSED("Unprepare", OP_UNPREPARE), .force = true, .help = "of mirrors and clones" },
 	{ REFUSED("Prepare", OP_PREPARE), .help = "of mirrors and clones" },
 	{ REFUSED("ResetToAdaptive", OP_RESET_TO_ADAPTIVE), .help = "of mirrors" },
-	{ .name = "SetReplicationRelationship", .parameters = set_parameters, .force = true,
+	{ .name = "SetReplicationRelationship", .parameters = relationship_parameters, .force = true,
 	  .run = set_relationship, .help = "one of these" },
 	{ .name = "Hold", .parameters = hold_parameters, .run = hold,
 	  .help = "a snapshot that cannot be deleted" },

@@ -259,12 +259,21 @@ static int set_log_level(const struct request *r)
 	return 0;
 }
 
+static const struct parameter group_parameters[] = {
+	{ "Name", VALUE_NAME, .required = true },
+	{ NULL },
+};
+
 // clang-format off
 const struct command root_commands[] = {
 	{ .name = "CreateDisk", .parameters = create_disk_parameters, .run = create_disk,
 	  .help = "an empty disk; raw, or by the ending of its name" },
 	{ .name = "DeleteDisk", .parameters = delete_disk_parameters, .force = true,
 	  .run = delete_disk, .help = "the disk and its image" },
+	{ .name = "CreateGroup", .parameters = group_parameters, .run = create_group,
+	  .help = "disks that belong together" },
+	{ .name = "DeleteGroup", .parameters = group_parameters, .run = delete_group,
+	  .help = "its disks stay" },
 	{ .name = "AddPool", .parameters = add_pool_parameters, .run = add_pool,
 	  .help = "a second directory of images" },
 	{ .name = "RemovePool", .parameters = remove_pool_parameters, .run = remove_pool,

@@ -199,6 +199,15 @@ static void add_replicas(struct json *j, const struct facts *f)
 	json_object_end(j);
 }
 
+/* One that is gone by now is not added. */
+static void add_groups(struct json *j, struct tandem *t, const struct facts *f)
+{
+	json_object_at(j, "Groups");
+	for (size_t i = 0; i < f->group_count; i++)
+		j->out->failed |= group_json(j, t, &f->groups[i], f->groups[i].name) == -ENOMEM;
+	json_object_end(j);
+}
+
 static void add_none(struct json *j, const char *key)
 {
 	json_object_at(j, key);
@@ -219,7 +228,7 @@ int status_json_render(struct ctl *c, uint32_t object, struct text *out)
 	add_health(&j, &f);
 	add_disks(&j, &f);
 	add_replicas(&j, &f);
-	add_none(&j, "Groups");
+	add_groups(&j, c->tandem, &f);
 	add_none(&j, "Jobs");
 	add_pools(&j, &f);
 	add_none(&j, "Peers");

@@ -91,6 +91,12 @@ enum {
 	ROW_TARGET,
 	ROW_REPLICA_WAIT,
 	ROW_WAIT,
+	ROW_GROUP,
+	ROW_GROUP_CONTROL,
+	ROW_GROUP_STATUS,
+	ROW_GROUP_STATUS_JSON,
+	ROW_GROUP_MEMBERS,
+	ROW_GROUP_CONSISTENT,
 	ROW_MAX
 };
 
@@ -187,6 +193,18 @@ static const struct row rows[ROW_MAX] = {
 	[ROW_REPLICA_WAIT] = { ROW_REPLICA, "wait", DIRECTORY, OBJECT_REPLICA },
 	[ROW_WAIT]         = { ROW_REPLICA_WAIT, NULL, WAIT, OBJECT_WAIT, &wait_objects,
 			       .render = wait_render, .version = wait_version },
+
+	[ROW_GROUP]        = { ROW_GROUPS, NULL, DIRECTORY, OBJECT_GROUP, &group_objects,
+			       .version = group_version },
+	[ROW_GROUP_CONTROL] = { ROW_GROUP, "control", CONTROL, OBJECT_GROUP },
+	[ROW_GROUP_STATUS] = { ROW_GROUP, "status", TEXT, OBJECT_GROUP,
+			       .render = group_status_render, .version = group_version },
+	[ROW_GROUP_STATUS_JSON] = { ROW_GROUP, "status.json", TEXT, OBJECT_GROUP,
+			       .render = group_status_json_render, .version = group_version },
+	[ROW_GROUP_MEMBERS] = { ROW_GROUP, "members", TEXT, OBJECT_GROUP,
+			       .render = members_render, .version = group_version },
+	[ROW_GROUP_CONSISTENT] = { ROW_GROUP, "ConsistentPointInTime", TEXT, OBJECT_GROUP,
+			       .render = consistent_render, .version = group_version },
 };
 // clang-format on
 

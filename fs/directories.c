@@ -203,7 +203,7 @@ void dir_unlink(fuse_req_t req, uint32_t pool, const char *name)
 	if (!err)
 		err = tandem_delete_disk(m->tandem, d, called(p, name, label), false, false, NULL);
 	if (err == -EPERM && d->format->flat)
-		err = -EBUSY; /* it has a past; DeleteDisk Force takes both */
+		err = -EBUSY; /* it has a past, or is in a group; DeleteDisk Force takes it */
 	disk_unref(d);
 	pool_unref(p);
 	fuse_reply_err(req, -err);

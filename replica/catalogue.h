@@ -40,6 +40,12 @@ struct pool_record {
 	char dir[PATH_MAX];
 };
 
+struct group_record {
+	uint32_t number;
+	bool consistent;
+	char name[201];
+};
+
 /*
  * Opens STATE/catalogue. A schema that is newer than ours is -EPROTO, with the
  * reason in why. *clean tells whether the last stop was one; from now on it is not.
@@ -65,6 +71,10 @@ int catalogue_put_disk(struct catalogue_txn *txn, const struct disk_record *r);
 int catalogue_del_disk(struct catalogue_txn *txn, uint32_t number);
 int catalogue_put_pool(struct catalogue_txn *txn, const struct pool_record *r);
 int catalogue_del_pool(struct catalogue_txn *txn, uint32_t number);
+int catalogue_put_group(struct catalogue_txn *txn, const struct group_record *r);
+int catalogue_del_group(struct catalogue_txn *txn, uint32_t number); /* its members stay */
+int catalogue_put_member(struct catalogue_txn *txn, uint32_t group, uint32_t disk);
+int catalogue_del_member(struct catalogue_txn *txn, uint32_t group, uint32_t disk);
 /* Small values by name. */
 int catalogue_put_setting(struct catalogue_txn *txn, const char *name, uint64_t value);
 int catalogue_mark_clean(struct catalogue_txn *txn);
@@ -79,5 +89,10 @@ int catalogue_each_disk(struct catalogue *c, int (*fn)(void *arg, const struct d
 			void *arg);
 int catalogue_each_pool(struct catalogue *c, int (*fn)(void *arg, const struct pool_record *r),
 			void *arg);
+int catalogue_each_group(struct catalogue *c, int (*fn)(void *arg, const struct group_record *r),
+			 void *arg);
+/* Sorted by group, then by disk. */
+int catalogue_each_member(struct catalogue *c, int (*fn)(void *arg, uint32_t group, uint32_t disk),
+			  void *arg);
 
 #endif

@@ -17,10 +17,14 @@
  *   origins         disk → origin record (origins.c)
  *   filled          disk, page → bits
  *   clones          number → clone record
+ *   groups          number → group record (group_records.c)
+ *   members         group, disk → empty
  *
  * Numbers are big-endian, so that they sort; from versions on, keys are key.h's.
- * Records are record.c's. Schema 1 had the first four only, 2 all but
- * the last three.
+ * Records are record.c's. Schema 1 had the first four only, 2 all but those of clones.
+ * Groups did not change the schema: an older program that does not know them does no
+ * harm to them, and its state is ours with no groups. Their records have a version of
+ * their own.
  */
 #include "catalogue_inner.h"
 
@@ -106,7 +110,9 @@ static int open_databases(struct catalogue *c, MDB_txn *txn)
 		     { "snapshots", &c->snapshots },
 		     { "origins", &c->origins },
 		     { "filled", &c->filled },
-		     { "clones", &c->clones } };
+		     { "clones", &c->clones },
+		     { "groups", &c->groups },
+		     { "members", &c->members } };
 
 	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
 		int err = from_mdb(mdb_dbi_open(txn, list[i].name, MDB_CREATE, list[i].dbi));

@@ -24,6 +24,7 @@ struct catalogue {
 	MDB_dbi versions, by_last, totals, store_segments;
 	MDB_dbi moments, tracks, snapshots;
 	MDB_dbi origins, filled, clones;
+	MDB_dbi groups, members;
 
 	pthread_mutex_t idle_lock; /* a leaf: for the two below */
 	MDB_txn *idle[IDLE_READS]; /* each reset: it sees nothing and keeps nothing */

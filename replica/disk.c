@@ -464,9 +464,8 @@ void disk_close(struct disk *d)
 	}
 }
 
-void disk_await_close(struct disk *d)
+struct timespec disk_patience(void)
 {
-	struct tandem *t = d->tandem;
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
@@ -475,6 +474,14 @@ void disk_await_close(struct disk *d)
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000;
 	}
+	return until;
+}
+
+void disk_await_close(struct disk *d)
+{
+	struct timespec until = disk_patience();
+	struct tandem *t = d->tandem;
+
 	pthread_mutex_lock(&t->idle_lock);
 	while (disk_is_open(d) &&
 	       pthread_cond_clockwait(&t->idle, &t->idle_lock, CLOCK_MONOTONIC, &until) == 0)

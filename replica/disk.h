@@ -184,6 +184,8 @@ int disk_look(struct disk *d);
  * has the disk open. With no lock held.
  */
 void disk_await_close(struct disk *d);
+/* When that time is over, if it begins now. CLOCK_MONOTONIC. */
+struct timespec disk_patience(void);
 
 /*
  * The verbs. Only between disk_open and disk_close. Any thread; they take the

@@ -188,9 +188,26 @@ int moment_open(struct disk *d, uint64_t generation)
 
 void moment_close(struct disk *d, uint64_t generation)
 {
+	struct tandem *t = d->tandem;
+
 	history_lend(atomic_load(&d->history), generation, false);
 	disk_close(d);
 	moment_unpin(d, generation);
+	pthread_mutex_lock(&t->idle_lock);
+	pthread_cond_broadcast(&t->idle);
+	pthread_mutex_unlock(&t->idle_lock);
+}
+
+void moment_await_close(struct disk *d, uint64_t generation, const struct timespec *until)
+{
+	struct history *h = atomic_load(&d->history);
+	struct tandem *t = d->tandem;
+
+	pthread_mutex_lock(&t->idle_lock);
+	while (h && history_is_pinned(h, generation) &&
+	       pthread_cond_clockwait(&t->idle, &t->idle_lock, CLOCK_MONOTONIC, until) == 0)
+		;
+	pthread_mutex_unlock(&t->idle_lock);
 }
 
 /* A moment that somebody reads can only be lost with the truth of the whole disk. */

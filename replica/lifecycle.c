@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "crew.h"
+#include "groups.h"
 #include "history.h"
 #include "lock.h"
 #include "notes.h"
@@ -286,7 +287,7 @@ static int open_all(struct tandem *t, const struct tandem_options *o, struct why
 		return refuse(why, err, "the catalogue's settings: %s", strerror(-err));
 	events_emit(t->events, EVENT_INFORMATION, "Started", "daemon", "Pid=%d Version=%s After=%s",
 		    getpid(), TANDEMFS_VERSION, t->was_clean ? "stop" : "crash-or-first-start");
-	err = snapshots_load(t, why);
+	err = snapshots_load(t, why) ?: groups_load(t, why);
 	if (!err)
 		err = open_pools(t, o, why);
 	return err ? err : scan_all(t, why);
@@ -461,6 +462,7 @@ void tandem_close(struct tandem *t)
 	while (t->pool_count)
 		tandem_unlist_pool(t, t->pools[t->pool_count - 1]);
 	snapshots_free(t);
+	groups_free(t);
 	crew_free(t->crew);
 	events_close(t->events);
 	catalogue_close(t->catalogue);

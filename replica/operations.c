@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "clones.h"
+#include "groups.h"
 #include "notes.h"
 #include "scan.h"
 #include "snapshots.h"
@@ -60,6 +61,7 @@ static void forget(struct tandem *t, struct disk *d)
 	if (d->image && d->image->notes)
 		notes_clear(d->image->notes);
 	snapshots_forget(t, d);
+	groups_forget(t, d);
 	if (!tandem_txn(t, &txn)) {
 		catalogue_del_disk(txn, d->number);
 		tandem_commit(t);
@@ -84,7 +86,7 @@ static int claim_for_delete(struct disk *d, bool force, struct why *why)
 
 	if (err)
 		return err;
-	err = snapshots_check_delete(d, force, why);
+	err = snapshots_check_delete(d, force, why) ?: groups_check_delete(d, force, why);
 	if (err)
 		disk_unclaim(d);
 	return err;

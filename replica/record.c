@@ -282,3 +282,31 @@ int record_decode_clone(const void *bytes, size_t len, struct clone_record *out)
 	*out = c;
 	return 0;
 }
+
+/* Another version is none that we can read: what it adds may change what the rest means. */
+enum { GROUP_VERSION = 1, GROUP_FLAG_CONSISTENT = 1 };
+
+void record_encode_group(struct record *w, const struct group_record *r)
+{
+	w->len = 0;
+	put_u(w, GROUP_VERSION, 1);
+	put_u(w, r->number, 4);
+	put_u(w, r->consistent ? GROUP_FLAG_CONSISTENT : 0, 4);
+	put_bytes(w, r->name, strlen(r->name));
+}
+
+int record_decode_group(const void *bytes, size_t len, struct group_record *out)
+{
+	struct reader r = { .at = bytes, .left = len };
+	struct group_record g = { 0 };
+
+	if (get_u(&r, 1) != GROUP_VERSION)
+		return -EIO;
+	g.number = get_u(&r, 4);
+	g.consistent = get_u(&r, 4) & GROUP_FLAG_CONSISTENT;
+	get_string(&r, g.name, sizeof(g.name));
+	if (r.bad)
+		return -EIO;
+	*out = g;
+	return 0;
+}

@@ -18,6 +18,7 @@ void record_encode_track(struct record *w, const struct track_record *r);
 void record_encode_snapshot(struct record *w, const struct snapshot_record *r);
 void record_encode_origin(struct record *w, const struct origin_record *r);
 void record_encode_clone(struct record *w, const struct clone_record *r);
+void record_encode_group(struct record *w, const struct group_record *r);
 /* -EIO when the bytes are no such record. */
 int record_decode_disk(const void *bytes, size_t len, struct disk_record *out);
 int record_decode_pool(const void *bytes, size_t len, struct pool_record *out);
@@ -26,5 +27,6 @@ int record_decode_track(const void *bytes, size_t len, struct track_record *out)
 int record_decode_snapshot(const void *bytes, size_t len, struct snapshot_record *out);
 int record_decode_origin(const void *bytes, size_t len, struct origin_record *out);
 int record_decode_clone(const void *bytes, size_t len, struct clone_record *out);
+int record_decode_group(const void *bytes, size_t len, struct group_record *out);
 
 #endif

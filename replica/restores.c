@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Restores of disks, each with a thread that fills what it serves already. In this
- * order, with the whole disk's range locked, so that no write is between:
+ * Restores of disks, each with a thread that fills what it serves already. They begin
+ * in this order, with the whole ranges of all disks locked, so that no write is between:
  *
- *   everything settled and flushed -> the snapshot of what is replaced, recorded
- *   -> the restore, recorded -> the old content is served
+ *   everything settled and flushed -> the snapshots of what is replaced, of one
+ *   moment, recorded -> the restores, recorded in one transaction -> the old
+ *   content is served
  *
- * and at its end: every block filled, D -> its record goes -> its moments may go.
- * A crash between leaves a snapshot more, or a restore that goes on.
+ * and at the end of each: every block filled, D -> its record goes -> its moments may go.
+ * A crash between leaves snapshots more, or restores that go on.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ struct restorer {
 	struct history_restore restore; /* both moments pinned */
 	pthread_t thread;
 	_Atomic uint64_t done, total;
+	bool cancelled;    /* set before its range is free: it never began */
 	_Atomic bool over; /* only its thread is still to be joined */
 };
 
@@ -47,14 +49,14 @@ static int conclude(struct restorer *r)
 	return err;
 }
 
-static void tell_begun(struct restorer *r)
+static void tell_begun(struct disk *d, uint64_t from)
 {
 	char object[DISK_LABEL_MAX + 8];
 
-	events_emit(r->d->tandem->events, EVENT_INFORMATION, "JobStarted",
-		    disk_object(r->d, object, sizeof(object)), "Operation=RestoreTo Moment=g%llu",
-		    (unsigned long long)r->restore.from);
-	snapshots_changed(r->d->tandem, r->d);
+	events_emit(d->tandem->events, EVENT_INFORMATION, "JobStarted",
+		    disk_object(d, object, sizeof(object)), "Operation=RestoreTo Moment=g%llu",
+		    (unsigned long long)from);
+	snapshots_changed(d->tandem, d);
 }
 
 static void tell_ended(struct restorer *r)
@@ -96,10 +98,19 @@ static void measure(struct restorer *r)
 	atomic_store(&r->total, total);
 }
 
-static void *run(void *arg)
+/* Until whoever begins it knows whether it is recorded. */
+static bool is_begun(struct restorer *r)
+{
+	struct range first;
+
+	range_lock_read(&r->d->ranges, &first, 0, 1);
+	range_unlock(&r->d->ranges, &first);
+	return !r->cancelled;
+}
+
+static void follow(struct restorer *r)
 {
 	static const struct timespec pause = { RETRY_NS / 1000000000, RETRY_NS % 1000000000 };
-	struct restorer *r = arg;
 	int err;
 
 	measure(r);
@@ -116,11 +127,24 @@ static void *run(void *arg)
 	if (!err)
 		tell_ended(r);
 	disk_close(r->d);
+}
+
+static void *run(void *arg)
+{
+	struct restorer *r = arg;
+
+	if (is_begun(r))
+		follow(r);
+	else
+		atomic_store(&r->over, true);
 	return NULL;
 }
 
-/* It has the disk open, and both moments pinned. */
-static int start(struct disk *d, const struct history_restore *restore)
+/*
+ * Its thread. If it is not to wait for its range, the restore is recorded, the disk
+ * open, and both moments are pinned.
+ */
+static int start(struct disk *d, const struct history_restore *restore, struct restorer **out)
 {
 	struct snapshots *s = d->tandem->snapshots;
 	struct restorer *r = calloc(1, sizeof(*r));
@@ -129,17 +153,17 @@ static int start(struct disk *d, const struct history_restore *restore)
 		return -ENOMEM;
 	r->d = disk_ref(d);
 	r->restore = *restore;
-	tell_begun(r);
 	pthread_mutex_lock(&s->restoring);
 	if (pthread_create(&r->thread, NULL, run, r)) {
 		pthread_mutex_unlock(&s->restoring);
 		disk_unref(r->d);
 		free(r);
-		return -EAGAIN;
+		return -ENOMEM;
 	}
 	r->next = s->restorers;
 	s->restorers = r;
 	pthread_mutex_unlock(&s->restoring);
+	*out = r;
 	return 0;
 }
 
@@ -196,44 +220,51 @@ bool restore_progress(struct disk *d, uint64_t *done, uint64_t *total)
 
 /* ---- beginning ---- */
 
-/* With the whole range locked: nothing is pending, nothing unflushed, and nobody writes. */
-static int quiet(struct disk *d)
-{
-	int err = history_settle(atomic_load(&d->history));
+/* Disks that go back together. */
+struct switching {
+	struct tandem *t;
+	struct one {
+		struct disk *d;
+		uint64_t from;
+		size_t place; /* as the caller has it */
+		struct range whole;
+		struct restorer *r; /* NULL: it has no thread */
+		bool set;           /* the old content is served */
+	} * all;                    /* by number, as ranges are locked */
+	size_t count, opened, locked;
+	struct disk **disks;           /* the same */
+	struct snapshot_facts *before; /* likewise */
+};
 
-	return err ? err : disk_flush(d);
+static int by_number(const void *a, const void *b)
+{
+	const struct one *x = a, *y = b;
+
+	return x->d->number < y->d->number ? -1 : x->d->number > y->d->number;
 }
 
-/* The disk is open, `from` pinned. */
-static int switch_over(struct disk *d, uint64_t from, const char *name,
-		       struct snapshot_facts *before, struct why *why)
+static int switching_init(struct switching *w, struct tandem *t, struct disk *const *disks,
+			  const uint64_t *from, size_t count)
 {
-	static const struct history_restore none;
-	struct history *h = atomic_load(&d->history);
-	struct history_restore restore = { .from = from };
-	struct range whole;
-	int err;
+	*w = (struct switching){ .t = t, .count = count };
+	w->all = calloc(count + 1, sizeof(*w->all));
+	w->disks = calloc(count + 1, sizeof(*w->disks));
+	w->before = calloc(count + 1, sizeof(*w->before));
+	if (!w->all || !w->disks || !w->before)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		w->all[i] = (struct one){ .d = disks[i], .from = from[i], .place = i };
+	qsort(w->all, count, sizeof(*w->all), by_number);
+	for (size_t i = 0; i < count; i++)
+		w->disks[i] = w->all[i].d;
+	return 0;
+}
 
-	range_lock_write(&d->ranges, &whole, 0, UINT64_MAX);
-	err = quiet(d);
-	if (!err)
-		err = tandem_snapshot(d->tandem, &d, 1, name, false, before, why);
-	if (!err)
-		err = moment_pin(d, before->generation);
-	if (!err) {
-		restore.before = before->generation;
-		history_set_restore(h, &restore);
-		err = past_record(d, h);
-		if (!err)
-			err = start(d, &restore);
-		if (err) {
-			history_set_restore(h, &none);
-			past_record(d, h);
-			moment_unpin(d, restore.before);
-		}
-	}
-	range_unlock(&d->ranges, &whole);
-	return err;
+static void switching_free(struct switching *w)
+{
+	free(w->all);
+	free(w->disks);
+	free(w->before);
 }
 
 /* A disk is as long as it was, at least: what is longer stays, and is zeros. */
@@ -245,27 +276,151 @@ static int long_enough(struct disk *d, uint64_t generation)
 	return !err && m.size > disk_size(d) ? disk_resize(d, m.size, false) : err;
 }
 
-static int begin(struct disk *d, uint64_t from, const char *name, struct snapshot_facts *before,
-		 struct why *why)
+static int open_one(struct one *o, struct why *why)
 {
-	int err = disk_open(d, true);
+	int err = disk_open(o->d, true);
 
 	if (err)
-		return refuse(why, err, "%s cannot be opened for writing: %s", d->label,
+		return refuse(why, err, "%s cannot be opened for writing: %s", o->d->label,
 			      strerror(-err));
-	err = moment_pin(d, from);
+	err = moment_pin(o->d, o->from);
 	if (!err) {
-		err = long_enough(d, from);
-		if (!err)
-			err = switch_over(d, from, name, before, why);
+		err = long_enough(o->d, o->from);
 		if (err)
-			moment_unpin(d, from);
+			moment_unpin(o->d, o->from);
 	}
+	if (!err) /* most of it before anybody has to wait */
+		history_settle(atomic_load(&o->d->history));
+	else
+		disk_close(o->d);
+	return err ? refuse(why, err, "%s: %s", o->d->label, strerror(-err)) : 0;
+}
+
+static int open_all(struct switching *w, struct why *why)
+{
+	int err = 0;
+
+	while (!err && w->opened < w->count) {
+		err = open_one(&w->all[w->opened], why);
+		w->opened += !err;
+	}
+	return err;
+}
+
+static void close_all(struct switching *w)
+{
+	for (size_t i = 0; i < w->opened; i++) {
+		moment_unpin(w->all[i].d, w->all[i].from);
+		disk_close(w->all[i].d);
+	}
+}
+
+/* With the ranges locked: nothing is pending, nothing unflushed, and nobody writes. */
+static int quiet_all(struct switching *w, struct why *why)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < w->count && !err; i++) {
+		struct disk *d = w->all[i].d;
+
+		err = history_settle(atomic_load(&d->history)) ?: disk_flush(d);
+		if (err)
+			refuse(why, err, "%s cannot be completed: %s", d->label, strerror(-err));
+	}
+	return err;
+}
+
+static int record_all(struct switching *w)
+{
+	struct catalogue_txn *txn;
+	int err = catalogue_begin(w->t->catalogue, &txn);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < w->count; i++) {
+		struct track_record track;
+
+		history_record(atomic_load(&w->all[i].d->history), &track);
+		track_put(txn, w->all[i].d->number, &track);
+	}
+	return catalogue_commit(txn);
+}
+
+static int set_one(struct one *o, uint64_t before)
+{
+	struct history_restore restore = { .from = o->from, .before = before };
+	struct history *h = atomic_load(&o->d->history);
+	int err = moment_pin(o->d, before);
+
+	if (err)
+		return err;
+	err = start(o->d, &restore, &o->r);
 	if (err) {
-		disk_close(d);
-		if (!why->message[0])
-			refuse(why, err, "%s", strerror(-err));
+		moment_unpin(o->d, before);
+		return err;
 	}
+	history_set_restore(h, &restore);
+	o->set = true;
+	return 0;
+}
+
+/* Nothing of it is left: what they were served instead nobody has seen. */
+static void take_back(struct switching *w)
+{
+	static const struct history_restore none;
+	struct why ignored;
+
+	for (size_t i = 0; i < w->count; i++) {
+		if (!w->all[i].set)
+			continue;
+		w->all[i].r->cancelled = true;
+		history_set_restore(atomic_load(&w->all[i].d->history), &none);
+	}
+	record_all(w); /* a settler may have recorded what it found set */
+	for (size_t i = 0; i < w->count; i++) {
+		if (w->all[i].set)
+			moment_unpin(w->all[i].d, w->before[i].generation);
+		tandem_delete_snapshot(w->t, w->before[i].number, false, false, &ignored);
+	}
+}
+
+/* With the ranges locked. */
+static int switch_all(struct switching *w, const char *name, struct why *why)
+{
+	int err = quiet_all(w, why);
+
+	if (!err)
+		err = tandem_snapshot(w->t, w->disks, w->count, name, false, w->before, why);
+	if (err)
+		return err;
+	for (size_t i = 0; i < w->count && !err; i++)
+		err = set_one(&w->all[i], w->before[i].generation);
+	if (!err)
+		err = record_all(w);
+	if (err) {
+		refuse(why, err, "it cannot be begun: %s", strerror(-err));
+		take_back(w);
+	}
+	return err;
+}
+
+/* All or none. */
+static int begin_all(struct switching *w, const char *name, struct why *why)
+{
+	int err = open_all(w, why);
+
+	for (; !err && w->locked < w->count; w->locked++)
+		range_lock_write(&w->disks[w->locked]->ranges, &w->all[w->locked].whole, 0,
+				 UINT64_MAX);
+	if (!err)
+		err = switch_all(w, name, why);
+	/* Before its range is free: its end is told of after its beginning. */
+	for (size_t i = 0; i < w->count && !err; i++)
+		tell_begun(w->all[i].d, w->all[i].from);
+	while (w->locked-- > 0)
+		range_unlock(&w->disks[w->locked]->ranges, &w->all[w->locked].whole);
+	if (err)
+		close_all(w);
 	return err;
 }
 
@@ -304,19 +459,34 @@ static void name_for(char name[SNAPSHOT_NAME_MAX + 1], uint64_t now_ms)
 		 (int)(now_ms % 1000));
 }
 
-int tandem_restore(struct tandem *t, struct disk *d, uint64_t generation, bool force, bool plan,
-		   struct snapshot_facts *before, struct why *why)
+int tandem_restore(struct tandem *t, struct disk *const *disks, const uint64_t *generations,
+		   size_t count, bool force, bool plan, struct snapshot_facts *before,
+		   struct why *why)
 {
 	char name[SNAPSHOT_NAME_MAX + 1];
-	int err = check(d, generation, force, why);
+	struct switching w;
+	int err = 0;
 
-	*before = (struct snapshot_facts){ 0 };
+	for (size_t i = 0; i < count && !err; i++) {
+		if (!force && !plan)
+			disk_await_close(disks[i]);
+		err = check(disks[i], generations[i], force, why);
+	}
 	if (err || plan)
 		return err;
 	/* One that has ended is still in the list. */
-	end(t->snapshots, d);
+	for (size_t i = 0; i < count; i++)
+		end(t->snapshots, disks[i]);
 	name_for(name, past_now(t->snapshots));
-	return begin(d, generation, name, before, why);
+	err = switching_init(&w, t, disks, generations, count);
+	if (err)
+		refuse(why, err, "%s", strerror(-err));
+	else
+		err = begin_all(&w, name, why);
+	for (size_t i = 0; i < count && !err; i++)
+		before[w.all[i].place] = w.before[i];
+	switching_free(&w);
+	return err;
 }
 
 /* ---- at the start ---- */
@@ -325,6 +495,7 @@ int restore_resume(struct disk *d)
 {
 	struct history *h = atomic_load(&d->history);
 	struct history_restore restore = h ? history_restore(h) : (struct history_restore){ 0 };
+	struct restorer *r;
 	int err;
 
 	if (!restore.before)
@@ -336,7 +507,8 @@ int restore_resume(struct disk *d)
 	if (!err) {
 		err = moment_pin(d, restore.before);
 		if (!err) {
-			err = start(d, &restore);
+			tell_begun(d, restore.from);
+			err = start(d, &restore, &r);
 			if (err)
 				moment_unpin(d, restore.before);
 		}

@@ -17,6 +17,7 @@
 
 #include "clones.h"
 #include "names.h"
+#include "groups.h"
 #include "notes.h"
 #include "probe.h"
 #include "snapshots.h"
@@ -700,13 +701,13 @@ static void remove_disk(struct tandem *t, struct disk *d)
 
 void scan_vanished(struct tandem *t, struct disk *d)
 {
-	bool open, needed, past = disk_has_past(d);
+	bool open, needed, past = disk_has_past(d), member = groups_have(t, d->number);
 
-	/* Not opened again from here on, or kept by who has it open, is built upon it, or by its
-	 * own past. */
+	/* Not opened again from here on, or kept by who has it open, is built upon it, by its
+	 * own past, or by a group. */
 	pthread_mutex_lock(&d->lock);
 	open = d->openers > 0;
-	needed = open || past || atomic_load(&d->children);
+	needed = open || past || member || atomic_load(&d->children);
 	if (!needed)
 		d->listed = false;
 	pthread_mutex_unlock(&d->lock);
@@ -720,9 +721,10 @@ void scan_vanished(struct tandem *t, struct disk *d)
 	atomic_store(&d->lost, true);
 	disk_set_state(
 		d, DISK_MISSING,
-		open   ? "the image is gone from its directory while it is open"
-		: past ? MISSING_WITH_PAST
-		       : "the image is gone from its directory, and disks are built upon it");
+		open     ? "the image is gone from its directory while it is open"
+		: past   ? MISSING_WITH_PAST
+		: member ? MISSING_MEMBER
+			 : "the image is gone from its directory, and disks are built upon it");
 }
 
 /* Failed is remembered: a restart makes nothing certain that was in doubt. */

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Recorded disks whose images were not found, and that have a past to be kept for them. */
+/* Recorded disks whose images were not found, and that are kept for their past, or for a group. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "groups.h"
 #include "scan.h"
 #include "snapshots.h"
 
@@ -48,6 +49,7 @@ static int list_missing(struct tandem *t, struct pool *p, const struct disk_reco
 {
 	char name[NAME_MAX + 1];
 	struct disk *d;
+	bool past;
 	int err;
 
 	free_name(t, p, r, name);
@@ -57,8 +59,9 @@ static int list_missing(struct tandem *t, struct pool *p, const struct disk_reco
 	d->identity = r->identity;
 	d->want_read_only = r->read_only;
 	d->state = DISK_MISSING;
-	snprintf(d->reason, sizeof(d->reason), "%s", MISSING_WITH_PAST);
-	if (disk_has_past(d)) {
+	past = disk_has_past(d);
+	snprintf(d->reason, sizeof(d->reason), "%s", past ? MISSING_WITH_PAST : MISSING_MEMBER);
+	if (past || groups_have(t, r->number)) {
 		err = tandem_list_disk(t, d);
 		if (!err)
 			scan_announce(t, d);

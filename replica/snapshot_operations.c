@@ -17,18 +17,15 @@ struct target {
 	struct snapshot_facts before;
 };
 
-/* Takes changing; target_end lets go of it. */
-static int target_begin(struct tandem *t, uint32_t number, struct target *g, struct why *why)
+/* Under changing. On success there is a reference to its disk. */
+static int target_find(struct tandem *t, uint32_t number, struct target *g, struct why *why)
 {
 	int err = 0;
 
-	*g = (struct target){ .s = t->snapshots };
-	if (!g->s || snapshot_numbered(t, number, &g->before))
-		return refuse(why, -ENOENT, "there is no such snapshot");
-	g->d = tandem_disk_numbered(t, g->before.disk);
-	pthread_mutex_lock(&g->s->changing);
-	g->sn = table_numbered(g->s, number);
-	if (!g->d || !g->sn)
+	*g = (struct target){ .s = t->snapshots, .sn = table_numbered(t->snapshots, number) };
+	if (g->sn)
+		g->d = tandem_disk_numbered(t, g->sn->disk);
+	if (!g->d)
 		err = refuse(why, -ENOENT, "there is no such snapshot");
 	else if (t->read_only)
 		err = refuse(why, -EROFS, "the mount is read-only");
@@ -36,10 +33,22 @@ static int target_begin(struct tandem *t, uint32_t number, struct target *g, str
 		err = refuse(why, -EBUSY, "%s is being renewed", g->sn->name);
 	if (!err)
 		table_facts(g->s, g->sn, &g->before);
-	if (err) {
-		pthread_mutex_unlock(&g->s->changing);
+	else
 		disk_unref(g->d);
-	}
+	return err;
+}
+
+/* Takes changing; target_end lets go of it. */
+static int target_begin(struct tandem *t, uint32_t number, struct target *g, struct why *why)
+{
+	int err;
+
+	if (!t->snapshots)
+		return refuse(why, -ENOENT, "there is no such snapshot");
+	pthread_mutex_lock(&t->snapshots->changing);
+	err = target_find(t, number, g, why);
+	if (err)
+		pthread_mutex_unlock(&t->snapshots->changing);
 	return err;
 }
 
@@ -108,7 +117,7 @@ static void moment_left(const struct target *g, const struct moment_record *less
 		moment_changed(g->s, g->d, less);
 }
 
-/* to: what the snapshot is to be, or NULL: it goes. */
+/* to: what the snapshot is to be. */
 static int commit_change(const struct target *g, const struct moment_record *less,
 			 const struct snapshot_record *to)
 {
@@ -117,7 +126,7 @@ static int commit_change(const struct target *g, const struct moment_record *les
 
 	if (err)
 		return err;
-	err = to ? snapshot_put(txn, to) : snapshot_del(txn, g->sn->number);
+	err = snapshot_put(txn, to);
 	if (!err && less && less->generation)
 		err = moment_put(txn, g->d->number, less);
 	if (err) {
@@ -127,31 +136,127 @@ static int commit_change(const struct target *g, const struct moment_record *les
 	return catalogue_commit(txn);
 }
 
-int tandem_delete_snapshot(struct tandem *t, uint32_t number, bool force, bool plan,
-			   struct why *why)
+/* Some snapshots that go together. */
+struct leaving {
+	struct target *targets;
+	struct moment_record *less; /* of each; until moment_left() nobody begins to read it */
+	size_t count;
+};
+
+/* Under changing. All of them can go, or (-errno) nothing was begun. */
+static int leaving_begin(struct tandem *t, const uint32_t *numbers, size_t count, bool force,
+			 struct leaving *l, struct why *why)
 {
-	struct moment_record less;
-	struct target g;
-	int err = target_begin(t, number, &g, why);
+	int err = 0;
+
+	while (!err && l->count < count) {
+		struct target *g = &l->targets[l->count];
+
+		err = target_find(t, numbers[l->count], g, why);
+		if (err)
+			break;
+		err = check_not_held(g, why) ?: check_not_cloned(g, force, why);
+		err = err ?: leave_moment(g, &l->less[l->count], why);
+		if (err)
+			disk_unref(g->d);
+		else
+			l->count++;
+	}
+	return err;
+}
+
+static int commit_leaving(struct tandem *t, const struct leaving *l)
+{
+	struct catalogue_txn *txn;
+	int err = catalogue_begin(t->catalogue, &txn);
 
 	if (err)
 		return err;
-	err = check_not_held(&g, why) ?: check_not_cloned(&g, force, why);
-	err = err ?: leave_moment(&g, &less, why);
-	if (!err && plan) {
-		moment_left(&g, &less, -ECANCELED);
-	} else if (!err) {
-		err = commit_change(&g, &less, NULL);
+	for (size_t i = 0; i < l->count; i++) {
+		snapshot_del(txn, l->targets[i].sn->number);
+		if (l->less[i].generation)
+			moment_put(txn, l->targets[i].d->number, &l->less[i]);
+	}
+	return catalogue_commit(txn);
+}
+
+/* Under changing. err: they stay. */
+static void leaving_end(struct tandem *t, struct leaving *l, int err)
+{
+	for (size_t i = 0; i < l->count; i++) {
+		struct target *g = &l->targets[i];
+
+		if (!err)
+			table_remove(g->s, g->sn);
+		moment_left(g, &l->less[i], err);
+		if (!err)
+			snapshot_announce(t, &g->before, snapshot_state_name(g->before.state), "-");
+	}
+}
+
+static int delete_all(struct tandem *t, const uint32_t *numbers, size_t count, bool force,
+		      bool plan, struct leaving *l, struct why *why)
+{
+	int err;
+
+	pthread_mutex_lock(&t->snapshots->changing);
+	err = leaving_begin(t, numbers, count, force, l, why);
+	if (!err && !plan) {
+		err = commit_leaving(t, l);
 		if (err)
 			unrecorded(why, err);
-		else
-			table_remove(g.s, g.sn);
-		moment_left(&g, &less, err);
 	}
-	if (!err && !plan)
-		snapshot_announce(t, &g.before, snapshot_state_name(g.before.state), "-");
-	target_end(&g, !err && !plan);
+	leaving_end(t, l, plan ? -ECANCELED : err);
+	pthread_mutex_unlock(&t->snapshots->changing);
+	for (size_t i = 0; i < l->count; i++) {
+		if (!err && !plan)
+			snapshots_changed(t, l->targets[i].d);
+		disk_unref(l->targets[i].d);
+	}
 	return err;
+}
+
+/* One that was just read may be told of as closed only now. */
+static void await_close(struct tandem *t, const uint32_t *numbers, size_t count)
+{
+	struct timespec until = disk_patience();
+
+	for (size_t i = 0; i < count; i++) {
+		struct snapshot_facts s;
+		struct disk *d = NULL;
+
+		if (!snapshot_numbered(t, numbers[i], &s))
+			d = tandem_disk_numbered(t, s.disk);
+		if (d && s.generation)
+			moment_await_close(d, s.generation, &until);
+		disk_unref(d);
+	}
+}
+
+int tandem_delete_snapshots(struct tandem *t, const uint32_t *numbers, size_t count, bool force,
+			    bool plan, struct why *why)
+{
+	struct leaving l = { .targets = calloc(count + 1, sizeof(*l.targets)),
+			     .less = calloc(count + 1, sizeof(*l.less)) };
+	int err;
+
+	if (!plan)
+		await_close(t, numbers, count);
+	if (!l.targets || !l.less)
+		err = refuse(why, -ENOMEM, "out of memory");
+	else if (!t->snapshots)
+		err = refuse(why, -ENOENT, "there is no such snapshot");
+	else
+		err = delete_all(t, numbers, count, force, plan, &l, why);
+	free(l.targets);
+	free(l.less);
+	return err;
+}
+
+int tandem_delete_snapshot(struct tandem *t, uint32_t number, bool force, bool plan,
+			   struct why *why)
+{
+	return tandem_delete_snapshots(t, &number, 1, force, plan, why);
 }
 
 static int check_tag(const char *tag, struct why *why)

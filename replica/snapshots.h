@@ -60,6 +60,9 @@ int tandem_snapshot_at(struct tandem *t, struct disk *d, const char *name, uint6
 /* Held: -EBUSY, open: -EBUSY. Its space comes back behind. */
 int tandem_delete_snapshot(struct tandem *t, uint32_t number, bool force, bool plan,
 			   struct why *why);
+/* All or none; each of another disk. */
+int tandem_delete_snapshots(struct tandem *t, const uint32_t *numbers, size_t count, bool force,
+			    bool plan, struct why *why);
 /* tag NULL: not held any more. */
 int tandem_hold_snapshot(struct tandem *t, uint32_t number, const char *tag, bool plan,
 			 struct why *why);
@@ -75,12 +78,14 @@ int tandem_keep_history(struct tandem *t, struct disk *d, const struct history_w
 int tandem_forget_history(struct tandem *t, struct disk *d, uint64_t before, bool force, bool plan,
 			  struct why *why);
 /*
- * The disk is at once what it was at a kept moment, and its image follows behind.
- * First what it is now becomes a snapshot, *before. Open: -EBUSY without force. While
- * that runs nothing else may be done to its past.
+ * Each disk is at once what it was at a kept moment of its own, and its image follows
+ * behind; all or none, also over a crash. First what they are now becomes snapshots of
+ * one moment and name; before has room for count. Open: -EBUSY without force. While
+ * that runs nothing else may be done to their past.
  */
-int tandem_restore(struct tandem *t, struct disk *d, uint64_t generation, bool force, bool plan,
-		   struct snapshot_facts *before, struct why *why);
+int tandem_restore(struct tandem *t, struct disk *const *disks, const uint64_t *generations,
+		   size_t count, bool force, bool plan, struct snapshot_facts *before,
+		   struct why *why);
 /* Is one running? How far it is, in bytes. */
 bool restore_progress(struct disk *d, uint64_t *done, uint64_t *total);
 /* The disk's image has everything. */

@@ -179,6 +179,8 @@ void moment_neighbours(struct history *h, uint64_t generation, uint64_t *lower, 
 /* A reader comes or goes; -ENOENT: it is not kept, or not for long. With nothing held. */
 int moment_pin(struct disk *d, uint64_t generation);
 void moment_unpin(struct disk *d, uint64_t generation);
+/* Until nobody reads it, or then; as disk_await_close. */
+void moment_await_close(struct disk *d, uint64_t generation, const struct timespec *until);
 
 /* ---- collect.c ---- */
 

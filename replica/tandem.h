@@ -18,6 +18,7 @@
 #include "pool.h"
 
 struct crew;
+struct groups;
 struct snapshots;
 struct watch;
 
@@ -45,6 +46,7 @@ struct tandem {
 	struct watch *watch;
 	struct crew *crew;           /* for the settlers; NULL in some tests */
 	struct snapshots *snapshots; /* see snapshots.h; NULL in tests without a catalogue */
+	struct groups *groups;       /* see groups.h; likewise */
 
 	bool was_clean, serving; /* the last stop was clean; tandem_start was reached */
 	bool made_state;         /* there was no state directory before */
@@ -140,7 +142,8 @@ struct create_disk {
 int tandem_create_disk(struct tandem *t, const struct create_disk *c, struct disk **out,
 		       struct why *why);
 /*
- * -EBUSY while open. -EPERM: it has snapshots or history, and force was not said.
+ * -EBUSY while open. -EPERM: it has snapshots or history, or is in a group, and force was
+ * not said.
  * `called` is the name that led to d: if it has another by now, -ENOENT. NULL:
  * whatever it is called.
  */

@@ -166,7 +166,8 @@ static bool choose(struct round *r)
 			continue;
 		step = w.granularity_ms * 1000000;
 		if (due <= r->now) {
-			due = due + step > r->now ? due + step : r->now + step;
+			/* Disks of one granularity are due together, for moments of one generation. */
+			due = (r->now / step + 1) * step;
 			atomic_store(&d->tick_ns, due);
 			r->disks[i] = r->disks[r->due];
 			r->disks[r->due] = d;

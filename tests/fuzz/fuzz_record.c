@@ -37,6 +37,20 @@ static void pool(const uint8_t *data, size_t size)
 	MUST(again.len == w.len && !memcmp(again.bytes, w.bytes, w.len), "it is another one");
 }
 
+static void group(const uint8_t *data, size_t size)
+{
+	static struct group_record a, b;
+	static struct record w, again;
+
+	if (record_decode_group(data, size, &a))
+		return;
+	record_encode_group(&w, &a);
+	MUST(w.len <= sizeof(w.bytes), "%zu bytes", w.len);
+	MUST(!record_decode_group(w.bytes, w.len, &b), "it cannot be read again");
+	record_encode_group(&again, &b);
+	MUST(again.len == w.len && !memcmp(again.bytes, w.bytes, w.len), "it is another one");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	/* Of exactly that length, so that a byte too much is seen. */
@@ -45,6 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(bytes, data, size);
 	disk(bytes, size);
 	pool(bytes, size);
+	group(bytes, size);
 	free(bytes);
 	return 0;
 }

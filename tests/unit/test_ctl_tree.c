@@ -110,16 +110,17 @@ START_TEST(help_fits_on_a_screen)
 }
 END_TEST
 
-/* Words are only broken off where an operation is longer than a line. */
 START_TEST(help_is_wrapped)
 {
 	start();
 	cat("help");
 	expect("\ncontrol    CreateDisk Name= [Size=] ");
 	expect("[BlockSize=]\n           [LogicalSectorSize=] - DeleteDisk Name= [Force] - ");
-	expect("\n           - RemovePool Name= - Rescan - Settle\n");
-	expect("\ndisks/*    Resize Size= [Force] - Accept [Force] - snapshot [Name=] [At=]\n");
-	expect("\nreplicas/* Abort [Force] - Activate - Deactivate [Force] - ResyncReplica\n");
+	expect("\ndisks/*    Resize Size= [Force] - Accept [Force] - snapshot [Name=] [At=] -\n");
+	expect("\nreplicas/* Abort [Force] - Activate - ");
+	/* What is told of already is only named. */
+	expect("\ngroups/*   AddDisk Name= - RemoveDisk Name= - ");
+	expect(" - as above: snapshot, unsnapshot,\n");
 }
 END_TEST
 
@@ -298,7 +299,7 @@ START_TEST(refused)
 	} cases[] = {
 		{ "", -EINVAL }, { "Nonsense", -EINVAL }, { "Resize Size=1G", -EINVAL },
 		{ "Rescan\nRescan", -EINVAL }, { "Failover", -EINVAL },
-		{ "CreateGroup Name=g", -EOPNOTSUPP }, { "Plan", -EINVAL },
+		{ "AddPeer Name=g", -EOPNOTSUPP }, { "Plan", -EINVAL },
 		{ "Plan Plan", -EINVAL }, { "CreateDisk Name=x.img", -EINVAL },
 		{ "CreateDisk Name=x.img Size=-1", -EINVAL },
 		{ "CreateDisk Name=x.img Size=1G Size=1G", -EINVAL },
@@ -331,7 +332,7 @@ START_TEST(refused)
 	expect("AddPool");
 	cat("metrics");
 	expect("tandemfs_commands_total{operation=\"unknown\",result=\"Invalid Parameter\"} ");
-	expect("tandemfs_commands_total{operation=\"CreateGroup\",result=\"Not Supported\"} 1\n");
+	expect("tandemfs_commands_total{operation=\"AddPeer\",result=\"Not Supported\"} 1\n");
 }
 END_TEST
 
