@@ -106,6 +106,12 @@ static int replay_entry(struct replay *r, const struct note_entry *note)
 	    BLOCK_KIND(e) == BLOCK_ZERO ||
 	    (BLOCK_KIND(e) == BLOCK_PARTIAL && !m->tables->save_bits))
 		return -EILSEQ;
+	/*
+	 * Tables with bitmaps name places only. The bitmap, which is older than the note,
+	 * says what is there; after the next flush nothing else would.
+	 */
+	if (BLOCK_KIND(e) == BLOCK_PRESENT && m->tables->save_bits)
+		e = BLOCK_ENTRY(BLOCK_PARTIAL, BLOCK_PLACE(e));
 	bitmap_forget(m, note->block);
 	if (!(m->entries[note->block] & BLOCK_CHANGED)) {
 		err = remember(r, note->block, m->entries[note->block]);

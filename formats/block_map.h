@@ -68,7 +68,11 @@ struct block_tables {
 	int (*prepare)(struct image *img, uint64_t block, uint64_t place, bool full);
 	/* PARTIAL blocks: the bitmap, one bit for 512 bytes, LSB first. NULL: none. */
 	int (*load_bits)(struct image *img, uint64_t block, uint64_t place, uint8_t *bits);
-	/* Writes it; durable with the next save. NULL: none is ever written. */
+	/*
+	 * Writes it; durable with the next save. NULL: none is ever written. Else the
+	 * tables tell a place only, of PARTIAL and PRESENT blocks alike, and `prepare`
+	 * writes the bitmap too.
+	 */
 	int (*save_bits)(struct image *img, uint64_t block, uint64_t place, const uint8_t *bits);
 	/*
 	 * Brings these entries into the tables, durably, each one old or new whatever

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Notes beside an image that this program would not have written: nothing of it is believed. */
+/* Notes beside an image that this program would not have written: what cannot be is not believed. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "block_inner.h"
+#include "fake_file.h"
 #include "notes.h"
 #include "unit.h"
+#include "vhd.h"
+#include "vhd_inner.h"
 #include "vhdx.h"
 #include "vhdx_build.h"
 #include "vhdx_inner.h"
@@ -36,31 +39,40 @@ static void teardown(void)
 	build_end(&b);
 }
 
-static struct image *open_beside(struct notes *notes)
+static struct image *open_beside(struct file *f, const struct image_format *format,
+				 struct notes *notes)
 {
 	struct image_around around = { .notes = notes };
 	struct image *img;
 
-	ck_assert_msg(!image_open(build_file(&b), &vhdx_format, &around, &img, reason), "%s",
-		      reason);
+	ck_assert_msg(!image_open(f, format, &around, &img, reason), "%s", reason);
 	return img;
 }
 
-/* The image, beside one note that is bound to it. */
-static struct image *open_with(uint32_t kind, const void *note, size_t len)
+/* One note that is bound to the image, which is closed. */
+static struct notes *notes_for(struct image *img, const struct block_tables *tables, uint32_t kind,
+			       const void *note, size_t len)
 {
-	struct image *img = open_beside(NULL);
 	uint8_t binding[NOTES_BINDING] = { 0 };
 	struct notes *notes;
 
-	vhdx_tables.binding(img, binding);
+	tables->binding(img, binding);
 	image_close(img);
 	ck_assert_int_eq(notes_open(dirfd, NAME, boot, &notes), 0);
 	ck_assert_int_eq(notes_begin(notes, binding), 0);
 	ck_assert_int_eq(notes_add(notes, kind, note, len, NULL, 0), 0);
 	notes_close(notes);
 	ck_assert_int_eq(notes_open(dirfd, NAME, boot, &notes), 0);
-	return open_beside(notes);
+	return notes;
+}
+
+/* The VHDX, beside one note. */
+static struct image *open_with(uint32_t kind, const void *note, size_t len)
+{
+	struct image *img = open_beside(build_file(&b), &vhdx_format, NULL);
+	struct notes *notes = notes_for(img, &vhdx_tables, kind, note, len);
+
+	return open_beside(build_file(&b), &vhdx_format, notes);
 }
 
 static void ck_reads(struct image *img)
@@ -119,4 +131,51 @@ START_TEST(wrong_bits)
 }
 END_TEST
 
-UNIT_MAIN("block_load", setup, teardown, right_ones, wrong_entries, wrong_bits)
+#define PLACE 4096
+
+/* A VHD of one block whose bitmap says that nothing of it is there. */
+static uint8_t *empty_block(uint64_t *size)
+{
+	struct image_create c = { .kind = "vhd", .size = 65536, .block_size = 65536 };
+	struct file *f = fake_file_new(NULL, 0);
+	struct image *img;
+	uint8_t *bytes;
+
+	ck_assert_msg(!vhd_format.create(f, &c, reason), "%s", reason);
+	img = open_beside(f, &vhd_format, NULL);
+	ck_assert_int_eq(vhd_format.write(img, "old", 3, 512, 0), 0);
+	ck_assert_int_eq(vhd_format.rest(img), 0);
+	bytes = fake_crash(f, 1, size);
+	image_close(img);
+	ck_assert_uint_eq(bytes[PLACE - 512], 0xff);
+	memset(bytes + PLACE - 512, 0, 512);
+	return bytes;
+}
+
+/* The table of a VHD cannot say that a block is there as a whole: no note makes it so. */
+START_TEST(bitmap_counts)
+{
+	struct note_entry note = { 0, BLOCK_ENTRY(BLOCK_PRESENT, PLACE) };
+	uint64_t size;
+	uint8_t *bytes = empty_block(&size), now[1024];
+	struct file *f = fake_file_new(bytes, size);
+	struct image *img = open_beside(fake_file_new(bytes, size), &vhd_format, NULL);
+	struct notes *notes = notes_for(img, &vhd_tables, NOTE_ENTRY, &note, sizeof(note));
+
+	free(bytes);
+	img = open_beside(f, &vhd_format, notes);
+	ck_assert(!img->in_doubt && !img->read_only);
+	ck_assert_int_eq(vhd_format.write(img, "new", 3, 0, 0), 0);
+	ck_assert_int_eq(vhd_format.rest(img), 0);
+	bytes = fake_crash(f, 1, &size);
+	image_close(img);
+	img = open_beside(fake_file_new(bytes, size), &vhd_format, NULL);
+	free(bytes);
+	ck_assert_int_eq(vhd_format.read(img, now, sizeof(now), 0, 0), 0);
+	ck_assert_mem_eq(now, "new", 3);
+	ck_assert_uint_eq(now[512], 0);
+	image_close(img);
+}
+END_TEST
+
+UNIT_MAIN("block_load", setup, teardown, right_ones, wrong_entries, wrong_bits, bitmap_counts)
