@@ -41,6 +41,7 @@ static void pause_for(struct clone *c, uint64_t ns)
 
 /* ---- at its end ---- */
 
+/* One that has its name may have it from a life before this, or from others. */
 static int rename_file(struct disk *d)
 {
 	char whole[NAME_MAX + 1];
@@ -48,13 +49,13 @@ static int rename_file(struct disk *d)
 	struct disk_record r;
 	int dir = d->pool->dirfd;
 
-	if (!name_whole(d->file_name, whole))
-		return 0;
-	if (renameat2(dir, d->file_name, dir, whole, RENAME_NOREPLACE))
-		return -errno;
+	if (name_whole(d->file_name, whole)) {
+		if (renameat2(dir, d->file_name, dir, whole, RENAME_NOREPLACE))
+			return -errno;
+		tandem_rename_listed(d->tandem, d, whole);
+	}
 	if (fsync(dir))
 		return -errno;
-	tandem_rename_listed(d->tandem, d, whole);
 	scan_record(d, &r);
 	if (tandem_txn(d->tandem, &txn))
 		return 0; /* a start finds it by its identity */
@@ -82,7 +83,7 @@ static int record_end(struct clone *c)
 	int err;
 
 	pthread_mutex_lock(&s->changing);
-	err = catalogue_begin(s->t->catalogue, &txn);
+	err = c->r.copy_state == COPY_BROKEN ? -ECANCELED : catalogue_begin(s->t->catalogue, &txn);
 	if (!err) {
 		err = clone_record_end(c, txn);
 		if (err)
@@ -136,7 +137,7 @@ static void tell(struct clone *c, struct disk *d, int err)
 {
 	char object[sizeof(c->r.name) + 16], word[200];
 
-	if (err == -EAGAIN || err == -EBUSY)
+	if (err == -EAGAIN || err == -EBUSY || err == -ECANCELED)
 		err = 0;
 	if (atomic_exchange(&c->error, err) == err)
 		return;
@@ -147,16 +148,16 @@ static void tell(struct clone *c, struct disk *d, int err)
 	snapshots_changed(c->of->s->t, d);
 }
 
-/* The disk is open. */
+/* The disk is open. After an error it is to be opened again: its source may be another by then. */
 static int fill(struct clone *c, struct disk *d)
 {
 	int err = -EAGAIN;
 
-	while (err && !atomic_load(&c->stop)) {
+	while ((err == -EAGAIN || err == -EBUSY) && !atomic_load(&c->stop)) {
 		err = step(c, d);
 		tell(c, d, err);
-		if (err && err != -EAGAIN)
-			pause_for(c, err == -EBUSY ? BUSY_NS : RETRY_NS);
+		if (err == -EBUSY)
+			pause_for(c, BUSY_NS);
 	}
 	return err;
 }
@@ -191,6 +192,8 @@ static void *run(void *arg)
 		snapshots_changed(d->tandem, d);
 		disk_close(d);
 		disk_unref(d);
+		if (err)
+			pause_for(c, RETRY_NS);
 	}
 	return NULL;
 }
@@ -231,9 +234,12 @@ static void end(struct clone *c)
 /* Under managing. */
 static void begin(struct clone *c)
 {
-	if (c->runs || c->held || c->of->ending || !wants_filler(c))
+	if (c->runs || c->held || c->of->ending)
 		return;
+	/* It may become Broken at any time, which says so here. */
 	atomic_store(&c->stop, false);
+	if (!wants_filler(c))
+		return;
 	set_runs(c, !pthread_create(&c->thread, NULL, run, c));
 }
 

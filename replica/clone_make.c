@@ -329,6 +329,9 @@ static int make_one(struct tandem *t, struct disk *source, const struct clone_re
 		err = q->plan ? plan(&k, why) : make(&k, why);
 	if (k.pinned)
 		moment_unpin(source, q->generation);
+	/* Who named it may have let go of it meanwhile, and left it to us. */
+	if (err && k.pinned)
+		collector_add(t->snapshots->collector, source, q->generation);
 	making_free(&k.m);
 	if (!err && !q->plan)
 		err = clone_numbered(t, k.number, out);
@@ -353,7 +356,7 @@ int tandem_abort_clone(struct tandem *t, uint32_t number, bool plan, struct why 
 {
 	struct clone *c = clone_of_number(t->snapshots->clones, number);
 	struct disk *d = c ? tandem_disk_numbered(t, c->r.target) : NULL;
-	int err = d ? tandem_delete_disk(t, d, NULL, true, plan, why)
+	int err = d ? tandem_delete_clone(t, d, number, plan, why)
 		    : refuse(why, -ENOENT, "its target is not there");
 
 	disk_unref(d);
@@ -422,8 +425,10 @@ int tandem_suspend_clone(struct tandem *t, uint32_t number, bool suspend, bool p
 		return refuse(why, -ENOENT, "there is no such clone");
 	if (plan)
 		return 0;
+	/* So that nobody else stops and releases its filler meanwhile. */
+	pthread_mutex_lock(&t->discovery);
 	if (suspend)
-		filler_stop(c, false);
+		filler_stop(c, true);
 	pthread_mutex_lock(&t->snapshots->changing);
 	if (c->filled || c->r.copy_state != from)
 		err = refuse(why, -EBUSY, "CopyState is %s by now",
@@ -433,7 +438,8 @@ int tandem_suspend_clone(struct tandem *t, uint32_t number, bool suspend, bool p
 	pthread_mutex_unlock(&t->snapshots->changing);
 	if (!err)
 		clone_announce(c, enum_name(copy_states, from), enum_name(copy_states, to));
-	filler_start(c);
+	filler_release(c);
+	pthread_mutex_unlock(&t->discovery);
 	snapshots_changed(t, NULL);
 	return err;
 }

@@ -171,7 +171,7 @@ static int find_facts(struct tandem *t, bool (*wanted)(const struct clone *c, co
 	if (c) {
 		r = c->r;
 		filled = c->filled;
-		runs = c->runs;
+		runs = c->runs && !atomic_load(&c->stop);
 		error = atomic_load(&c->error);
 	}
 	pthread_mutex_unlock(&cs->lock);
@@ -232,6 +232,14 @@ bool disk_is_clone(const struct disk *d)
 	struct snapshots *s = d->tandem->snapshots;
 
 	return s && s->clones && clone_of_target(s->clones, d->number);
+}
+
+bool disk_is_that_clone(const struct disk *d, uint32_t number)
+{
+	struct snapshots *s = d->tandem->snapshots;
+	struct clone *c = s ? clone_of_target(s->clones, d->number) : NULL;
+
+	return c && c->r.number == number;
 }
 
 bool disk_is_cloned(const struct disk *d)
@@ -433,6 +441,8 @@ static void lose_one(struct clone *c)
 
 	pthread_mutex_lock(&c->of->lock);
 	c->r.copy_state = COPY_BROKEN;
+	atomic_store(&c->stop, true); /* its filler, which may wait for what is held here */
+	pthread_cond_broadcast(&c->of->changed);
 	pthread_mutex_unlock(&c->of->lock);
 	clone_announce(c, from, "Broken");
 	if (target)

@@ -70,6 +70,8 @@ int clone_numbered(struct tandem *t, uint32_t number, struct clone_facts *out);
 int clone_named(struct tandem *t, const char *name, struct clone_facts *out);
 /* The disk is a clone that is not filled yet. */
 bool disk_is_clone(const struct disk *d);
+/* And that is the relationship. */
+bool disk_is_that_clone(const struct disk *d, uint32_t number);
 /* Such a one needs a moment of it. */
 bool disk_is_cloned(const struct disk *d);
 /* The clone is in another pool. */

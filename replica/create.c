@@ -158,6 +158,10 @@ static int check_create(struct tandem *t, const struct create_disk *c, struct pl
 	if (!c->as_file &&
 	    (p->image.size == 0 || (p->image.size % 512 && !(c->incomplete && p->format->flat))))
 		return refuse(why, -EINVAL, "Size is a multiple of 512 and not 0");
+	/* Without an ending it is a disk only in whole sectors. */
+	if (p->image.size % 512 && image_name_classify(file).needs_sectors)
+		return refuse_advise(why, -EINVAL, "a name that ends in .img",
+				     "'%s' would have a size that is no multiple of 512", file);
 	if (p->image.size > INT64_MAX)
 		return refuse(why, -EINVAL, "Size is too large");
 	if (!fstatat(p->pool->dirfd, file, &st, AT_SYMLINK_NOFOLLOW))
@@ -268,8 +272,7 @@ static int create_in(struct tandem *t, const struct create_disk *c, const struct
 	}
 	err = refuse(why, -EIO, "'%s' was made, but is not served: %s", p->file,
 		     made ? made->reason : "it is gone");
-	if (made)
-		unlinkat(p->pool->dirfd, p->image_file, 0);
+	unlinkat(p->pool->dirfd, p->image_file, 0);
 	disk_unref(made);
 	return err;
 }

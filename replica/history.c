@@ -106,6 +106,13 @@ int history_moment(struct history *h, uint64_t g, struct moment_record *out)
 	return i ? 0 : -ENOENT;
 }
 
+int history_moment_kept(struct history *h, uint64_t g, struct moment_record *out)
+{
+	int err = history_moment(h, g, out);
+
+	return err == -ENOENT || (!err && out->generation != g) ? -ESTALE : err;
+}
+
 int history_moment_after(struct history *h, uint64_t g, struct moment_record *out)
 {
 	bool found;

@@ -113,6 +113,8 @@ int history_moments(struct history *h, struct moment_record **out, size_t *count
 /* The newest kept moment with a generation <= g, or a time <= time_ms; -ENOENT. */
 int history_moment(struct history *h, uint64_t g, struct moment_record *out);
 int history_moment_before(struct history *h, uint64_t time_ms, struct moment_record *out);
+/* Of exactly this generation; -ESTALE: it was given up. */
+int history_moment_kept(struct history *h, uint64_t g, struct moment_record *out);
 /* The oldest kept moment with a generation >= g; -ENOENT. */
 int history_moment_after(struct history *h, uint64_t g, struct moment_record *out);
 /* Changes names, tick or dropped of a moment; -ENOENT. One that is dropped is not kept any more. */

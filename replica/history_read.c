@@ -278,7 +278,7 @@ int history_read_at(struct history *h, uint64_t g, void *buf, size_t len, uint64
 	size_t count = len ? (off + len - 1) / h->block_size - c.first + 1 : 0;
 	struct version *v = malloc((count + 1) * sizeof(*v));
 	struct moment_record m;
-	int err = v ? history_moment(h, g, &m) : -ENOMEM;
+	int err = v ? history_moment_kept(h, g, &m) : -ENOMEM;
 
 	if (!err) {
 		pthread_rwlock_rdlock(&h->resizing);
@@ -439,7 +439,7 @@ int history_seek(struct history *h, uint64_t off, int whence, uint64_t *found)
 int history_seek_at(struct history *h, uint64_t g, uint64_t off, int whence, uint64_t *found)
 {
 	struct moment_record m;
-	int err = history_moment(h, g, &m);
+	int err = history_moment_kept(h, g, &m);
 
 	if (err)
 		return err;

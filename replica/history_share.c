@@ -55,17 +55,19 @@ int history_share_at(struct history *h, uint64_t g, struct file *to, uint64_t of
 {
 	uint64_t first = off / h->block_size, end = (off + len - 1) / h->block_size + 1;
 	struct image *img = h->disk->image;
-	int err = 0;
+	struct moment_record m;
+	int err;
 
 	if (!h->disk->format->flat || history_is_unfilled(h))
 		return -EOPNOTSUPP;
-	if (has_older_pieces(h, g, first, end))
-		err = history_settle(h);
-	if (err)
-		return err;
+	/* Copied it can be also from a log that cannot be settled. */
+	if (has_older_pieces(h, g, first, end) && history_settle(h))
+		return -EOPNOTSUPP;
 	history_pause(h);
 	pthread_rwlock_rdlock(&h->resizing);
-	err = off + len > img->size ? -EOPNOTSUPP : check_in_image(h, g, first, end);
+	err = off + len > img->size ? -EOPNOTSUPP : history_moment_kept(h, g, &m);
+	if (!err)
+		err = check_in_image(h, g, first, end);
 	if (!err)
 		err = file_share(img->file, to, off, len);
 	pthread_rwlock_unlock(&h->resizing);

@@ -92,23 +92,38 @@ static int claim_for_delete(struct disk *d, bool force, struct why *why)
 	return err;
 }
 
-int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, bool force, bool plan,
-		       struct why *why)
+/* It may have been filled, and be a disk like others. Once nobody fills it any more. */
+static int check_still_clone(struct disk *d, uint32_t clone, struct why *why)
+{
+	return !clone || disk_is_that_clone(d, clone)
+		       ? 0
+		       : refuse(why, -EBUSY, "CopyState is Synchronized by now");
+}
+
+struct deletion {
+	const char *called; /* or NULL */
+	uint32_t clone;     /* the relationship that it has to be the target of still, or 0 */
+	bool force, plan;
+};
+
+static int delete_disk(struct tandem *t, struct disk *d, const struct deletion *q, struct why *why)
 {
 	int err;
 
-	if (!plan)
+	if (!q->plan)
 		disk_await_close(d);
 	pthread_mutex_lock(&t->discovery);
 	err = t->read_only ? refuse(why, -EROFS, "the mount is read-only")
-			   : check_still_called(t, d, called, why);
+			   : check_still_called(t, d, q->called, why);
 	if (!err)
 		err = check_no_children(d, why);
 	if (!err)
 		err = check_still_there(d, why);
 	if (!err)
-		err = clones_check_delete(d, force, why) ?: claim_for_delete(d, force, why);
-	if (!err && plan) {
+		err = clones_check_delete(d, q->force, why) ?: check_still_clone(d, q->clone, why);
+	if (!err)
+		err = claim_for_delete(d, q->force, why);
+	if (!err && q->plan) {
 		disk_unclaim(d);
 	} else if (!err) {
 		if (unlinkat(d->pool->dirfd, d->file_name, 0) && errno != ENOENT) {
@@ -122,6 +137,22 @@ int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, boo
 	clones_go_on(d);
 	pthread_mutex_unlock(&t->discovery);
 	return err;
+}
+
+int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, bool force, bool plan,
+		       struct why *why)
+{
+	const struct deletion q = { .called = called, .force = force, .plan = plan };
+
+	return delete_disk(t, d, &q, why);
+}
+
+int tandem_delete_clone(struct tandem *t, struct disk *d, uint32_t clone, bool plan,
+			struct why *why)
+{
+	const struct deletion q = { .clone = clone, .force = true, .plan = plan };
+
+	return delete_disk(t, d, &q, why);
 }
 
 /* Its file has another name until it is filled. */

@@ -5,7 +5,7 @@
  * are, and a bit for each block behind it that a guest's write has filled.
  *
  * The pointer is set before anybody uses the disk, and taken away with the whole range,
- * settling and resizing: whoever has one of these may go on with it.
+ * settling, resizing and lock: whoever has one of these may go on with it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -136,13 +136,17 @@ int origin_seek(struct history *h, uint64_t off, int whence, uint64_t *found)
 
 uint64_t history_lacking(struct history *h)
 {
-	struct origin *o = origin_of(h);
-	uint64_t done;
+	uint64_t done, lacking = 0;
+	struct origin *o;
 
-	if (!o)
-		return 0;
-	done = atomic_load(&o->filled) * h->block_size;
-	return done < o->size ? o->size - done : 0;
+	pthread_mutex_lock(&h->lock);
+	o = origin_of(h);
+	if (o) {
+		done = atomic_load(&o->filled) * h->block_size;
+		lacking = done < o->size ? o->size - done : 0;
+	}
+	pthread_mutex_unlock(&h->lock);
+	return lacking;
 }
 
 bool history_has_origin(struct history *h)
@@ -242,10 +246,19 @@ static void destroy(struct origin *o)
 	free(o);
 }
 
+struct loading {
+	struct origin *o;
+	uint64_t blocks;
+};
+
 static int load_page(void *arg, uint64_t page, const uint8_t bits[FILLED_PAGE_BYTES])
 {
-	uint8_t *known = page_for(arg, page);
+	struct loading *l = arg;
+	uint8_t *known;
 
+	if (page > l->blocks / FILLED_PAGE_BLOCKS)
+		return -EIO;
+	known = page_for(l->o, page);
 	if (!known)
 		return -ENOMEM;
 	memcpy(known, bits, FILLED_PAGE_BYTES);
@@ -254,16 +267,18 @@ static int load_page(void *arg, uint64_t page, const uint8_t bits[FILLED_PAGE_BY
 
 int history_set_origin(struct history *h, struct disk *source, const struct origin_record *r)
 {
-	struct origin *o = calloc(1, sizeof(*o));
+	struct origin *o = r->size > INT64_MAX ? NULL : calloc(1, sizeof(*o));
+	struct loading l = { o, (r->size + h->block_size - 1) / h->block_size };
 	int err;
 
 	if (!o)
-		return -ENOMEM;
+		return r->size > INT64_MAX ? -EIO : -ENOMEM;
 	o->source = disk_ref(source);
 	o->generation = r->generation;
 	o->size = r->size;
-	atomic_store(&o->filled, r->filled);
-	err = filled_each(h->disk->tandem->catalogue, h->disk->number, load_page, o);
+	/* A fill may have gone past the end, in whole chunks. */
+	atomic_store(&o->filled, r->filled < l.blocks ? r->filled : l.blocks);
+	err = filled_each(h->disk->tandem->catalogue, h->disk->number, load_page, &l);
 	if (err)
 		destroy(o);
 	else
@@ -309,7 +324,9 @@ void history_end_origin(struct history *h)
 	range_lock_write(&h->disk->ranges, &whole, 0, UINT64_MAX);
 	history_pause(h);
 	pthread_rwlock_wrlock(&h->resizing);
+	pthread_mutex_lock(&h->lock);
 	o = atomic_exchange(&h->origin, NULL);
+	pthread_mutex_unlock(&h->lock);
 	pthread_rwlock_unlock(&h->resizing);
 	history_resume(h);
 	range_unlock(&h->disk->ranges, &whole);

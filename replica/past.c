@@ -193,6 +193,9 @@ static int visit_moment(void *arg, const struct moment_record *m)
 		collector_add(s->collector, d, m->generation);
 		return 0;
 	}
+	/* It was taken for something that was never recorded: the collector asks again. */
+	if (!m->tick && !table_names(s, d->number, m->generation, NULL))
+		collector_add(s->collector, d, m->generation);
 	table_set_size(s, d->number, m);
 	if (atomic_load(&s->last_ms) < m->time_ms)
 		atomic_store(&s->last_ms, m->time_ms);

@@ -21,14 +21,23 @@ static struct snapshot *in_use(struct snapshots *s, uint32_t disk, bool *held)
 	return sn;
 }
 
+static int is_kept(void *arg, const struct moment_record *m)
+{
+	return !m->dropped;
+}
+
+/* Also where they cannot be read, because its image is not there. */
 static bool has_moments(struct disk *d)
 {
 	struct history *h = atomic_load(&d->history);
 	struct moment_record m;
 
-	if (!disk_is_clone(d))
-		return disk_has_past(d);
-	return snapshots_count(d) || (h && !history_moment(h, UINT64_MAX, &m));
+	if (!disk_is_clone(d) && disk_has_past(d))
+		return true;
+	if (h)
+		return snapshots_count(d) || !history_moment(h, UINT64_MAX, &m);
+	/* What cannot be told may be one. */
+	return snapshots_count(d) || moments_each(d->tandem->catalogue, d->number, is_kept, NULL);
 }
 
 int snapshots_check_delete(struct disk *d, bool force, struct why *why)

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "enumerations.h"
+
 static void put_u(struct record *w, uint64_t v, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -261,6 +263,13 @@ void record_encode_clone(struct record *w, const struct clone_record *r)
 	put_bytes(w, r->name, strlen(r->name));
 }
 
+static bool is_clone(const struct clone_record *c)
+{
+	return c->number && enum_name(copy_states, c->copy_state) &&
+	       enum_name(copy_priorities, c->priority) &&
+	       enum_name(copy_methodologies, c->methodology) && c->name[0] && !strchr(c->name, '/');
+}
+
 int record_decode_clone(const void *bytes, size_t len, struct clone_record *out)
 {
 	struct reader r = { .at = bytes, .left = len };
@@ -277,7 +286,7 @@ int record_decode_clone(const void *bytes, size_t len, struct clone_record *out)
 	c.methodology = get_u(&r, 1);
 	c.share = get_u(&r, 1);
 	get_string(&r, c.name, sizeof(c.name));
-	if (r.bad)
+	if (r.bad || !is_clone(&c))
 		return -EIO;
 	*out = c;
 	return 0;

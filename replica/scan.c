@@ -373,7 +373,8 @@ static bool take_changes(struct batch *b, struct disk *d, const struct stat *st)
  * settles it. Before anything else is asked of the file, since we have it open
  * ourselves.
  */
-static bool settle_moved(struct batch *b, struct pool *p, const char *name, struct found *f)
+static bool settle_moved(struct batch *b, struct pool *p, const char *name,
+			 const struct image_name *kind, struct found *f)
 {
 	struct disk_record r;
 	struct disk *d;
@@ -384,8 +385,7 @@ static bool settle_moved(struct batch *b, struct pool *p, const char *name, stru
 	d = tandem_disk_numbered(b->t, r.number);
 	if (!d)
 		return false;
-	if (d->pool == p && d->image && f->st.st_nlink == 1 &&
-	    image_name_classify(name).format == d->format) {
+	if (d->pool == p && d->image && f->st.st_nlink == 1 && kind->format == d->format) {
 		renamed(b, d, name);
 		take_changes(b, d, &f->st);
 	} else if (!disk_is_open(d)) {
@@ -442,9 +442,9 @@ static int find_new(struct batch *b, struct pool *p, const char *name,
 		goto out;
 	else if (f.st.st_nlink == 1)
 		identity_of(fd, &f.identity); /* of two links, each is shown for itself */
-	if (!was && settle_moved(b, p, name, &f))
-		goto out;
 	if (name_whole(name, whole) && !b->record && !is_known_clone(b->t, &f))
+		goto out;
+	if (!was && settle_moved(b, p, name, kind, &f))
 		goto out;
 	err = find_record(b, &f, &r, &known);
 	if (err)
@@ -522,18 +522,56 @@ static void look_at_links(struct batch *b, struct pool *p, uint64_t ino, bool us
 	disks_free(disks, count);
 }
 
+/* A clone that is not listed yet is to have this name. */
+static bool is_reserved(struct batch *b, struct pool *p, const char *name)
+{
+	char incomplete[NAME_MAX + sizeof(INCOMPLETE)];
+	struct found f = { 0 };
+	int fd;
+
+	snprintf(incomplete, sizeof(incomplete), "%s" INCOMPLETE, name);
+	fd = openat(p->dirfd, incomplete,
+		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (!fstat(fd, &f.st) && S_ISREG(f.st.st_mode) && f.st.st_nlink == 1)
+		identity_of(fd, &f.identity);
+	close(fd);
+	return f.identity.len && is_known_clone(b->t, &f);
+}
+
+/*
+ * FILE and FILE.incomplete would be one disk: the first that was there is, unless it is this very
+ * file.
+ */
+static bool is_of_another(struct batch *b, struct pool *p, const char *name, struct disk *d)
+{
+	char whole[NAME_MAX + 1];
+	bool incomplete = name_whole(name, whole);
+	struct stat st;
+
+	if (!d)
+		return !incomplete && is_reserved(b, p, name);
+	if (!strcmp(d->file_name, name))
+		return false;
+	return fstatat(p->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) || st.st_nlink > 1 ||
+	       !same_file(d, &st);
+}
+
 static int look(struct batch *b, struct pool *p, const char *name)
 {
 	char whole[NAME_MAX + 1];
-	bool fresh = true, there, missing, incomplete = name_whole(name, whole);
-	struct image_name kind = image_name_classify(whole);
+	bool fresh = true, there, missing, moved;
+	struct image_name kind = { 0 };
 	struct disk *d = tandem_disk_of_file(b->t, p, name);
 	struct stat st;
 	int err = 0;
 
-	/* FILE and FILE.incomplete would be one disk: the first that was there is. */
-	if (!kind.format || (d && !strcmp(d->file_name, whole) == incomplete))
+	name_whole(name, whole);
+	kind = image_name_classify(whole);
+	if (!kind.format || is_of_another(b, p, name, d))
 		goto out;
+	moved = d && strcmp(d->file_name, name);
 	there = !fstatat(p->dirfd, name, &st, AT_SYMLINK_NOFOLLOW);
 	if (!there && errno != ENOENT)
 		goto out; /* not known: nobody loses a disk for that */
@@ -547,10 +585,11 @@ static int look(struct batch *b, struct pool *p, const char *name)
 			look_at_links(b, p, disk_known(d).ino, false);
 		goto out;
 	}
-	if (d)
+	if (d && !moved)
 		fresh = look_again(b, d, &st);
 	if (fresh)
-		err = find_new(b, p, name, &kind, &st, d && d->listed && !d->image ? d : NULL);
+		err = find_new(b, p, name, &kind, &st,
+			       d && !moved && d->listed && !d->image ? d : NULL);
 	if (fresh && st.st_nlink > 1)
 		look_at_links(b, p, st.st_ino, true);
 out:

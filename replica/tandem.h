@@ -149,6 +149,9 @@ int tandem_create_disk(struct tandem *t, const struct create_disk *c, struct dis
  */
 int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, bool force, bool plan,
 		       struct why *why);
+/* With its past; -EBUSY also if it is not the target of that relationship any more. */
+int tandem_delete_clone(struct tandem *t, struct disk *d, uint32_t clone, bool plan,
+			struct why *why);
 /*
  * Renames the image too; snapshots and history stay with it. -EBUSY: over a disk that has some.
  * Within one pool; flags as renameat2's RENAME_NOREPLACE.

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "origins.h"
 #include "unit.h"
 #include "versions.h"
 
@@ -645,8 +646,61 @@ START_TEST(by_many_threads)
 }
 END_TEST
 
+static int count_clones(void *arg, const struct clone_record *r)
+{
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static void put_clone(const struct clone_record *r)
+{
+	struct catalogue_txn *txn = begun();
+
+	ck_assert_int_eq(clone_put(txn, r), 0);
+	ck_assert_int_eq(catalogue_commit(txn), 0);
+}
+
+static void del_clone(uint32_t number)
+{
+	struct catalogue_txn *txn = begun();
+
+	ck_assert_int_eq(clone_del(txn, number), 0);
+	ck_assert_int_eq(catalogue_commit(txn), 0);
+}
+
+/* What cannot be one. */
+START_TEST(clones_that_lie)
+{
+	const struct clone_record good = { .number = 7,
+					   .source = 1,
+					   .copy_state = 3,
+					   .priority = 1,
+					   .methodology = 2,
+					   .name = "one" };
+	struct clone_record bad[6];
+	unsigned count = 0;
+
+	for (size_t i = 0; i < UNIT_LENGTH(bad); i++)
+		bad[i] = good;
+	bad[0].copy_state = 200;
+	bad[1].priority = 200;
+	bad[2].methodology = 200;
+	bad[3].number = 0;
+	bad[4].name[0] = '\0';
+	bad[5].name[1] = '/';
+	for (size_t i = 0; i < UNIT_LENGTH(bad); i++) {
+		put_clone(&bad[i]);
+		ck_assert_int_eq(clones_each(c, count_clones, &count), -EIO);
+		del_clone(bad[i].number);
+	}
+	put_clone(&good);
+	ck_assert_int_eq(clones_each(c, count_clones, &count), 0);
+	ck_assert_uint_eq(count, 1);
+}
+END_TEST
+
 UNIT_MAIN("catalogue", setup, teardown, disks, identities_follow_their_disks,
 	  an_identity_that_moved_on, all_or_nothing, numbers_are_never_given_twice, each_in_order,
 	  pools, settings, clean_and_unclean, a_newer_schema, records_of_others, records_that_lie,
-	  no_catalogue_at_all, zeros, cut_off, cut_in_the_middle, not_a_file, little_address_space,
-	  the_reserve, by_many_threads)
+	  clones_that_lie, no_catalogue_at_all, zeros, cut_off, cut_in_the_middle, not_a_file,
+	  little_address_space, the_reserve, by_many_threads)

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "crew.h"
 #include "fake_dir.h"
 #include "history_inner.h"
 #include "history_model.h"
@@ -510,11 +511,14 @@ START_TEST(all_at_once)
 	for (unsigned i = 0; i < unit_scaled(12); i++) {
 		atomic_store(&c.over, false);
 		begin(&c.k, 4096, 150 * 4096 + 700, 150 * 4096 + 700, i);
+		ck_assert_int_eq(crew_new(6, &c.k.w.t->crew), 0);
 		for (unsigned n = 0; n < 60; n++)
 			write_some(&c.k);
 		snapshot(&c.k);
 		clone_some(&c.k);
 		c.k.at = &c.k.disks[1];
+		for (size_t d = 0; d < c.k.count; d++)
+			c.k.disks[d].w.h->batch_blocks = 4; /* several at once */
 		snapshot(&c.k);
 		write_until_filled(&c);
 		/* What its writer did nobody has kept. */
