@@ -273,6 +273,8 @@ static int create_in(struct tandem *t, const struct create_disk *c, const struct
 	err = refuse(why, -EIO, "'%s' was made, but is not served: %s", p->file,
 		     made ? made->reason : "it is gone");
 	unlinkat(p->pool->dirfd, p->image_file, 0);
+	if (made) /* its records are there already */
+		operations_forget(t, made);
 	disk_unref(made);
 	return err;
 }

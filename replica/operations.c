@@ -51,7 +51,7 @@ static int check_still_there(struct disk *d, struct why *why)
 	return 0;
 }
 
-static void forget(struct tandem *t, struct disk *d)
+void operations_forget(struct tandem *t, struct disk *d)
 {
 	char object[DISK_LABEL_MAX + 8];
 	struct catalogue_txn *txn;
@@ -131,7 +131,7 @@ static int delete_disk(struct tandem *t, struct disk *d, const struct deletion *
 			disk_unclaim(d);
 		} else {
 			fsync(d->pool->dirfd);
-			forget(t, d);
+			operations_forget(t, d);
 		}
 	}
 	clones_go_on(d);
@@ -210,7 +210,7 @@ static int rename_claimed(struct tandem *t, struct disk *d, struct disk *over, c
 		return refuse(why, -errno, "%s: %s", d->file_name, strerror(errno));
 	fsync(dir);
 	if (over)
-		forget(t, over);
+		operations_forget(t, over);
 	rename_done(t, d, new_name);
 	return 0;
 }

@@ -7,5 +7,7 @@
 
 /* What a file may be called that we make. -EINVAL, and why. */
 int check_file_name(const char *name, struct why *why);
+/* With discovery held, of a disk that is not used: its file is gone, and so is all that we know. */
+void operations_forget(struct tandem *t, struct disk *d);
 
 #endif
