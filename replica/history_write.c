@@ -79,8 +79,10 @@ static uint64_t run_of(struct history *h, uint64_t off, uint64_t len, bool *dire
 uint64_t write_pause(struct history *h, uint64_t len, uint64_t now)
 {
 	const uint64_t slow = h->log_max - h->log_max / 8;
-	uint64_t bytes = h->pending.bytes, cost = (len * h->ns_per_mib) >> 20, pause, begin;
+	uint64_t bytes = h->pending.bytes, cost, pause, begin;
 
+	/* Zeros of any length are not much to settle. */
+	cost = ((len < RECORD_DATA_MAX ? len : RECORD_DATA_MAX) * h->ns_per_mib) >> 20;
 	if (bytes <= slow || h->settle_error)
 		return 0;
 	pause = 2 * cost + 1000000;
@@ -123,8 +125,7 @@ static int await_room(struct history *h, uint64_t len, uint64_t off)
 		sleep_ns(pause);
 		pthread_mutex_lock(&h->lock);
 	}
-	while (h->pending.bytes >= h->log_max && goes_to_log(h, off) &&
-	       !(err = h->settle_error)) {
+	while (h->pending.bytes >= h->log_max && goes_to_log(h, off) && !(err = h->settle_error)) {
 		settler_wake(h, true);
 		if (!h->settler_runs)
 			err = -EAGAIN; /* it could not be started */

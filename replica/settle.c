@@ -307,10 +307,13 @@ static void measure(struct settle_batch *b, uint64_t bytes)
 	struct history *h = b->h;
 	uint64_t now = monotonic_ns(),
 		 since = h->marked_ns > b->begun_ns ? h->marked_ns : b->begun_ns;
-	uint64_t pace = bytes ? (now - since) * (1u << 20) / bytes : h->ns_per_mib;
+	uint64_t pace;
 
-	h->ns_per_mib = h->ns_per_mib ? (3 * h->ns_per_mib + pace) / 4 : pace;
 	h->marked_ns = now;
+	if (bytes < 1u << 20)
+		return; /* that took as long as a flush, and tells nothing of much */
+	pace = (now - since) * (1u << 20) / bytes;
+	h->ns_per_mib = h->ns_per_mib ? (3 * h->ns_per_mib + pace) / 4 : pace;
 }
 
 static void mark_settled(struct settle_batch *b)

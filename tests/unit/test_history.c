@@ -367,6 +367,11 @@ START_TEST(the_last_room_is_given_away_slowly)
 	h.admit_ns = h.ns_per_mib = 0;
 	write_pause(&h, mib, 0);
 	ck_assert_uint_eq(write_pause(&h, mib, 0), 1000000);
+	/* A discard of the whole disk is no reason for others to wait for hours. */
+	h.ns_per_mib = 1000000;
+	h.admit_ns = 0;
+	write_pause(&h, 1ull << 46, 0);
+	ck_assert_uint_eq(write_pause(&h, mib, 0), 3000000);
 	/* Nobody waits for what does not come. */
 	h.settle_error = -ENOSPC;
 	ck_assert_uint_eq(write_pause(&h, mib, 0), 0);
