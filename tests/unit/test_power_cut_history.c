@@ -70,19 +70,19 @@ static void survives(uint32_t bs, uint64_t size, uint64_t max, unsigned ends)
 
 START_TEST(blocks_of_4k)
 {
-	survives(4096, 20 * 4096, 20 * 4096, 35000);
+	survives(4096, 20 * 4096, 20 * 4096, 25000);
 }
 END_TEST
 
 START_TEST(an_odd_size)
 {
-	survives(4096, 15 * 4096 + 1536, 20 * 4096, 35000);
+	survives(4096, 15 * 4096 + 1536, 20 * 4096, 25000);
 }
 END_TEST
 
 START_TEST(blocks_of_16k)
 {
-	survives(16384, 6 * 16384 + 5 * 512, 9 * 16384 + 512, 30000);
+	survives(16384, 6 * 16384 + 5 * 512, 9 * 16384 + 512, 25000);
 }
 END_TEST
 
@@ -126,7 +126,7 @@ START_TEST(of_a_clone)
 				  .max = 20 * 4096,
 				  .is_clone = true };
 
-	survives_case(&c, 35000);
+	survives_case(&c, 25000);
 	c = (struct history_case){ .block_size = 16384,
 				   .size = (1 << 20) + 100 * 512,
 				   .max = (2 << 20) + 512,
