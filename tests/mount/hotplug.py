@@ -292,7 +292,8 @@ def replaced():
     with open(backing(b".t"), "wb") as file:
         file.write(random.randbytes(65536))
     os.rename(backing(b".t"), backing(b"r.img"))
-    soon(lambda: state_of("r.img") == "Ready" and identity(b"r.img") not in (old, new_identity), "a file that was none")
+    soon(lambda: state_of("r.img") == "Ready" and identity(b"r.img") not in (None, old, new_identity),
+         "a file that was none")
     same(b"r.img")
     ok("replaced by a rename")
     with Opened(b"r.img") as fd:
