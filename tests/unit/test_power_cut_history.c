@@ -24,7 +24,8 @@
  *   pieces of a block by place, not by generation  history_threads, at times
  *
  * Found by nothing, and harmless as far as we can see: no flush of the log before
- * the versions (what is lost was not flushed, and a version too many is right);
+ * the versions of a disk that is no clone (what is lost was not flushed, and a version
+ * too many is right; of a clone each_flush_is_needed finds it);
  * is_saved() always false (a version is never replaced); a version up to its
  * moment instead of the generation before the write.
  */
