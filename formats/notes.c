@@ -7,7 +7,8 @@
  * record that is still in the file is never taken for a new one. The head says
  * what position the place behind it has (base), and which one is the first that
  * counts (start). Both change in one write inside one page, so that a kill leaves
- * the head as it was before or after it.
+ * the head as it was before or after it. Positions may wrap around: what is compared
+ * is how far they are from another.
  *
  *   add       one write at the end. A kill leaves a record that is cut off, where
  *             replay ends; it is cut from the file before the next is added, so
@@ -317,12 +318,15 @@ static int drop_some(struct notes *n, uint64_t mark)
 
 int notes_drop(struct notes *n, uint64_t mark)
 {
+	uint64_t more, all;
 	int err = 0;
 
 	pthread_mutex_lock(&n->lock);
-	assert(mark <= n->end);
-	if (mark > n->start)
-		err = mark == n->end ? drop_all(n) : drop_some(n, mark);
+	more = mark - n->start;
+	all = n->end - n->start;
+	/* More than all: a mark from before the start. */
+	if (more && more <= all)
+		err = more == all ? drop_all(n) : drop_some(n, mark);
 	pthread_mutex_unlock(&n->lock);
 	return err;
 }

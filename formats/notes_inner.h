@@ -47,6 +47,12 @@ static inline uint64_t notes_offset(const struct notes *n, uint64_t position)
 	return NOTES_FIRST + (position - n->base);
 }
 
+/* What there is room for behind the head of a file of that size. */
+static inline uint64_t notes_room(uint64_t size)
+{
+	return size > NOTES_FIRST ? size - NOTES_FIRST : 0;
+}
+
 /* What a record takes in the file. */
 static inline uint64_t notes_footprint(size_t len)
 {

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "crc32c.h"
@@ -85,10 +86,25 @@ static int replay_records(struct notes *n, uint64_t *end,
 
 enum found { FOUND_NOTHING, FOUND_FOREIGN, FOUND_OURS };
 
+/* One that we can have written: what counts begins inside of the file. */
+static int check_head(const struct notes *n, const struct notes_head *h, bool *is_right)
+{
+	struct stat st;
+
+	if (fstat(n->fd, &st))
+		return -errno;
+	*is_right = !memcmp(h->magic, NOTES_MAGIC, sizeof(h->magic)) &&
+		    h->crc == crc32c(0, h, offsetof(struct notes_head, crc)) &&
+		    (h->start == h->base || h->start - h->base <= notes_room(st.st_size));
+	return 0;
+}
+
 static int read_head(const struct notes *n, const uint8_t *binding, struct notes_head *h,
 		     enum found *found)
 {
+	bool is_right;
 	ssize_t len;
+	int err;
 
 	*found = FOUND_NOTHING;
 	do
@@ -99,12 +115,11 @@ static int read_head(const struct notes *n, const uint8_t *binding, struct notes
 	/* A file without a whole head has no records. */
 	if (len < (ssize_t)sizeof(*h) || memcmp(h->boot, n->boot, sizeof(h->boot)))
 		return 0;
-	if (memcmp(h->magic, NOTES_MAGIC, sizeof(h->magic)) ||
-	    h->crc != crc32c(0, h, offsetof(struct notes_head, crc)) || h->start < h->base ||
-	    memcmp(h->binding, binding, sizeof(h->binding)))
-		*found = FOUND_FOREIGN;
-	else
-		*found = FOUND_OURS;
+	err = check_head(n, h, &is_right);
+	if (err)
+		return err;
+	*found = is_right && !memcmp(h->binding, binding, sizeof(h->binding)) ? FOUND_OURS
+									      : FOUND_FOREIGN;
 	return 0;
 }
 
@@ -119,9 +134,9 @@ static bool has_records(struct notes *n, const struct notes_head *h)
 {
 	uint64_t start = n->start, end = n->end, base = n->base, last;
 	size_t count = 0;
+	bool is_right;
 
-	if (memcmp(h->magic, NOTES_MAGIC, sizeof(h->magic)) || h->start < h->base ||
-	    h->crc != crc32c(0, h, offsetof(struct notes_head, crc)))
+	if (check_head(n, h, &is_right) || !is_right)
 		return true; /* nobody knows */
 	n->base = h->base;
 	n->start = n->end = h->start;

@@ -14,11 +14,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "crc32c.h"
 #include "unit.h"
 
 /* Of the file: head and header of a record. */
 #define FIRST 128
 #define HEADER 24
+/* In the head: base, start, checksum. */
+#define HEAD_BASE 56
 
 static const uint8_t boot[16] = "this boot", other_boot[16] = "another";
 static const uint8_t binding[NOTES_BINDING] = "image", other_binding[NOTES_BINDING] = "changed";
@@ -413,6 +416,65 @@ START_TEST(old_records_never_come_back)
 }
 END_TEST
 
+/* A file without records, whose head has these positions; or else. */
+static void put_head(uint64_t base, uint64_t start)
+{
+	uint8_t head[FIRST];
+	uint32_t crc;
+
+	add_numbered(n, 1, 8);
+	ck_assert_int_eq(notes_drop(n, notes_mark(n)), 0);
+	ck_assert_uint_eq(content(head, sizeof(head)), FIRST);
+	memcpy(head + HEAD_BASE, &base, sizeof(base));
+	memcpy(head + HEAD_BASE + 8, &start, sizeof(start));
+	crc = crc32c(0, head, HEAD_BASE + 16);
+	memcpy(head + HEAD_BASE + 16, &crc, sizeof(crc));
+	put_content(head, sizeof(head));
+	reopen();
+}
+
+START_TEST(positions_wrap_around)
+{
+	uint64_t old;
+
+	put_head(-100, -100);
+	ck_assert_uint_eq(replayed(n).count, 0);
+	for (int i = 1; i <= 5; i++)
+		add_numbered(n, i, 8);
+	old = notes_mark(n);
+	ck_assert_uint_lt(old, 1000);
+	add_numbered(n, 6, 8);
+	ck_assert_int_eq(notes_drop(n, -100), 0);
+	ck_assert_uint_eq(replayed(n).count, 6);
+	ck_assert_int_eq(notes_drop(n, old), 0);
+	ck_assert_uint_eq(replayed(n).first, 6);
+	ck_assert_int_eq(notes_drop(n, -40), 0);
+	ck_assert_uint_eq(replayed(n).count, 1);
+	reopen();
+	ck_assert_uint_eq(replayed(n).first, 6);
+	ck_assert_int_eq(notes_drop(n, notes_mark(n)), 0);
+	ck_assert_uint_eq(notes_bytes(n), 0);
+	ck_assert_uint_eq(replayed(n).count, 0);
+}
+END_TEST
+
+/* What counts can begin nowhere else than in the file. */
+START_TEST(a_start_outside_of_the_file)
+{
+	const uint64_t starts[] = { 999, 1001, 1000 + (1ull << 50), 1ull << 63, -1 };
+	struct seen s = { 0 };
+	bool foreign;
+
+	for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++) {
+		put_head(1000, starts[i]);
+		foreign = false;
+		ck_assert_int_eq(notes_replay(n, binding, see, &s, &foreign), 0);
+		ck_assert(foreign && !s.count);
+		ck_assert_int_eq(notes_begin(n, binding), 0);
+	}
+}
+END_TEST
+
 /* ---- threads ---- */
 
 #define THREADS 4
@@ -646,5 +708,5 @@ END_TEST
 UNIT_MAIN("notes", setup, teardown, in_order, sizes_and_stops, cut_at_every_length, flipped_bits,
 	  of_another_boot, of_another_binding, of_another_binding_but_empty,
 	  something_else_is_called_so, the_running_boot, drops_the_oldest,
-	  old_records_never_come_back, many_threads, dropped_while_others_add, killed_at_any_moment,
-	  no_space)
+	  old_records_never_come_back, positions_wrap_around, a_start_outside_of_the_file,
+	  many_threads, dropped_while_others_add, killed_at_any_moment, no_space)
