@@ -118,6 +118,8 @@ int disk_keep_history(const struct request *r);
 int disk_forget_history(const struct request *r);
 int disk_restore(const struct request *r);
 int restore_disk(const struct request *r, struct disk *d, uint64_t generation);
+int disk_abort(const struct request *r);
+int abort_restores(const struct request *r, struct disk *const *disks, size_t count);
 int disk_settle(const struct request *r);
 int settle_all(const struct request *r);
 

@@ -103,6 +103,8 @@ const struct command disk_commands[] = {
 	  .run = disk_forget_history, .help = "gives up older moments" },
 	{ .name = "RestoreTo", .parameters = restore_parameters, .force = true,
 	  .run = disk_restore, .help = "is what it was; open: Force" },
+	{ .name = "Abort", .force = true, .run = disk_abort,
+	  .help = "a restore goes back; open or written: Force" },
 	{ .name = "Settle", .run = disk_settle, .help = "the image has everything" },
 	{ .name = "Set", .parameters = set_parameters, .needs_any = true, .run = set_settings,
 	  .help = "settings" },

@@ -366,6 +366,32 @@ static int group_restore(const struct request *r)
 	return err;
 }
 
+/* One that is not being restored, or goes back already, is where it leads. */
+static int group_abort(const struct request *r)
+{
+	struct restore_facts f;
+	struct disk **running;
+	size_t count = 0;
+	struct all all;
+	int err = all_begin(r, &all);
+
+	if (err)
+		return err;
+	running = calloc(all.count, sizeof(*running));
+	for (size_t i = 0; running && i < all.count; i++)
+		if (restore_facts(all.disks[i], &f) && !f.back)
+			running[count++] = all.disks[i];
+	if (!running)
+		err = refuse(&r->result->why, -ENOMEM, "out of memory");
+	else if (!count)
+		err = refuse(&r->result->why, -EBUSY, "no disk of the group is being restored");
+	else
+		err = abort_restores(r, running, count);
+	free(running);
+	all_end(&all);
+	return err;
+}
+
 static int keep_each(const struct request *r, const struct all *all, const struct history_window *w,
 		     bool plan)
 {
@@ -433,6 +459,8 @@ const struct command group_commands[] = {
 	  .run = group_snapshot, .help = "all disks as they are now" },
 	{ .name = "unsnapshot", .parameters = unsnapshot_parameters, .positional = "Name",
 	  .force = true, .run = group_unsnapshot, .help = "deletes it, of all disks" },
+	{ .name = "Abort", .number = OP_ABORT, .force = true, .run = group_abort,
+	  .help = "restores go back; open or written: Force" },
 	{ .name = "CreateReplica", .parameters = create_replica_parameters,
 	  .run = group_create_replica, .help = "SyncType=Snapshot is snapshot" },
 	{ .name = "KeepHistory", .parameters = keep_history_parameters, .force = true,
@@ -440,8 +468,7 @@ const struct command group_commands[] = {
 	{ .name = "RestoreTo", .parameters = restore_parameters, .force = true,
 	  .run = group_restore, .help = "all disks are what they were; open: Force" },
 	{ .name = "SetReplicationRelationship", .parameters = relationship_parameters, .force = true,
-	  .run = set_relationship, .help = "ActivateConsistency or DeactivateConsistency" },
-	{ REFUSED("Abort", OP_ABORT), .force = true, .help = "of relationships" },
+	  .run = set_relationship, .help = "one of these that groups have" },
 	{ REFUSED("Activate", OP_ACTIVATE), .help = "of relationships" },
 	{ REFUSED("AddSyncPair", OP_ADD_SYNC_PAIR), .parameters = member_parameters,
 	  .help = "of relationships" },

@@ -360,6 +360,28 @@ int disk_restore(const struct request *r)
 	return err ? err : restore_disk(r, r->disk, m.generation);
 }
 
+int abort_restores(const struct request *r, struct disk *const *disks, size_t count)
+{
+	int err = tandem_abort_restore(r->ctl->tandem, disks, count, r->force, r->plan,
+				       &r->result->why);
+
+	if (!err)
+		result_say(r->result,
+			   "%zu disk%s %s at once what %s before the restore; "
+			   "what was written since %s lost",
+			   count, count == 1 ? "" : "s",
+			   r->plan      ? "would be"
+			   : count == 1 ? "is"
+					: "are",
+			   count == 1 ? "it was" : "they were", r->plan ? "would be" : "is");
+	return err;
+}
+
+int disk_abort(const struct request *r)
+{
+	return abort_restores(r, &r->disk, 1);
+}
+
 /* ---- settling ---- */
 
 int disk_settle(const struct request *r)

@@ -55,12 +55,27 @@ static int restore(const struct request *r, const struct snapshot_facts *s)
 	return err;
 }
 
+static int abort_restore(const struct request *r, const struct snapshot_facts *s)
+{
+	struct disk *d = tandem_disk_numbered(r->ctl->tandem, s->disk);
+	struct restore_facts f;
+	int err = 0;
+
+	if (!d)
+		err = refuse(&r->result->why, -ENOENT, "its source is gone");
+	else if (!restore_facts(d, &f) || f.back || f.from != s->generation)
+		err = refuse(&r->result->why, -EBUSY,
+			     "nothing is running; its source is not being restored from it");
+	else
+		err = abort_restores(r, &d, 1);
+	disk_unref(d);
+	return err;
+}
+
 static int (*const doers[OP_MAX])(const struct request *r, const struct snapshot_facts *s) = {
-	[OP_ACTIVATE] = renew,
-	[OP_DEACTIVATE] = deactivate,
-	[OP_RESYNC_REPLICA] = renew,
-	[OP_RESTORE_FROM_REPLICA] = restore,
-	[OP_RETURN_TO_RESOURCE_POOL] = return_to_pool,
+	[OP_ABORT] = abort_restore,          [OP_ACTIVATE] = renew,
+	[OP_DEACTIVATE] = deactivate,        [OP_RESYNC_REPLICA] = renew,
+	[OP_RESTORE_FROM_REPLICA] = restore, [OP_RETURN_TO_RESOURCE_POOL] = return_to_pool,
 };
 
 static int snapshot_of(const struct request *r, struct snapshot_facts *s)
@@ -229,7 +244,7 @@ static int unhold(const struct request *r)
 
 // clang-format off
 const struct command replica_commands[] = {
-	{ OPERATION("Abort", OP_ABORT), .force = true, .help = "a clone goes, and its target: Force" },
+	{ OPERATION("Abort", OP_ABORT), .force = true, .help = "a restore goes back; a clone goes: Force" },
 	{ REFUSED("ActivateConsistency", OP_ACTIVATE_CONSISTENCY), .help = "of groups" },
 	{ OPERATION("Activate", OP_ACTIVATE), .help = "an Inactive one holds the disk of now" },
 	{ REFUSED("AddSyncPair", OP_ADD_SYNC_PAIR), .help = "of groups" },

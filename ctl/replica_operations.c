@@ -25,8 +25,8 @@ typedef uint8_t operation_table[OP_MAX][COPY_STATE_MAX];
  */
 static const operation_table of_snapshots = {
   /* from:                             -    -   INI  UNS  SYN  BRO  FRA  SPL  INA  SUS  FOV  PRE  ABO  SKW */
-  [OP_ABORT]                     = { NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
-  /* stops a copy; there is one while a source is restored only, which is not yet */
+  [OP_ABORT]                     = { NO_, NO_, NO_, NO_, SYN, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
+  /* SYN → SYN   there is a copy while its source is restored from it: that is as before again */
   [OP_ACTIVATE_CONSISTENCY]      = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
   [OP_ACTIVATE]                  = { NO_, NO_, NO_, NO_, STY, NO_, NO_, NO_, SYN, NO_, NO_, NO_, NO_, NO_ },
   /* INA → SYN   its moment is now */

@@ -162,6 +162,10 @@ static void add_past(struct text *out, const struct past_facts *past)
 		text_add_fieldf(out, "Restoring", "%u%%", past->restored);
 	else
 		text_add_field(out, "Restoring", "");
+	if (past->aborting)
+		text_add_fieldf(out, "Aborting", "%u%%", past->restored);
+	else
+		text_add_field(out, "Aborting", "");
 	if (past->tracked)
 		text_add_fieldf(out, "TrackedBlockSize", "%u", past->block_size);
 	else

@@ -147,6 +147,7 @@ static void add_disk(struct json *j, const struct facts *f, size_t i)
 	json_string_at(j, "SettleError",
 		       past->settle_error ? strerror(abs(past->settle_error)) : NULL);
 	json_known_at(j, "RestoringPercent", past->restoring, past->restored);
+	json_known_at(j, "AbortingPercent", past->aborting, past->restored);
 	add_history(j, past);
 	add_snapshots(j, snapshots, count);
 }

@@ -208,6 +208,17 @@ static int walk_moments(struct listing *l)
 	}
 }
 
+/* What ended with a hidden one counts for the one before it. */
+static size_t only_seen(struct moment_record *list, size_t count)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (!list[i].hidden)
+			list[n++] = list[i];
+	return n;
+}
+
 int disk_history(struct disk *d,
 		 bool (*fn)(void *arg, const struct moment_record *m, uint64_t bytes,
 			    const char *snapshot),
@@ -217,6 +228,7 @@ int disk_history(struct disk *d,
 	struct listing l = { .d = d, .fn = fn, .arg = arg };
 	int err = h ? history_moments(h, &l.moments, &l.count) : 0;
 
+	l.count = err ? 0 : only_seen(l.moments, l.count);
 	if (err || !l.count) {
 		free(l.moments);
 		return err;

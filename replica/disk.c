@@ -198,14 +198,19 @@ enum disk_state disk_natural_state(const struct disk *d)
 		       : DISK_READY;
 }
 
-bool disk_is_open(struct disk *d)
+unsigned disk_openers(struct disk *d)
 {
-	bool open;
+	unsigned openers;
 
 	pthread_mutex_lock(&d->lock);
-	open = d->openers > 0;
+	openers = d->openers;
 	pthread_mutex_unlock(&d->lock);
-	return open;
+	return openers;
+}
+
+bool disk_is_open(struct disk *d)
+{
+	return disk_openers(d) > 0;
 }
 
 bool disk_is_written(struct disk *d)
@@ -456,12 +461,11 @@ void disk_close(struct disk *d)
 	/* A child may wait for it. */
 	if (unsettled || (last && written && !d->format->flat))
 		watch_poke(t->watch);
-	if (last) {
+	if (last)
 		atomic_fetch_sub(&t->openers, 1);
-		pthread_mutex_lock(&t->idle_lock);
-		pthread_cond_broadcast(&t->idle);
-		pthread_mutex_unlock(&t->idle_lock);
-	}
+	pthread_mutex_lock(&t->idle_lock);
+	pthread_cond_broadcast(&t->idle);
+	pthread_mutex_unlock(&t->idle_lock);
 }
 
 struct timespec disk_patience(void)
@@ -477,13 +481,13 @@ struct timespec disk_patience(void)
 	return until;
 }
 
-void disk_await_close(struct disk *d)
+void disk_await_close(struct disk *d, unsigned ours)
 {
 	struct timespec until = disk_patience();
 	struct tandem *t = d->tandem;
 
 	pthread_mutex_lock(&t->idle_lock);
-	while (disk_is_open(d) &&
+	while (disk_openers(d) > ours &&
 	       pthread_cond_clockwait(&t->idle, &t->idle_lock, CLOCK_MONOTONIC, &until) == 0)
 		;
 	pthread_mutex_unlock(&t->idle_lock);

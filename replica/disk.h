@@ -181,9 +181,10 @@ int disk_look(struct disk *d);
 /*
  * The kernel tells of a close a moment after close() returned, so an `rm` that
  * follows may overtake it: waits for at most a quarter of a second until nobody
- * has the disk open. With no lock held.
+ * has the disk open, but for so many of ours. With no lock held.
  */
-void disk_await_close(struct disk *d);
+void disk_await_close(struct disk *d, unsigned ours);
+unsigned disk_openers(struct disk *d);
 /* When that time is over, if it begins now. CLOCK_MONOTONIC. */
 struct timespec disk_patience(void);
 

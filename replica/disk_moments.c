@@ -73,7 +73,7 @@ int disk_moment(struct disk *d, const struct moment_spec *spec, struct moment_re
 	if (spec->how == MOMENT_SNAPSHOT)
 		err = moment_of_snapshot(d, spec->name, &m);
 	else if (spec->how == MOMENT_GENERATION && spec->value < atomic_load(&t->generation))
-		err = history_moment(h, spec->value, &m);
+		err = history_moment_seen(h, spec->value, &m);
 	else if (spec->how == MOMENT_TIME && spec->value <= past_now(t->snapshots))
 		err = history_moment_before(h, spec->value, &m);
 	if (!err)

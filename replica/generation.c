@@ -52,19 +52,22 @@ static int by_number(const void *a, const void *b)
 	return x->disk->number < y->disk->number ? -1 : x->disk->number > y->disk->number;
 }
 
-static int lock_all(struct history **hs, size_t count)
+static int lock_all(struct history **hs, size_t count, enum moment_kind kind)
 {
 	int err = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		pthread_mutex_lock(&hs[i]->lock);
+		/* What it holds is not what it reads as. */
+		if (kind == MOMENT_NAMED && hs[i]->restore.before)
+			err = err ?: -EBUSY;
 		err = err ?: history_moment_room(hs[i]);
 	}
 	return err;
 }
 
 /* Under all locks. */
-static void keep(struct history *h, bool tick, uint64_t g, uint64_t time_ms)
+static void keep(struct history *h, enum moment_kind kind, uint64_t g, uint64_t time_ms)
 {
 	const struct moment_record *last = h->moment_count ? &h->moments[h->moment_count - 1]
 							   : NULL;
@@ -72,8 +75,9 @@ static void keep(struct history *h, bool tick, uint64_t g, uint64_t time_ms)
 		.generation = g,
 		.time_ms = last && last->time_ms > time_ms ? last->time_ms : time_ms,
 		.size = h->disk->image->size,
-		.tick = tick,
-		.names = tick ? 0 : 1,
+		.tick = kind == MOMENT_TICK,
+		.hidden = kind == MOMENT_HIDDEN,
+		.names = kind == MOMENT_NAMED,
 	};
 
 	history_moment_add(h, &m);
@@ -81,19 +85,21 @@ static void keep(struct history *h, bool tick, uint64_t g, uint64_t time_ms)
 
 /* All are locked before the generation ends, so that no write of one of them can be between. */
 static int close_locked(struct tandem *t, struct history **sorted, struct history *const *hs,
-			size_t count, bool tick, uint64_t time_ms, bool *kept, uint64_t *g)
+			size_t count, enum moment_kind kind, uint64_t time_ms, bool *kept,
+			uint64_t *g)
 {
-	int err = lock_all(sorted, count);
+	int err = lock_all(sorted, count, kind);
 
 	if (!err) {
 		*g = atomic_load(&t->generation);
 		for (size_t i = 0; i < count; i++) {
-			bool wanted = !tick || (hs[i]->written && !hs[i]->restore.before);
+			bool wanted = kind != MOMENT_TICK ||
+				      (hs[i]->written && !hs[i]->restore.before);
 
 			if (kept)
 				kept[i] = wanted;
 			if (wanted)
-				keep(hs[i], tick, *g, time_ms);
+				keep(hs[i], kind, *g, time_ms);
 		}
 		atomic_store(&t->generation, *g + 1);
 	}
@@ -102,8 +108,8 @@ static int close_locked(struct tandem *t, struct history **sorted, struct histor
 	return err;
 }
 
-int generation_close(struct tandem *t, struct history *const *hs, size_t count, bool tick,
-		     uint64_t time_ms, bool *kept, uint64_t *g)
+int generation_close(struct tandem *t, struct history *const *hs, size_t count,
+		     enum moment_kind kind, uint64_t time_ms, bool *kept, uint64_t *g)
 {
 	struct history **sorted = malloc((count + 1) * sizeof(*sorted));
 	int err = 0;
@@ -117,7 +123,7 @@ int generation_close(struct tandem *t, struct history *const *hs, size_t count, 
 	if (atomic_load(&t->generation) + 2 > t->generation_reserved)
 		err = reserve(t, atomic_load(&t->generation) + AHEAD);
 	if (!err)
-		err = close_locked(t, sorted, hs, count, tick, time_ms, kept, g);
+		err = close_locked(t, sorted, hs, count, kind, time_ms, kept, g);
 	pthread_mutex_unlock(&t->generation_lock);
 	free(sorted);
 	return err;

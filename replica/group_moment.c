@@ -49,7 +49,7 @@ static uint64_t newest_of_all(struct disk *const *disks, size_t count, uint64_t 
 {
 	struct moment_record m;
 
-	while (!history_moment(atomic_load(&disks[0]->history), g, &m)) {
+	while (!history_moment_seen(atomic_load(&disks[0]->history), g, &m)) {
 		if (have_all(disks, count, m.generation))
 			return m.generation;
 		if (!m.generation)

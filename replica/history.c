@@ -106,6 +106,26 @@ int history_moment(struct history *h, uint64_t g, struct moment_record *out)
 	return i ? 0 : -ENOENT;
 }
 
+/* Under lock: the newest of the first n that is not hidden. */
+static bool newest_seen(const struct history *h, size_t n, struct moment_record *out)
+{
+	while (n && h->moments[n - 1].hidden)
+		n--;
+	if (n)
+		*out = h->moments[n - 1];
+	return n;
+}
+
+int history_moment_seen(struct history *h, uint64_t g, struct moment_record *out)
+{
+	bool found;
+
+	pthread_mutex_lock(&h->lock);
+	found = newest_seen(h, g == UINT64_MAX ? h->moment_count : moment_index(h, g + 1), out);
+	pthread_mutex_unlock(&h->lock);
+	return found ? 0 : -ENOENT;
+}
+
 int history_moment_kept(struct history *h, uint64_t g, struct moment_record *out)
 {
 	int err = history_moment(h, g, out);
@@ -131,6 +151,7 @@ int history_moment_after(struct history *h, uint64_t g, struct moment_record *ou
 int history_moment_before(struct history *h, uint64_t time_ms, struct moment_record *out)
 {
 	size_t low = 0, high;
+	bool found;
 
 	pthread_mutex_lock(&h->lock);
 	high = h->moment_count;
@@ -142,10 +163,9 @@ int history_moment_before(struct history *h, uint64_t time_ms, struct moment_rec
 		else
 			high = middle;
 	}
-	if (low)
-		*out = h->moments[low - 1];
+	found = newest_seen(h, low, out);
 	pthread_mutex_unlock(&h->lock);
-	return low ? 0 : -ENOENT;
+	return found ? 0 : -ENOENT;
 }
 
 int history_change_moment(struct history *h, const struct moment_record *m)
@@ -299,9 +319,10 @@ void history_facts(struct history *h, struct history_facts *out)
 	*out = (struct history_facts){ 0 };
 	pthread_mutex_lock(&h->lock);
 	out->unsettled = h->pending.bytes;
-	out->moments = h->moment_count;
-	for (size_t i = 0; i < h->moment_count; i++)
+	for (size_t i = 0; i < h->moment_count; i++) {
+		out->moments += !h->moments[i].hidden;
 		out->ticks += h->moments[i].tick;
+	}
 	out->settle_error = h->settle_error;
 	pthread_mutex_unlock(&h->lock);
 	out->log_bytes = segments_allocated(h->log);

@@ -91,14 +91,19 @@ bool history_trim(struct history *h);
 
 /* ---- moments ---- */
 
+enum moment_kind {
+	MOMENT_NAMED,
+	MOMENT_TICK,   /* of disks that were not written since their newest moment it is not kept */
+	MOMENT_HIDDEN, /* of disks that are being restored; see history_restore */
+};
 /*
  * Ends the generation of the tandem, at one moment for all of these disks, and
- * keeps it of each of them, with names = 1 or, for a tick, 0. No write waits.
- * Nothing is recorded yet. tick: of disks that were not written since their newest
- * moment it is not kept; kept[i] (may be NULL) tells of which it is. *g is its number.
+ * keeps it of each of them, with names = 1 or, of another kind, 0. No write waits.
+ * Nothing is recorded yet. kept[i] (may be NULL) tells of which it is kept. *g is its number.
+ * -EBUSY: one of them is being restored, so that it has no moment with a name.
  */
-int generation_close(struct tandem *t, struct history *const *hs, size_t count, bool tick,
-		     uint64_t time_ms, bool *kept, uint64_t *g);
+int generation_close(struct tandem *t, struct history *const *hs, size_t count,
+		     enum moment_kind kind, uint64_t time_ms, bool *kept, uint64_t *g);
 /* At the start, with the catalogue open, and at a clean stop, in its transaction. */
 int generation_load(struct tandem *t);
 int generation_save(struct tandem *t, struct catalogue_txn *txn);
@@ -110,8 +115,10 @@ void history_await(struct history *h, uint64_t g);
 
 /* The kept moments, oldest first; a copy, free() it. Those that are dropped are not in it. */
 int history_moments(struct history *h, struct moment_record **out, size_t *count);
-/* The newest kept moment with a generation <= g, or a time <= time_ms; -ENOENT. */
+/* The newest kept moment with a generation <= g; -ENOENT. */
 int history_moment(struct history *h, uint64_t g, struct moment_record *out);
+/* The newest one that is not hidden with a generation <= g, or a time <= time_ms; -ENOENT. */
+int history_moment_seen(struct history *h, uint64_t g, struct moment_record *out);
 int history_moment_before(struct history *h, uint64_t time_ms, struct moment_record *out);
 /* Of exactly this generation; -ESTALE: it was given up. */
 int history_moment_kept(struct history *h, uint64_t g, struct moment_record *out);
@@ -162,6 +169,10 @@ int history_seek_at(struct history *h, uint64_t g, uint64_t off, int whence, uin
  * last >= before: what it held at that moment. Before a write of a part of a block
  * the block is filled in the same record. Both moments are to be kept, and
  * no other may be made of this disk, as long as it runs.
+ *
+ * To abort it is to restore the moment `before`, and what marks a block as filled then
+ * is a version since a moment that is kept for that alone: it is hidden, because what
+ * the image holds at it the disk never was. That is a restore like any other.
  *
  * history_set_restore: with the whole range locked for writing and everything
  * settled; {0, 0}: it has ended. Not recorded; history_record has it.
@@ -229,8 +240,8 @@ struct segments *history_store(struct history *h);
 struct history_facts {
 	uint64_t unsettled;        /* bytes that are in the write log only */
 	uint64_t log_bytes, bytes; /* disk space of the log, of the store */
-	size_t moments, ticks;
-	int settle_error; /* why the settler does not get on; 0 */
+	size_t moments, ticks;     /* that are not hidden */
+	int settle_error;          /* why the settler does not get on; 0 */
 };
 void history_facts(struct history *h, struct history_facts *out);
 

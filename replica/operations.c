@@ -111,7 +111,7 @@ static int delete_disk(struct tandem *t, struct disk *d, const struct deletion *
 	int err;
 
 	if (!q->plan)
-		disk_await_close(d);
+		disk_await_close(d, 0);
 	pthread_mutex_lock(&t->discovery);
 	err = t->read_only ? refuse(why, -EROFS, "the mount is read-only")
 			   : check_still_called(t, d, q->called, why);
@@ -221,10 +221,10 @@ int tandem_rename_disk(struct tandem *t, struct disk *d, const char *called, con
 	struct disk *over = NULL;
 	int err;
 
-	disk_await_close(d);
+	disk_await_close(d, 0);
 	over = tandem_disk_of_file(t, d->pool, new_name);
 	if (over)
-		disk_await_close(over);
+		disk_await_close(over, 0);
 	disk_unref(over);
 	over = NULL;
 	pthread_mutex_lock(&t->discovery);

@@ -7,9 +7,8 @@
 
 #include "clones_inner.h"
 
-int past_check_disk(struct disk *d, struct why *why)
+int past_check_served(struct disk *d, struct why *why)
 {
-	struct history *h = atomic_load(&d->history);
 	enum disk_state state;
 	bool listed;
 
@@ -26,10 +25,18 @@ int past_check_disk(struct disk *d, struct why *why)
 	if (state != DISK_READY && state != DISK_READ_ONLY)
 		return refuse(why, -EBUSY, "%s is %s; this needs Ready or ReadOnly", d->label,
 			      disk_state_name(state));
-	if (h && history_restore(h).before)
-		return refuse_advise(why, -EBUSY, "wait for the end of RestoreTo",
-				     "%s is being restored", d->label);
 	return 0;
+}
+
+int past_check_disk(struct disk *d, struct why *why)
+{
+	struct history *h = atomic_load(&d->history);
+	int err = past_check_served(d, why);
+
+	if (!err && h && history_restore(h).before)
+		return refuse_advise(why, -EBUSY, "wait for its end, or Abort",
+				     "%s is being restored", d->label);
+	return err;
 }
 
 int past_flush(struct disk *d)
@@ -89,7 +96,7 @@ bool disk_has_past(const struct disk *d)
 	if (snapshots_count(d) || disk_is_clone(d) || disk_is_cloned(d))
 		return true;
 	if (h)
-		return history_window(h).window_s || !history_moment(h, UINT64_MAX, &m);
+		return history_window(h).window_s || !history_moment_seen(h, UINT64_MAX, &m);
 	/* One whose image is not there, or that is only being found. */
 	return !track_get(d->tandem->catalogue, d->number, &track) && track.window_s;
 }
@@ -111,7 +118,7 @@ static uint64_t oldest_tick(struct history *h)
 
 void disk_past(struct disk *d, struct past_facts *out)
 {
-	uint64_t done, total;
+	struct restore_facts r = { 0 };
 	struct history *h = atomic_load(&d->history);
 	struct history_facts f;
 	struct moment_record m;
@@ -126,10 +133,13 @@ void disk_past(struct disk *d, struct past_facts *out)
 	out->window = history_window(h);
 	out->moments = f.moments;
 	out->settle_error = f.settle_error;
-	out->restoring = restore_progress(d, &done, &total);
-	out->restored = total ? (done < total ? done * 100 / total : 99) : 0;
+	if (restore_facts(d, &r)) {
+		out->restoring = !r.back;
+		out->aborting = r.back;
+	}
+	out->restored = r.total ? (r.done < r.total ? r.done * 100 / r.total : 99) : 0;
 	if (f.ticks)
 		out->oldest_ms = oldest_tick(h);
-	if (!history_moment(h, UINT64_MAX, &m))
+	if (!history_moment_seen(h, UINT64_MAX, &m))
 		out->generation = m.generation;
 }

@@ -35,7 +35,7 @@ static bool has_moments(struct disk *d)
 	if (!disk_is_clone(d) && disk_has_past(d))
 		return true;
 	if (h)
-		return snapshots_count(d) || !history_moment(h, UINT64_MAX, &m);
+		return snapshots_count(d) || !history_moment_seen(h, UINT64_MAX, &m);
 	/* What cannot be told may be one. */
 	return snapshots_count(d) || moments_each(d->tandem->catalogue, d->number, is_kept, NULL);
 }

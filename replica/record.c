@@ -132,7 +132,7 @@ int record_decode_pool(const void *bytes, size_t len, struct pool_record *out)
 	return r.bad ? -EIO : 0;
 }
 
-enum { MOMENT_FLAG_TICK = 1, MOMENT_FLAG_DROPPED = 2 };
+enum { MOMENT_FLAG_TICK = 1, MOMENT_FLAG_DROPPED = 2, MOMENT_FLAG_HIDDEN = 4 };
 
 void record_encode_moment(struct record *w, const struct moment_record *r)
 {
@@ -141,7 +141,10 @@ void record_encode_moment(struct record *w, const struct moment_record *r)
 	put_u(w, r->time_ms, 8);
 	put_u(w, r->size, 8);
 	put_u(w, r->names, 4);
-	put_u(w, (r->tick ? MOMENT_FLAG_TICK : 0) | (r->dropped ? MOMENT_FLAG_DROPPED : 0), 4);
+	put_u(w,
+	      (r->tick ? MOMENT_FLAG_TICK : 0) | (r->dropped ? MOMENT_FLAG_DROPPED : 0) |
+		      (r->hidden ? MOMENT_FLAG_HIDDEN : 0),
+	      4);
 }
 
 int record_decode_moment(const void *bytes, size_t len, struct moment_record *out)
@@ -157,6 +160,7 @@ int record_decode_moment(const void *bytes, size_t len, struct moment_record *ou
 	flags = get_u(&r, 4);
 	m.tick = flags & MOMENT_FLAG_TICK;
 	m.dropped = flags & MOMENT_FLAG_DROPPED;
+	m.hidden = flags & MOMENT_FLAG_HIDDEN;
 	if (r.bad)
 		return -EIO;
 	*out = m;

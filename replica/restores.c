@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Restores of disks, each with a thread that fills what it serves already. They begin
- * in this order, with the whole ranges of all disks locked, so that no write is between:
+ * Restores of disks, each with a thread that fills what it serves already (restorer.c). They
+ * begin in this order, with the whole ranges of all disks locked, so that no write is between:
  *
  *   everything settled and flushed -> the snapshots of what is replaced, of one
  *   moment, recorded -> the restores, recorded in one transaction -> the old
  *   content is served
  *
- * and at the end of each: every block filled, D -> its record goes -> its moments may go.
  * A crash between leaves snapshots more, or restores that go on.
  */
 #include <errno.h>
@@ -16,209 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "clones_inner.h"
-
-#define RETRY_NS 1000000000ull
-
-struct restorer {
-	struct restorer *next;
-	struct disk *d;                 /* open, and a reference */
-	struct history_restore restore; /* both moments pinned */
-	pthread_t thread;
-	_Atomic uint64_t done, total;
-	bool cancelled;    /* set before its range is free: it never began */
-	_Atomic bool over; /* only its thread is still to be joined */
-};
-
-/* ---- at its end ---- */
-
-/* Its moments can go only once no start can take it up again. */
-static int conclude(struct restorer *r)
-{
-	static const struct history_restore none;
-	struct history *h = atomic_load(&r->d->history);
-	struct range whole;
-	int err;
-
-	range_lock_write(&r->d->ranges, &whole, 0, UINT64_MAX);
-	history_set_restore(h, &none);
-	err = past_record(r->d, h);
-	if (err)
-		history_set_restore(h, &r->restore);
-	range_unlock(&r->d->ranges, &whole);
-	return err;
-}
-
-static void tell_begun(struct disk *d, uint64_t from)
-{
-	char object[DISK_LABEL_MAX + 8];
-
-	events_emit(d->tandem->events, EVENT_INFORMATION, "JobStarted",
-		    disk_object(d, object, sizeof(object)), "Operation=RestoreTo Moment=g%llu",
-		    (unsigned long long)from);
-	snapshots_changed(d->tandem, d);
-}
-
-static void tell_ended(struct restorer *r)
-{
-	char object[DISK_LABEL_MAX + 8];
-
-	events_emit(r->d->tandem->events, EVENT_INFORMATION, "JobEnded",
-		    disk_object(r->d, object, sizeof(object)),
-		    "Operation=RestoreTo Moment=g%llu JobState=Completed",
-		    (unsigned long long)r->restore.from);
-	snapshots_changed(r->d->tandem, r->d);
-}
-
-/* ---- the thread ---- */
-
-static bool progress(void *arg, uint64_t bytes)
-{
-	struct restorer *r = arg;
-
-	atomic_store(&r->done, bytes);
-	return true;
-}
-
-static void measure(struct restorer *r)
-{
-	struct history *h = atomic_load(&r->d->history);
-	struct version v[256];
-	const struct version *after = NULL;
-	uint64_t total = 0;
-	size_t count;
-
-	while (!versions_between(r->d->tandem->catalogue, r->d->number, r->restore.from,
-				 r->restore.before, after, v, 256, &count) &&
-	       count) {
-		total += count * (uint64_t)history_block_size(h);
-		v[0] = v[count - 1];
-		after = &v[0];
-	}
-	atomic_store(&r->total, total);
-}
-
-/* Until whoever begins it knows whether it is recorded. */
-static bool is_begun(struct restorer *r)
-{
-	struct range first;
-
-	range_lock_read(&r->d->ranges, &first, 0, 1);
-	range_unlock(&r->d->ranges, &first);
-	return !r->cancelled;
-}
-
-static void follow(struct restorer *r)
-{
-	static const struct timespec pause = { RETRY_NS / 1000000000, RETRY_NS % 1000000000 };
-	int err;
-
-	measure(r);
-	do {
-		err = history_fill(atomic_load(&r->d->history), progress, r);
-		if (!err)
-			err = conclude(r);
-		if (err)
-			nanosleep(&pause, NULL); /* of what fails the disk tells itself */
-	} while (err && !atomic_load(&r->d->tandem->snapshots->ending));
-	moment_unpin(r->d, r->restore.before);
-	moment_unpin(r->d, r->restore.from);
-	atomic_store(&r->over, true);
-	if (!err)
-		tell_ended(r);
-	disk_close(r->d);
-}
-
-static void *run(void *arg)
-{
-	struct restorer *r = arg;
-
-	if (is_begun(r))
-		follow(r);
-	else
-		atomic_store(&r->over, true);
-	return NULL;
-}
-
-/*
- * Its thread. If it is not to wait for its range, the restore is recorded, the disk
- * open, and both moments are pinned.
- */
-static int start(struct disk *d, const struct history_restore *restore, struct restorer **out)
-{
-	struct snapshots *s = d->tandem->snapshots;
-	struct restorer *r = calloc(1, sizeof(*r));
-
-	if (!r)
-		return -ENOMEM;
-	r->d = disk_ref(d);
-	r->restore = *restore;
-	pthread_mutex_lock(&s->restoring);
-	if (pthread_create(&r->thread, NULL, run, r)) {
-		pthread_mutex_unlock(&s->restoring);
-		disk_unref(r->d);
-		free(r);
-		return -ENOMEM;
-	}
-	r->next = s->restorers;
-	s->restorers = r;
-	pthread_mutex_unlock(&s->restoring);
-	*out = r;
-	return 0;
-}
-
-/* Under restoring. */
-static struct restorer *find(struct snapshots *s, const struct disk *d)
-{
-	struct restorer *r = s->restorers;
-
-	while (r && (r->d != d || atomic_load(&r->over)))
-		r = r->next;
-	return r;
-}
-
-/* Waits for those of a disk, or (NULL) of all. */
-static void end(struct snapshots *s, const struct disk *d)
-{
-	struct restorer **link, *r;
-
-	pthread_mutex_lock(&s->restoring);
-	for (link = &s->restorers; (r = *link);) {
-		if (d && r->d != d) {
-			link = &r->next;
-			continue;
-		}
-		*link = r->next;
-		pthread_mutex_unlock(&s->restoring);
-		pthread_join(r->thread, NULL);
-		disk_unref(r->d);
-		free(r);
-		pthread_mutex_lock(&s->restoring);
-		link = &s->restorers;
-	}
-	pthread_mutex_unlock(&s->restoring);
-}
-
-void restores_end(struct snapshots *s)
-{
-	atomic_store(&s->ending, true);
-	end(s, NULL);
-}
-
-bool restore_progress(struct disk *d, uint64_t *done, uint64_t *total)
-{
-	struct snapshots *s = d->tandem->snapshots;
-	struct restorer *r;
-
-	pthread_mutex_lock(&s->restoring);
-	r = find(s, d);
-	*done = r ? atomic_load(&r->done) : 0;
-	*total = r ? atomic_load(&r->total) : 0;
-	pthread_mutex_unlock(&s->restoring);
-	return r != NULL;
-}
-
-/* ---- beginning ---- */
+#include "restorer.h"
 
 /* Disks that go back together. */
 struct switching {
@@ -315,19 +112,11 @@ static void close_all(struct switching *w)
 	}
 }
 
-/* With the ranges locked: nothing is pending, nothing unflushed, and nobody writes. */
-static int quiet_all(struct switching *w, struct why *why)
+int restore_quiet(struct disk *d, struct why *why)
 {
-	int err = 0;
+	int err = history_settle(atomic_load(&d->history)) ?: disk_flush(d);
 
-	for (size_t i = 0; i < w->count && !err; i++) {
-		struct disk *d = w->all[i].d;
-
-		err = history_settle(atomic_load(&d->history)) ?: disk_flush(d);
-		if (err)
-			refuse(why, err, "%s cannot be completed: %s", d->label, strerror(-err));
-	}
-	return err;
+	return err ? refuse(why, err, "%s cannot be completed: %s", d->label, strerror(-err)) : 0;
 }
 
 static int record_all(struct switching *w)
@@ -354,7 +143,7 @@ static int set_one(struct one *o, uint64_t before)
 
 	if (err)
 		return err;
-	err = start(o->d, &restore, &o->r);
+	err = restorer_start(o->d, &restore, false, restorer_written(o->d), &o->r);
 	if (err) {
 		moment_unpin(o->d, before);
 		return err;
@@ -387,8 +176,10 @@ static void take_back(struct switching *w)
 /* With the ranges locked. */
 static int switch_all(struct switching *w, const char *name, struct why *why)
 {
-	int err = quiet_all(w, why);
+	int err = 0;
 
+	for (size_t i = 0; i < w->count && !err; i++)
+		err = restore_quiet(w->all[i].d, why);
 	if (!err)
 		err = tandem_snapshot(w->t, w->disks, w->count, name, false, w->before, why);
 	if (err)
@@ -416,7 +207,7 @@ static int begin_all(struct switching *w, const char *name, struct why *why)
 		err = switch_all(w, name, why);
 	/* Before its range is free: its end is told of after its beginning. */
 	for (size_t i = 0; i < w->count && !err; i++)
-		tell_begun(w->all[i].d, w->all[i].from);
+		restorer_tell_begun(w->all[i].r);
 	while (w->locked-- > 0)
 		range_unlock(&w->disks[w->locked]->ranges, &w->all[w->locked].whole);
 	if (err)
@@ -427,7 +218,7 @@ static int begin_all(struct switching *w, const char *name, struct why *why)
 static int check(struct disk *d, uint64_t from, bool force, struct why *why)
 {
 	struct moment_record m;
-	unsigned openers;
+	unsigned openers = disk_openers(d);
 	int err = past_check_disk(d, why);
 
 	if (err)
@@ -438,9 +229,6 @@ static int check(struct disk *d, uint64_t from, bool force, struct why *why)
 	err = moment_exactly(d, from, &m);
 	if (err)
 		return refuse(why, err, "g%llu is not kept", (unsigned long long)from);
-	pthread_mutex_lock(&d->lock);
-	openers = d->openers;
-	pthread_mutex_unlock(&d->lock);
 	if (openers && !force)
 		return refuse_advise(why, -EBUSY, "close it, or RestoreTo with Force",
 				     "%s is open (%u): who has it open would see it change",
@@ -469,14 +257,14 @@ int tandem_restore(struct tandem *t, struct disk *const *disks, const uint64_t *
 
 	for (size_t i = 0; i < count && !err; i++) {
 		if (!force && !plan)
-			disk_await_close(disks[i]);
+			disk_await_close(disks[i], 0);
 		err = check(disks[i], generations[i], force, why);
 	}
 	if (err || plan)
 		return err;
 	/* One that has ended is still in the list. */
 	for (size_t i = 0; i < count; i++)
-		end(t->snapshots, disks[i]);
+		restorers_end(t->snapshots, disks[i]);
 	name_for(name, past_now(t->snapshots));
 	err = switching_init(&w, t, disks, generations, count);
 	if (err)
@@ -489,13 +277,39 @@ int tandem_restore(struct tandem *t, struct disk *const *disks, const uint64_t *
 	return err;
 }
 
-/* ---- at the start ---- */
+/* ---- at the start and the stop ---- */
+
+static int take_up(struct disk *d, const struct history_restore *restore)
+{
+	struct moment_record before;
+	struct restorer *r;
+	struct range first;
+	int err = moment_exactly(d, restore->before, &before);
+
+	if (!err)
+		err = moment_pin(d, restore->from);
+	if (err)
+		return err;
+	err = moment_pin(d, restore->before);
+	if (!err) {
+		/* Its end is told of after its beginning. */
+		range_lock_write(&d->ranges, &first, 0, 1);
+		err = restorer_start(d, restore, before.hidden, UINT64_MAX, &r);
+		if (err)
+			moment_unpin(d, restore->before);
+		else
+			restorer_tell_begun(r);
+		range_unlock(&d->ranges, &first);
+	}
+	if (err)
+		moment_unpin(d, restore->from);
+	return err;
+}
 
 int restore_resume(struct disk *d)
 {
 	struct history *h = atomic_load(&d->history);
 	struct history_restore restore = h ? history_restore(h) : (struct history_restore){ 0 };
-	struct restorer *r;
 	int err;
 
 	if (!restore.before)
@@ -503,19 +317,14 @@ int restore_resume(struct disk *d)
 	err = disk_open(d, true);
 	if (err)
 		return err;
-	err = moment_pin(d, restore.from);
-	if (!err) {
-		err = moment_pin(d, restore.before);
-		if (!err) {
-			tell_begun(d, restore.from);
-			err = start(d, &restore, &r);
-			if (err)
-				moment_unpin(d, restore.before);
-		}
-		if (err)
-			moment_unpin(d, restore.from);
-	}
+	err = take_up(d, &restore);
 	if (err)
 		disk_close(d);
 	return err;
+}
+
+void restores_end(struct snapshots *s)
+{
+	atomic_store(&s->ending, true);
+	restorers_end(s, NULL);
 }

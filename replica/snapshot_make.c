@@ -133,7 +133,7 @@ int making_take(struct making *m, struct why *why)
 		err = look(m->disks[i], why) ?: past_begin(m->disks[i], &m->hs[i], why);
 	if (err)
 		return err;
-	err = generation_close(m->t, m->hs, m->count, false, past_now(m->s), NULL, &g);
+	err = generation_close(m->t, m->hs, m->count, MOMENT_NAMED, past_now(m->s), NULL, &g);
 	if (err)
 		return refuse(why, err, "there is no moment to be had: %s", strerror(-err));
 	for (size_t i = 0; i < m->count && !err; i++)

@@ -259,6 +259,7 @@ int snapshots_load(struct tandem *t, struct why *why)
 	pthread_mutex_init(&s->changing, NULL);
 	pthread_mutex_init(&s->dropping_lock, NULL);
 	pthread_mutex_init(&s->restoring, NULL);
+	pthread_cond_init(&s->halted, NULL);
 	pthread_mutex_init(&s->making, NULL);
 	err = collector_new(t, &s->collector);
 	if (!err)

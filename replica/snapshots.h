@@ -86,8 +86,22 @@ int tandem_forget_history(struct tandem *t, struct disk *d, uint64_t before, boo
 int tandem_restore(struct tandem *t, struct disk *const *disks, const uint64_t *generations,
 		   size_t count, bool force, bool plan, struct snapshot_facts *before,
 		   struct why *why);
-/* Is one running? How far it is, in bytes. */
-bool restore_progress(struct disk *d, uint64_t *done, uint64_t *total);
+/*
+ * Disks that are being restored are at once what they were before, and their images
+ * follow behind; all or none, also over a crash. What was written to them meanwhile is
+ * lost: -EPERM without force. Open: -EBUSY without force. -EBUSY: nothing is to be
+ * aborted, or it is already.
+ */
+int tandem_abort_restore(struct tandem *t, struct disk *const *disks, size_t count, bool force,
+			 bool plan, struct why *why);
+struct restore_facts {
+	uint64_t from;        /* the moment that the disk is as of */
+	bool back;            /* it is the abort of one */
+	bool written;         /* the disk was written since it began; or that is not known */
+	uint64_t done, total; /* bytes */
+};
+/* false: none is running. */
+bool restore_facts(struct disk *d, struct restore_facts *out);
 /* The disk's image has everything. */
 int tandem_settle_disk(struct tandem *t, struct disk *d, struct why *why);
 
@@ -137,8 +151,8 @@ struct past_facts {
 	struct history_window window;
 	size_t moments;
 	int settle_error;
-	bool restoring;
-	unsigned restored; /* percent */
+	bool restoring, aborting; /* aborting: it goes back to what it was before one */
+	unsigned restored;        /* percent of either */
 };
 void disk_past(struct disk *d, struct past_facts *out);
 /* Something of its past is kept: its image is not to be lost, nor to be changed by others. */

@@ -59,6 +59,7 @@ struct snapshots {
 	size_t dropping_count, dropping_room;
 
 	pthread_mutex_t restoring; /* a leaf */
+	pthread_cond_t halted;     /* see restorer.h */
 	struct restorer *restorers;
 	_Atomic bool ending; /* what cannot be completed stays as it is */
 
@@ -155,6 +156,8 @@ int past_prepare(struct disk *d);
 /* STATE/past/NUMBER goes. */
 void past_remove_files(struct tandem *t, uint32_t number);
 /* -EBUSY unless the disk is Ready or ReadOnly. */
+int past_check_served(struct disk *d, struct why *why);
+/* Nor is it being restored. */
 int past_check_disk(struct disk *d, struct why *why);
 /* Everything that was acknowledged is durable, as far as we are asked to care. */
 int past_flush(struct disk *d);

@@ -99,7 +99,8 @@ static void tick(struct round *r)
 	uint64_t g;
 	int err;
 
-	if (!r->due || generation_close(r->k->t, r->hs, r->due, true, past_now(s), r->kept, &g) ||
+	if (!r->due ||
+	    generation_close(r->k->t, r->hs, r->due, MOMENT_TICK, past_now(s), r->kept, &g) ||
 	    !any_kept(r))
 		return;
 	pthread_mutex_lock(&s->changing);

@@ -81,6 +81,7 @@ struct moment_record {
 	bool tick;        /* of kept history; goes when its time is over */
 	uint32_t names;   /* snapshots that need it */
 	bool dropped;     /* not kept any more; versions that only it needed are being collected */
+	bool hidden;      /* nobody can name it: see history_restore; goes when that has ended */
 };
 int moment_put(struct catalogue_txn *txn, uint32_t disk, const struct moment_record *m);
 int moment_del(struct catalogue_txn *txn, uint32_t disk, uint64_t generation);

@@ -21,8 +21,8 @@
 #define AFTER 8
 
 static const char *const work_names[HISTORY_WORKS] = {
-	"open", "write",  "zero",   "flush", "snapshot", "tick",
-	"drop", "settle", "resize", "rest",  "fill",
+	"open",   "write",  "zero", "flush", "snapshot", "tick",   "drop",
+	"settle", "resize", "rest", "fill",  "restore",  "refill", "abort",
 };
 
 static const char *const file_names[] = { "nothing", "image", "log", "store" };
@@ -157,6 +157,8 @@ static bool go_on(struct life *l)
 
 	if (err)
 		return life_fail(l, "it cannot be completed: %s", strerror(-err));
+	if (!life_drop_hidden(l))
+		return false;
 	if (!life_verify(l))
 		return false;
 	if (!unit_below(&l->seed, 2))

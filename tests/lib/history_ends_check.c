@@ -117,7 +117,7 @@ static bool compare_past(struct life *l, enum model_end end)
 	if (history_moments(l->w.h, &moments, &count))
 		return life_fail(l, "no memory");
 	for (size_t i = 0; i < count && right; i++)
-		right = compare_moment(l, end, &moments[i]);
+		right = moments[i].hidden || compare_moment(l, end, &moments[i]);
 	free(moments);
 	for (size_t i = 0; i < b->count && right; i++)
 		if (b->kept[i].recorded && !b->kept[i].dropping &&

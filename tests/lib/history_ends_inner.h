@@ -72,10 +72,27 @@ bool life_verify(struct life *l);
 
 /* ---- history_ends_work.c ---- */
 
+/* Says what failed; false. */
+bool life_done(struct life *l, const char *what, int err);
+bool life_flush(struct life *l);
+/* One that no restore needs, if there is one. */
+bool life_drop(struct life *l);
+bool life_record(struct life *l, struct promise *p);
 /* n random operations. */
 bool life_work(struct life *l, unsigned n);
 void promise_drop(struct life *l, size_t i);
 /* A copy of what the model has now. */
 struct promise *promise_make(struct life *l, uint64_t generation);
+
+/* ---- history_ends_restore.c ---- */
+
+bool life_is_restoring(struct life *l);
+bool life_is_restored_with(struct life *l, uint64_t generation);
+/* What may be done is: these do nothing where it may not. */
+bool life_restore(struct life *l);
+bool life_refill(struct life *l);
+bool life_abort(struct life *l);
+/* A hidden moment that no restore needs goes. */
+bool life_drop_hidden(struct life *l);
 
 #endif

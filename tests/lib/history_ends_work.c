@@ -16,7 +16,7 @@ static uint64_t below(struct life *l, uint64_t bound)
 	return unit_below(&l->seed, bound);
 }
 
-static bool done(struct life *l, const char *what, int err)
+bool life_done(struct life *l, const char *what, int err)
 {
 	return !err || life_fail(l, "%s failed: %s", what, strerror(-err));
 }
@@ -42,11 +42,11 @@ void promise_drop(struct life *l, size_t i)
 	memmove(l->kept + i, l->kept + i + 1, (l->count - i) * sizeof(*l->kept));
 }
 
-static bool flush(struct life *l)
+bool life_flush(struct life *l)
 {
 	uint64_t mark = model_flush_begin(l->model);
 
-	if (!done(l, "flush", disk_flush(l->w.d)))
+	if (!life_done(l, "flush", disk_flush(l->w.d)))
 		return false;
 	model_flush_end(l->model, mark);
 	for (size_t i = 0; i < l->count; i++)
@@ -56,27 +56,32 @@ static bool flush(struct life *l)
 
 /* ---- moments ---- */
 
-static bool drop(struct life *l)
+bool life_drop(struct life *l)
 {
 	size_t i;
 	int err;
 
 	if (!l->count)
 		return true;
-	l->work = HISTORY_DROP;
 	i = below(l, l->count);
+	if (life_is_restored_with(l, l->kept[i].generation))
+		i = 0;
+	while (life_is_restored_with(l, l->kept[i].generation))
+		if (++i == l->count)
+			return true;
+	l->work = HISTORY_DROP;
 	l->kept[i].dropping = true;
 	err = world_drop(&l->w, l->kept[i].generation);
 	promise_drop(l, i);
-	return done(l, "drop", err);
+	return life_done(l, "drop", err);
 }
 
-static bool record(struct life *l, struct promise *p)
+bool life_record(struct life *l, struct promise *p)
 {
 	int err = world_record_moment(&l->w, p->generation);
 
 	p->recorded = !err;
-	return done(l, "record", err);
+	return life_done(l, "record", err);
 }
 
 static bool snapshot(struct life *l)
@@ -84,15 +89,17 @@ static bool snapshot(struct life *l)
 	struct promise *p;
 	uint64_t g;
 
-	if (l->count == HISTORY_MOMENTS && !drop(l))
+	if (life_is_restoring(l))
+		return true;
+	if (l->count == HISTORY_MOMENTS && !life_drop(l))
 		return false;
 	l->work = HISTORY_SNAPSHOT;
-	if (!done(l, "moment",
-		  generation_close(l->w.t, &l->w.h, 1, false, unit_now_ms(), NULL, &g)))
+	if (!life_done(l, "moment",
+		       generation_close(l->w.t, &l->w.h, 1, MOMENT_NAMED, unit_now_ms(), NULL, &g)))
 		return false;
 	p = promise_make(l, g);
 	history_await(l->w.h, g);
-	return flush(l) && record(l, p);
+	return life_flush(l) && life_record(l, p);
 }
 
 static bool tick(struct life *l)
@@ -100,12 +107,13 @@ static bool tick(struct life *l)
 	bool kept;
 	uint64_t g;
 
-	if (l->count == HISTORY_MOMENTS && !drop(l))
+	if (l->count == HISTORY_MOMENTS && !life_drop(l))
 		return false;
 	l->work = HISTORY_TICK;
-	if (!done(l, "tick", generation_close(l->w.t, &l->w.h, 1, true, unit_now_ms(), &kept, &g)))
+	if (!life_done(l, "tick",
+		       generation_close(l->w.t, &l->w.h, 1, MOMENT_TICK, unit_now_ms(), &kept, &g)))
 		return false;
-	return !kept || record(l, promise_make(l, g));
+	return !kept || life_record(l, promise_make(l, g));
 }
 
 /* ---- writes ---- */
@@ -160,7 +168,7 @@ static bool write_some(struct life *l)
 	err = disk_write(l->w.d, buf, len, off, 0);
 	free(buf);
 	model_done(l->model, op);
-	return done(l, "write", err);
+	return life_done(l, "write", err);
 }
 
 static bool zero_some(struct life *l)
@@ -176,7 +184,7 @@ static bool zero_some(struct life *l)
 		model_set(l->model, op, s, 0);
 	err = disk_zero(l->w.d, off, len, mode);
 	model_done(l->model, op);
-	return done(l, "zero", err);
+	return life_done(l, "zero", err);
 }
 
 /* What is cut off is zeros, and so it is when the disk is as long again. */
@@ -188,8 +196,8 @@ static bool resize(struct life *l)
 
 	if (below(l, 2))
 		to = l->rig->c->max - below(l, 4) * SECTOR;
-	if (l->rig->c->format && to <= size)
-		return true; /* containers do not shrink */
+	if ((l->rig->c->format || life_is_restoring(l)) && to <= size)
+		return true; /* containers do not shrink, nor what somebody has open */
 	l->work = HISTORY_RESIZE;
 	op = model_begin(l->model);
 	for (uint64_t s = to / SECTOR; s < size / SECTOR; s++)
@@ -197,7 +205,7 @@ static bool resize(struct life *l)
 	model_resize(l->model, op, to);
 	err = disk_resize(l->w.d, to, true);
 	model_done(l->model, op);
-	return done(l, "resize", err);
+	return life_done(l, "resize", err);
 }
 
 /* ---- the rest ---- */
@@ -205,7 +213,7 @@ static bool resize(struct life *l)
 static bool settle(struct life *l)
 {
 	l->work = HISTORY_SETTLE;
-	return done(l, "settle", history_settle(l->w.h));
+	return life_done(l, "settle", history_settle(l->w.h));
 }
 
 /* The last user closes the disk, and the next one opens it. */
@@ -217,7 +225,7 @@ static bool rest(struct life *l)
 	world_without_settler(&l->w);
 	if (l->w.h->pending.first || atomic_load(&l->w.d->broken_flush))
 		return life_fail(l, "the disk does not come to rest");
-	return done(l, "open", disk_open(l->w.d, true));
+	return life_done(l, "open", disk_open(l->w.d, true));
 }
 
 static bool fill(struct life *l)
@@ -228,22 +236,23 @@ static bool fill(struct life *l)
 		return true;
 	l->work = HISTORY_FILL;
 	err = history_fill_step(l->w.h, (1 + below(l, 3)) * l->rig->c->block_size, false);
-	return done(l, "fill", err == -ENOENT ? 0 : err);
+	return life_done(l, "fill", err == -ENOENT ? 0 : err);
 }
 
 static bool flush_alone(struct life *l)
 {
 	l->work = HISTORY_FLUSH;
-	return flush(l);
+	return life_flush(l);
 }
 
 static const struct {
 	bool (*fn)(struct life *l);
 	unsigned weight;
 } works[] = {
-	{ write_some, 400 }, { zero_some, 100 }, { flush_alone, 60 }, { snapshot, 60 },
-	{ tick, 50 },        { drop, 30 },       { settle, 120 },     { resize, 14 },
-	{ rest, 10 },        { fill, 60 },
+	{ write_some, 400 }, { zero_some, 100 }, { flush_alone, 60 },  { snapshot, 60 },
+	{ tick, 50 },        { life_drop, 30 },  { settle, 120 },      { resize, 14 },
+	{ rest, 10 },        { fill, 60 },       { life_restore, 12 }, { life_refill, 30 },
+	{ life_abort, 8 },
 };
 
 static bool work_once(struct life *l)

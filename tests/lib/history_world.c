@@ -230,7 +230,7 @@ int world_record_moment(struct world *w, uint64_t g)
 
 int world_snapshot(struct world *w, uint64_t *g)
 {
-	int err = generation_close(w->t, &w->h, 1, false, unit_now_ms(), NULL, g);
+	int err = generation_close(w->t, &w->h, 1, MOMENT_NAMED, unit_now_ms(), NULL, g);
 
 	if (err)
 		return err;
@@ -242,7 +242,7 @@ int world_snapshot(struct world *w, uint64_t *g)
 int world_tick(struct world *w, uint64_t *g)
 {
 	bool kept;
-	int err = generation_close(w->t, &w->h, 1, true, unit_now_ms(), &kept, g);
+	int err = generation_close(w->t, &w->h, 1, MOMENT_TICK, unit_now_ms(), &kept, g);
 
 	if (err)
 		return err;

@@ -4,10 +4,12 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
+#include <lmdb.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "snapshots.h"
 #include "temp_ctl.h"
@@ -334,6 +336,104 @@ START_TEST(restores_to_one_moment)
 }
 END_TEST
 
+/* Whoever fills asks the catalogue for each block, and gets its answer late. */
+static _Atomic bool slow;
+static pthread_t tester;
+
+int mdb_cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor)
+{
+	static const struct timespec late = { .tv_nsec = 5000000 };
+	int (*real)(MDB_txn *, MDB_dbi, MDB_cursor **) = dlsym(RTLD_NEXT, "mdb_cursor_open");
+
+	if (atomic_load(&slow) && !pthread_equal(pthread_self(), tester))
+		nanosleep(&late, NULL);
+	return real(txn, dbi, cursor);
+}
+
+static void fill_all(const char *label, char byte)
+{
+	struct disk *d = tandem_disk_labelled(tandem, label);
+	char *buf = malloc(1 << 20);
+
+	memset(buf, byte, 1 << 20);
+	ck_assert_int_eq(disk_open(d, true), 0);
+	ck_assert_int_eq(disk_write(d, buf, 1 << 20, 0, 0), 0);
+	disk_close(d);
+	disk_unref(d);
+	free(buf);
+}
+
+static bool is_aborting(const char *label)
+{
+	struct disk *d = tandem_disk_labelled(tandem, label);
+	struct restore_facts f;
+	bool aborting = restore_facts(d, &f) && f.back;
+
+	disk_unref(d);
+	return aborting;
+}
+
+static void make_restored(void)
+{
+	make_group();
+	fill_all("a.img", 'a');
+	fill_all("b.img", 'b');
+	ck_assert_int_eq(command(control, "snapshot one"), 0);
+	fill_all("a.img", 'x');
+	fill_all("b.img", 'y');
+	tester = pthread_self();
+	atomic_store(&slow, true);
+	ck_assert_int_eq(command(control, "RestoreTo At=one"), 0);
+	ck_assert(first_byte("a.img") == 'a' && first_byte("b.img") == 'b');
+}
+
+START_TEST(restores_are_aborted)
+{
+	make_group();
+	ck_assert_int_eq(command(control, "Abort"), -EBUSY);
+	expect("\nMessage: no disk of the group is being restored\n");
+	teardown();
+	setup();
+	make_restored();
+	ck_assert_int_eq(command(control, "Plan Abort"), 0);
+	expect("\nMessage: 2 disks would be at once what they were before the restore; ");
+	fill("b.img", 'z');
+	ck_assert_int_eq(command(control, "Abort"), -EPERM);
+	ck_assert(first_byte("a.img") == 'a' && !is_aborting("a.img"));
+	ck_assert_int_eq(command(control, "Abort Force"), 0);
+	expect("\nMessage: 2 disks are at once what they were before the restore; "
+	       "what was written since is lost\n");
+	ck_assert(first_byte("a.img") == 'x' && first_byte("b.img") == 'y');
+	ck_assert(is_aborting("a.img") && is_aborting("b.img"));
+	cat("disks/a.img/status");
+	expect("\nRestoring: -\nAborting: ");
+	cat("disks/a.img/status.json");
+	expect("\"RestoringPercent\":null,\"AbortingPercent\":");
+	ck_assert_int_eq(command(control, "Abort Force"), -EBUSY);
+	ck_assert_int_eq(command(control, "snapshot two"), -EBUSY);
+	atomic_store(&slow, false);
+}
+END_TEST
+
+/* From the snapshot that it is restored from; the others have nothing to abort. */
+START_TEST(one_restore_is_aborted)
+{
+	make_restored();
+	ck_assert_int_eq(command("replicas/a.img@one/control", "Abort"), 0);
+	ck_assert(first_byte("a.img") == 'x' && is_aborting("a.img"));
+	ck_assert(first_byte("b.img") == 'b' && !is_aborting("b.img"));
+	ck_assert_int_eq(command("replicas/a.img@one/control", "Abort Force"), -EBUSY);
+	expect("\nMessage: nothing is running; its source is not being restored from it\n");
+	ck_assert_int_eq(command("disks/a.img/control", "Abort Force"), -EBUSY);
+	expect("\nMessage: the restore of a.img is aborted already\n");
+	/* Those that there are. */
+	ck_assert_int_eq(command(control, "Abort"), 0);
+	expect("\nMessage: 1 disk is at once what it was before the restore; ");
+	ck_assert(first_byte("b.img") == 'y' && is_aborting("b.img"));
+	atomic_store(&slow, false);
+}
+END_TEST
+
 /* How many threads can be made; beyond that none. */
 static int threads_left = INT_MAX;
 
@@ -433,6 +533,8 @@ int main(void)
 	tcase_add_test(c, restores);
 	tcase_add_test(c, restores_to_one_moment);
 	tcase_add_test(c, restores_are_taken_back);
+	tcase_add_test(c, restores_are_aborted);
+	tcase_add_test(c, one_restore_is_aborted);
 	tcase_add_test(c, history_of_all);
 	tcase_add_test(c, a_disk_that_is_gone);
 	suite_add_tcase(s, c);

@@ -33,6 +33,7 @@ START_TEST(possible)
 	struct expected synchronized = { 0, COPY_SYNCHRONIZED, NULL };
 	struct expected stays = { 0, STAYS, NULL }, gone = { 0, GONE, NULL };
 
+	check(OP_ABORT, COPY_SYNCHRONIZED, synchronized);
 	check(OP_ACTIVATE, COPY_INACTIVE, synchronized);
 	check(OP_ACTIVATE, COPY_SYNCHRONIZED, stays);
 	check(OP_DEACTIVATE, COPY_SYNCHRONIZED, (struct expected){ 0, COPY_INACTIVE, NULL });
@@ -52,8 +53,8 @@ START_TEST(wrong_state)
 				 "CopyState is Synchronized; Resume needs Suspended" });
 	check(OP_ACTIVATE, COPY_BROKEN,
 	      (struct expected){ -EBUSY, NONE, "CopyState is Broken; Activate needs Inactive" });
-	check(OP_ABORT, COPY_SYNCHRONIZED,
-	      (struct expected){ -EBUSY, NONE, "CopyState is Synchronized; nothing is running" });
+	check(OP_ABORT, COPY_INACTIVE,
+	      (struct expected){ -EBUSY, NONE, "CopyState is Inactive; Abort needs Synchronized" });
 	check(OP_RESYNC_REPLICA, COPY_INACTIVE, (struct expected){ -EBUSY, NONE, NULL });
 	check(OP_DEACTIVATE, COPY_BROKEN, (struct expected){ -EBUSY, NONE, NULL });
 	check(OP_DETACH, COPY_SYNCHRONIZED, (struct expected){ -EBUSY, NONE, NULL });

@@ -120,7 +120,7 @@ START_TEST(help_is_wrapped)
 	expect("\nreplicas/* Abort [Force] - Activate - ");
 	/* What is told of already is only named. */
 	expect("\ngroups/*   AddDisk Name= - RemoveDisk Name= - ");
-	expect(" - as above: snapshot, unsnapshot,\n");
+	expect(" - as above: snapshot, unsnapshot, Abort,\n");
 }
 END_TEST
 

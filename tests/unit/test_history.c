@@ -27,6 +27,7 @@ struct work {
 	uint64_t seed;
 	uint8_t *buf;
 	struct history_restore restore;
+	bool aborted; /* its second moment is hidden */
 };
 
 static uint64_t below(struct work *k, uint64_t bound)
@@ -151,32 +152,46 @@ static void moment(struct work *k, bool tick)
 		copies_keep(&k->m, g);
 }
 
-/* What the disk was at one of its moments is there at once. */
-static void restore_some(struct work *k)
+/* What the disk was at that moment is there at once. */
+static void begin_restore(struct work *k, const struct history_copy *to, enum moment_kind kind)
 {
-	struct history_restore r = { 0 };
-	struct history_copy *to;
+	struct history_restore r = { .from = to->generation };
 	struct range whole;
 
-	if (k->restore.before || !k->m.count)
-		return;
-	to = &k->m.kept[below(k, k->m.count)];
 	if (to->size > k->m.size) {
 		ck_assert_int_eq(disk_resize(k->w.d, to->size, false), 0);
 		copies_resize(&k->m, to->size);
 	}
-	r.from = to->generation;
-	ck_assert_int_eq(history_settle(k->w.h), 0);
 	range_lock_write(&k->w.d->ranges, &whole, 0, UINT64_MAX);
-	ck_assert_int_eq(generation_close(k->w.t, &k->w.h, 1, false, unit_now_ms(), NULL,
-					  &r.before),
+	ck_assert_int_eq(history_settle(k->w.h), 0);
+	ck_assert_int_eq(generation_close(k->w.t, &k->w.h, 1, kind, unit_now_ms(), NULL, &r.before),
 			 0);
 	history_set_restore(k->w.h, &r);
 	ck_assert_int_eq(world_record_moment(&k->w, r.before), 0);
 	range_unlock(&k->w.d->ranges, &whole);
-	copies_keep(&k->m, r.before);
+	if (kind == MOMENT_NAMED)
+		copies_keep(&k->m, r.before);
 	copies_restore(&k->m, r.from);
 	k->restore = r;
+	k->aborted = kind == MOMENT_HIDDEN;
+}
+
+static void restore_some(struct work *k)
+{
+	if (!k->restore.before && k->m.count)
+		begin_restore(k, &k->m.kept[below(k, k->m.count)], MOMENT_NAMED);
+}
+
+/* It is what it was before the restore. */
+static void abort_some(struct work *k)
+{
+	size_t i = 0;
+
+	if (!k->restore.before || k->aborted)
+		return;
+	while (k->m.kept[i].generation != k->restore.before)
+		i++;
+	begin_restore(k, &k->m.kept[i], MOMENT_HIDDEN);
 }
 
 static bool go_on(void *arg, uint64_t bytes)
@@ -204,6 +219,8 @@ static void fill_some(struct work *k)
 	history_set_restore(k->w.h, &none);
 	range_unlock(&k->w.d->ranges, &whole);
 	ck_assert_int_eq(world_record_moment(&k->w, k->restore.before), 0);
+	if (k->aborted)
+		ck_assert_int_eq(world_drop(&k->w, k->restore.before), 0);
 	k->restore = none;
 }
 
@@ -280,13 +297,11 @@ static const struct {
 	void (*fn)(struct work *k);
 	unsigned weight;
 } works[] = {
-	{ "write", write_some, 420 }, { "zero", zero_some, 120 },
-	{ "read", read_some, 240 },   { "flush", flush, 40 },
-	{ "snapshot", snapshot, 30 }, { "tick", tick, 40 },
-	{ "drop", drop_some, 20 },    { "settle", settle, 40 },
-	{ "hurry", hurry, 30 },       { "restore", restore_some, 8 },
-	{ "fill", fill_some, 8 },     { "resize", resize_some, 6 },
-	{ "stop", stop, 3 },          { "death", die, 5 },
+	{ "write", write_some, 420 },   { "zero", zero_some, 120 },   { "read", read_some, 240 },
+	{ "flush", flush, 40 },         { "snapshot", snapshot, 30 }, { "tick", tick, 40 },
+	{ "drop", drop_some, 20 },      { "settle", settle, 40 },     { "hurry", hurry, 30 },
+	{ "restore", restore_some, 8 }, { "fill", fill_some, 8 },     { "abort", abort_some, 4 },
+	{ "resize", resize_some, 6 },   { "stop", stop, 3 },          { "death", die, 5 },
 };
 
 static void work_once(struct work *k)

@@ -344,7 +344,7 @@ static uint64_t both_at_once(void)
 	struct history *hs[] = { other.h, w.h };
 	uint64_t g = 0;
 
-	if (generation_close(w.t, hs, 2, false, unit_now_ms(), NULL, &g))
+	if (generation_close(w.t, hs, 2, MOMENT_NAMED, unit_now_ms(), NULL, &g))
 		complain("close", 0, 0, 0);
 	if (world_record_moment(&w, g) || world_record_moment(&other, g))
 		complain("record", g, 0, 0);

@@ -145,10 +145,11 @@ static const struct {
 	enum history_work work;
 	bool is_clone;
 } needed[] = {
-	{ HISTORY_STORE, HISTORY_SETTLE, false }, { HISTORY_IMAGE, HISTORY_SETTLE, false },
-	{ HISTORY_LOG, HISTORY_FLUSH, false },    { HISTORY_IMAGE, HISTORY_FLUSH, false },
-	{ HISTORY_LOG, HISTORY_SNAPSHOT, false }, { HISTORY_IMAGE, HISTORY_SNAPSHOT, false },
-	{ HISTORY_IMAGE, HISTORY_FILL, true },    { HISTORY_LOG, HISTORY_SETTLE, true },
+	{ HISTORY_STORE, HISTORY_SETTLE, false },  { HISTORY_IMAGE, HISTORY_SETTLE, false },
+	{ HISTORY_LOG, HISTORY_FLUSH, false },     { HISTORY_IMAGE, HISTORY_FLUSH, false },
+	{ HISTORY_LOG, HISTORY_SNAPSHOT, false },  { HISTORY_IMAGE, HISTORY_SNAPSHOT, false },
+	{ HISTORY_IMAGE, HISTORY_FILL, true },     { HISTORY_LOG, HISTORY_SETTLE, true },
+	{ HISTORY_IMAGE, HISTORY_RESTORE, false },
 };
 
 START_TEST(each_flush_is_needed)

@@ -170,8 +170,8 @@ START_TEST(history_first)
 	ck_assert_int_eq(tandem_keep_history(temp.t, p.d, &w, false, false, &why), 0);
 	h = atomic_load(&p.d->history);
 	past_write(&p, 0, SIZE, 2);
-	ck_assert_int_eq(generation_close(temp.t, &h, 1, true, past_now(temp.t->snapshots), &kept,
-					  &generation),
+	ck_assert_int_eq(generation_close(temp.t, &h, 1, MOMENT_TICK, past_now(temp.t->snapshots),
+					  &kept, &generation),
 			 0);
 	past_write(&p, 0, SIZE, 3);
 	history_facts(h, &f);
