@@ -3,8 +3,8 @@
 """past_model.py ROUND MOUNTPOINT STATE [Key=Value...]: one life of the daemon, beside a model of a disk with a past.
 
 First it looks whether everything is as it must be: the disk holds all that was acknowledged, and every snapshot and kept
-moment what the disk held then. Then it writes, punches, flushes, makes and deletes snapshots and restores them at
-random, until the daemon is gone or there is an end file, STATE.end. STATE.working says that it has begun.
+moment what the disk held then. Then it writes, punches, flushes, makes and deletes snapshots, restores them and aborts that
+at random, until the daemon is gone or there is an end file, STATE.end. STATE.working says that it has begun.
 
 The model is what each block held, from which write on. A write gives its number to the whole of its blocks. A moment
 is right if all blocks are as they were after some one write: one that was begun when the snapshot was asked for, and not
@@ -88,7 +88,8 @@ class Model:
         self.values = [[0] for _ in range(blocks)]   # it holds what
         self.begun = self.done = 0
         self.flight = None     # (number, first, count, value): a write that was not answered
-        self.restoring = None  # (number, values): likewise a restore
+        self.restoring = None  # (number, values): likewise a restore, or an abort
+        self.undone = None     # what an abort of the last restore brings back, if it can be aborted
         self.snapshots = {}
         self.counts = {}
 
@@ -112,21 +113,29 @@ class Model:
         self.begun += 1
         self.restoring = (self.begun, restored)
 
-    def restore_ends(self):
+    def restore_ends(self, undone=None):
         number, restored = self.restoring
+        self.undone = undone
         for block, value in enumerate(restored):
             if self.values[block][-1] != value:
                 self.numbers[block].append(number)
                 self.values[block].append(value)
         self.done, self.restoring = number, None
 
+    def present(self):
+        return [held[-1] for held in self.values]
+
     # ---- What is right ----
 
     def adopt(self, present):
         """What the disk holds after a death; of what was under way, what came through of it."""
         if self.restoring:
+            # Whether it was done cannot always be told; then neither what an abort would do.
+            before = self.present()
             if present == self.restoring[1]:
                 self.restore_ends()
+            if before == present:
+                self.undone = None
             self.restoring = None
         for block, value in enumerate(present):
             if value != self.values[block][-1]:
@@ -319,11 +328,26 @@ class Life:
             if not self.do(f"RestoreTo At={name} Force"):
                 model.restoring = None
                 return
+            model.restore_ends(model.at(before))
+            model.count("restores")
+            if self.rng.randrange(2):
+                self.abort()
             for made in set(calling(os.listdir, tree("disks", DISK, "snapshots"))) - there:
                 snapshot = model.snapshots[os.fsdecode(made)[:-4]] = Snapshot(before, before)
                 snapshot.sure = True
+
+    def abort(self):
+        """What was written since is lost; and perhaps there is nothing to abort any more."""
+        model = self.model
+        undone, model.undone = model.undone, None
+        if not undone:
+            return
+        model.restore_begins(undone)
+        if self.do("Abort Force"):
             model.restore_ends()
-        model.count("restores")
+            model.count("aborts")
+        else:
+            model.restoring = None
 
     def look(self):
         name = self.rng.choice(list(self.model.snapshots))
@@ -341,6 +365,9 @@ class Life:
             self.hold()
         elif what == 9 and count and self.options["Restores"]:
             self.restore()
+        elif what == 10 and self.options["Restores"]:
+            with self.writing:
+                self.abort()
         elif count:
             self.look()
 
