@@ -266,12 +266,14 @@ static int check(struct cloning *k, struct why *why)
 
 static int plan(struct cloning *k, struct why *why)
 {
+	struct disk *none;
+
 	k->moment.size = disk_size(k->source);
 	if (k->q->generation != UINT64_MAX &&
 	    moment_exactly(k->source, k->q->generation, &k->moment))
 		return refuse(why, -ENOENT, "g%llu is not kept",
 			      (unsigned long long)k->q->generation);
-	return k->token ? 0 : make_disk(k, NULL, why);
+	return k->token ? 0 : make_disk(k, &none, why);
 }
 
 static int record_token(struct cloning *k, struct why *why)

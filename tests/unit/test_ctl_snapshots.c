@@ -184,6 +184,9 @@ START_TEST(refused_snapshots)
 	}
 	ck_assert_str_eq(list("disks/a.img/snapshots"), "one.raw two.raw ");
 	ck_assert_int_eq(command("disks/a.img/control", "Plan snapshot three"), 0);
+	ck_assert_int_eq(command("disks/a.img/control", "Plan clone c.img"), 0);
+	expect("\nMessage: would make c.img, which can be used at once and is filled behind\n");
+	ck_assert_str_eq(list("disks"), "a.img/ ");
 	ck_assert_str_eq(list("disks/a.img/snapshots"), "one.raw two.raw ");
 	ck_assert_int_eq(command("disks/a.img/control", "snapshot copy At=one"), 0);
 	ck_assert_str_eq(list("disks/a.img/snapshots"), "copy.raw one.raw two.raw ");
