@@ -38,7 +38,7 @@ void replica_facts_of_snapshot(const struct snapshot_facts *s, struct replica_fa
 	out->copy_state = state;
 	out->requested = shown[state].requested;
 	out->sync_type = SYNC_SNAPSHOT;
-	out->progress = shown[state].progress;
+	out->progress = s->detaching ? PROGRESS_DETACHING : shown[state].progress;
 	out->percent = shown[state].percent;
 	out->objective_s = REPLICA_UNKNOWN;
 	out->copy_type = COPY_UNSYNC_ASSOC;

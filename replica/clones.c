@@ -20,6 +20,8 @@ static int load_one(void *arg, const struct clone_record *r)
 	c->of = cs;
 	c->next = cs->list;
 	cs->list = c;
+	if (r->replaces && r->copy_state != COPY_BROKEN)
+		table_detach(cs->s, r->replaces, 0, r->number);
 	return 0;
 }
 
@@ -370,8 +372,16 @@ void clones_go_on(struct disk *d)
 		filler_release(c);
 }
 
-/* The moment of the source as it is without this clone. Under changing. */
-static int put_moment_less(struct clone *c, struct catalogue_txn *txn)
+/* Under changing: the snapshot whose place it takes. NULL: none, or it is gone, or lost its moment. */
+static struct snapshot *replaced(struct clone *c)
+{
+	struct snapshot *sn = table_numbered(c->of->s, c->r.replaces);
+
+	return sn && sn->generation == c->r.generation ? sn : NULL;
+}
+
+/* The moment of the source as it is without so many of its names. Under changing. */
+static int put_moment_less(struct clone *c, struct catalogue_txn *txn, uint32_t names)
 {
 	struct snapshots *s = c->of->s;
 	struct disk *source;
@@ -384,7 +394,7 @@ static int put_moment_less(struct clone *c, struct catalogue_txn *txn)
 	err = source ? moment_exactly(source, c->r.generation, &m) : -ENOENT;
 
 	if (!err) {
-		m.names = table_names(s, c->r.source, c->r.generation, NULL) - 1;
+		m.names = table_names(s, c->r.source, c->r.generation, NULL) - names;
 		m.dropped = !m.names && !m.tick;
 		err = moment_put(txn, c->r.source, &m);
 	}
@@ -392,13 +402,45 @@ static int put_moment_less(struct clone *c, struct catalogue_txn *txn)
 	return err == -ENOENT ? 0 : err;
 }
 
-int clone_record_end(struct clone *c, struct catalogue_txn *txn)
+int clone_record_end(struct clone *c, struct catalogue_txn *txn, bool filled)
 {
+	struct snapshot *sn = filled ? replaced(c) : NULL;
 	int err = c->r.target ? origin_forget(txn, c->r.target) : 0;
 
 	if (!err)
 		err = clone_del(txn, c->r.number);
-	return err ? err : put_moment_less(c, txn);
+	if (!err && sn)
+		err = snapshot_del(txn, sn->number);
+	return err ? err : put_moment_less(c, txn, sn ? 2 : 1);
+}
+
+int clone_replace_begin(struct clone *c)
+{
+	struct disk *source = replaced(c) ? tandem_disk_numbered(c->of->s->t, c->r.source) : NULL;
+	int err = source ? dropping_begin(c->of->s, source, c->r.generation) : 0;
+
+	disk_unref(source);
+	return err;
+}
+
+void clone_replace_end(struct clone *c, int err)
+{
+	struct snapshots *s = c->of->s;
+	struct snapshot *sn = replaced(c);
+	struct snapshot_facts before;
+	struct disk *source;
+
+	if (!sn)
+		return;
+	source = tandem_disk_numbered(s->t, c->r.source);
+	if (source)
+		dropping_end(s, source, c->r.generation);
+	if (!err) {
+		table_facts(s, sn, &before);
+		table_remove(s, sn);
+		snapshot_announce(s->t, &before, snapshot_state_name(before.state), "-");
+	}
+	disk_unref(source);
 }
 
 void clone_ended(struct clone *c)
@@ -409,6 +451,7 @@ void clone_ended(struct clone *c)
 	pthread_mutex_lock(&c->of->lock);
 	c->filled = true;
 	pthread_mutex_unlock(&c->of->lock);
+	table_detach(s, c->r.replaces, c->r.number, 0);
 	/* Which drops it in memory too, once nobody reads it. */
 	if (source)
 		collector_add(s->collector, source, c->r.generation);
@@ -426,7 +469,7 @@ int clones_record_loss(struct disk *d, struct catalogue_txn *txn, bool deleted)
 
 		r.copy_state = COPY_BROKEN;
 		if (deleted && r.target == d->number)
-			err = clone_record_end(c, txn);
+			err = clone_record_end(c, txn, false);
 		else if (r.source == d->number && r.copy_state != c->r.copy_state)
 			err = clone_put(txn, &r);
 	}
@@ -444,6 +487,7 @@ static void lose_one(struct clone *c)
 	atomic_store(&c->stop, true); /* its filler, which may wait for what is held here */
 	pthread_cond_broadcast(&c->of->changed);
 	pthread_mutex_unlock(&c->of->lock);
+	table_detach(c->of->s, c->r.replaces, c->r.number, 0);
 	clone_announce(c, from, "Broken");
 	if (target)
 		disk_set_state(target, DISK_INVALID,

@@ -13,7 +13,10 @@
  *   durable commit -> the source is let go of, and its moment
  *
  * A crash leaves a file that nobody knows of, a clone that goes on, or one that has to
- * be let go of. As operations in snapshots.h: 0, or -errno with why and nothing changed.
+ * be let go of. One that takes a snapshot's place says so in its record, and the snapshot
+ * goes in the commit in which that does: until then it is what it was.
+ *
+ * As operations in snapshots.h: 0, or -errno with why and nothing changed.
  */
 #ifndef TANDEMFS_CLONES_H
 #define TANDEMFS_CLONES_H
@@ -23,7 +26,9 @@
 #include "snapshots.h"
 
 struct clone_request {
-	const char *target;  /* [POOL:]FILE, or a path in DISKDIR or a pool */
+	const char *target;  /* [POOL:]FILE, or a path in DISKDIR or a pool; NULL: made up */
+	const char *pool;    /* where that is then; NULL: with the source */
+	uint32_t replaces;   /* a snapshot of that generation, which goes once it is filled; 0 */
 	const char *name;    /* under replicas/; NULL: made up */
 	const char *format;  /* NULL: by ending */
 	uint64_t generation; /* a kept one; UINT64_MAX: now */
@@ -48,6 +53,7 @@ struct clone_facts {
 	int error;        /* why that does not get on; 0 */
 };
 
+/* Of a plan, out has only the target. */
 int tandem_clone(struct tandem *t, struct disk *source, const struct clone_request *q,
 		 struct clone_facts *out, struct why *why);
 /*

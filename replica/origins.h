@@ -42,8 +42,9 @@ struct clone_record {
 	uint64_t time_ms, size;  /* of that moment */
 	uint8_t copy_state;      /* CopyState's number */
 	uint8_t priority, methodology;
-	bool share;     /* its image may have the source's space */
-	char name[201]; /* under replicas/; of a token: the token */
+	bool share;        /* its image may have the source's space */
+	uint32_t replaces; /* a snapshot, which goes when it is filled; 0: none */
+	char name[201];    /* under replicas/; of a token: the token */
 };
 int clone_put(struct catalogue_txn *txn, const struct clone_record *r);
 int clone_del(struct catalogue_txn *txn, uint32_t number);

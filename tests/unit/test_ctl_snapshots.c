@@ -137,6 +137,39 @@ START_TEST(operations_on_a_snapshot)
 }
 END_TEST
 
+/* The made-up names of what takes its place, and what stands in its way. */
+START_TEST(detaching)
+{
+	static const char control[] = "replicas/a.img@one/control";
+
+	make_snapshots();
+	ck_assert_int_eq(command(control, "Plan Detach"), 0);
+	expect("\nTargetStorageVolume: a-one.img\n");
+	ck_assert_int_eq(command(control, "Plan SetReplicationRelationship Operation=8"), 0);
+	expect("\nTargetStorageVolume: a-one.img\n");
+	make("a-one.img", 512);
+	make("a-one-2.img.incomplete", 512);
+	ck_assert_int_eq(command(control, "Plan Detach"), 0);
+	expect("\nTargetStorageVolume: a-one-3.img\n");
+	ck_assert_int_eq(command(control, "Plan Detach TargetStorageVolume=b.vhd"), 0);
+	expect("\nTargetStorageVolume: b.vhd\n");
+	ck_assert_int_eq(command(control, "Detach TargetStorageVolume=a-one.img"), -EEXIST);
+	ck_assert_int_eq(command(control, "Detach TargetStorageVolume=none:b.img"), -ENOENT);
+	ck_assert_int_eq(command(control, "Detach Target=b.img"), -EINVAL);
+	ck_assert_str_eq(cat("replicas/a.img@one/ProgressStatus"), "Completed\n");
+	ck_assert_int_eq(command(control, "Hold Tag=backup"), 0);
+	ck_assert_int_eq(command(control, "Plan Detach"), -EBUSY);
+	ck_assert_int_eq(command(control, "Detach"), -EBUSY);
+	expect("\nRecommendedActions: Unhold\n");
+	ck_assert_int_eq(command(control, "Unhold Tag=backup"), 0);
+	ck_assert_int_eq(command(control, "Dissolve"), -EOPNOTSUPP);
+	expect("\nRecommendedActions: Detach\n");
+	ck_assert_int_eq(command(control, "Deactivate"), 0);
+	ck_assert_int_eq(command(control, "Detach"), -EBUSY);
+	ck_assert_str_eq(list("replicas"), "a.img@one/ a.img@two/ ");
+}
+END_TEST
+
 START_TEST(refused_snapshots)
 {
 	// clang-format off
@@ -284,6 +317,7 @@ int main(void)
 	tcase_add_test(c, snapshots_are_files);
 	tcase_add_test(c, properties);
 	tcase_add_test(c, operations_on_a_snapshot);
+	tcase_add_test(c, detaching);
 	tcase_add_test(c, refused_snapshots);
 	tcase_add_test(c, moments);
 	tcase_add_test(c, waits);
