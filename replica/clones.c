@@ -132,6 +132,16 @@ static unsigned percent_of(struct tandem *t, const struct clone_record *r)
 	return r->size ? done / (r->size / 100 + 1) : 0;
 }
 
+/* What is not filled is not to be had, or relied on, from a source in such a state; else 0. */
+static enum disk_state trouble_of(struct tandem *t, uint32_t source)
+{
+	struct disk *d = tandem_disk_numbered(t, source);
+	enum disk_state state = d ? disk_state(d) : DISK_MISSING;
+
+	disk_unref(d);
+	return state == DISK_READY || state == DISK_READ_ONLY ? 0 : state;
+}
+
 /* With nothing held. */
 static void complete_facts(struct tandem *t, const struct clone_record *r, bool filled,
 			   struct clone_facts *f)
@@ -151,8 +161,11 @@ static void complete_facts(struct tandem *t, const struct clone_record *r, bool 
 	label_of(t, r->source, f->source);
 	if (r->target)
 		label_of(t, r->target, f->target);
-	if (!filled && r->target)
-		f->percent = percent_of(t, r);
+	if (filled || !r->target)
+		return;
+	f->percent = percent_of(t, r);
+	if (f->state != COPY_BROKEN)
+		f->source_state = trouble_of(t, r->source);
 }
 
 /* The first for which `wanted` says so. */
@@ -256,6 +269,12 @@ bool disk_is_cloned(const struct disk *d)
 		;
 	pthread_mutex_unlock(&s->clones->lock);
 	return c;
+}
+
+void clones_tell(struct disk *d)
+{
+	if (disk_is_cloned(d))
+		atomic_fetch_add(&d->tandem->snapshots->version, 1);
 }
 
 void clone_announce(struct clone *c, const char *from, const char *to)

@@ -48,9 +48,10 @@ struct clone_facts {
 	enum copy_state state;
 	enum copy_priority priority;
 	enum copy_methodology methodology;
-	unsigned percent; /* 100 only once it is Synchronized */
-	bool copying;     /* a thread fills it */
-	int error;        /* why that does not get on; 0 */
+	unsigned percent;             /* 100 only once it is Synchronized */
+	bool copying;                 /* a thread fills it */
+	int error;                    /* why that does not get on; 0 */
+	enum disk_state source_state; /* where not all of what it needs of it can be read; or 0 */
 };
 
 /* Of a plan, out has only the target. */
@@ -84,6 +85,9 @@ bool disk_is_cloned(const struct disk *d);
 bool disk_is_cloned_elsewhere(const struct disk *d);
 
 /* ---- for the rest of replica/ ---- */
+
+/* The disk has another state: what is told of clones of it may be different. */
+void clones_tell(struct disk *d);
 
 /* Nobody copies any more; what is not filled yet goes on at the next start. */
 void tandem_stop_copying(struct tandem *t);
