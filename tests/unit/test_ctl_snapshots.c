@@ -187,6 +187,8 @@ START_TEST(refused_snapshots)
 		{ "CreateReplica SyncType=Nonsense", -EINVAL },
 		{ "CreateReplica SyncType=Mirror TargetStorageVolume=b.img", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=8", -EINVAL },
+		{ "CreateReplica SyncType=8 TargetStoragePool=none", -ENOENT },
+		{ "CreateReplica SyncType=7 TargetStoragePool=none", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=9 Token=x", -EINVAL },
 		{ "CreateReplica SyncType=9 Token=x TargetStorageVolume=c.img", -ENOENT },
 		{ "CreateReplica SyncType=Clone TargetStorageVolume=c.img Mode=Synchronous", -EOPNOTSUPP },
