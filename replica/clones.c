@@ -452,14 +452,14 @@ void clone_replace_end(struct clone *c, int err)
 	if (!sn)
 		return;
 	source = tandem_disk_numbered(s->t, c->r.source);
+	table_facts(s, sn, &before);
+	if (!err)
+		table_remove(s, sn);
 	if (source)
 		dropping_end(s, source, c->r.generation);
-	if (!err) {
-		table_facts(s, sn, &before);
-		table_remove(s, sn);
-		snapshot_announce(s->t, &before, snapshot_state_name(before.state), "-");
-	}
 	disk_unref(source);
+	if (!err)
+		snapshot_announce(s->t, &before, snapshot_state_name(before.state), "-");
 }
 
 void clone_ended(struct clone *c)
