@@ -120,13 +120,14 @@ static unsigned percent_of(struct tandem *t, const struct clone_record *r)
 {
 	struct disk *d = tandem_disk_numbered(t, r->target);
 	struct history *h = d ? atomic_load(&d->history) : NULL;
-	struct origin_record o = { 0 };
+	struct track_record track;
 	uint64_t left = r->size, done;
 
 	if (h && history_has_origin(h))
 		left = history_lacking(h);
-	else if (!origin_get(t->catalogue, r->target, &o))
-		left = r->size;
+	else if (!track_get(t->catalogue, r->target, &track) &&
+		 origin_lacking(t->catalogue, r->target, track.block_size, &left) == -ENOENT)
+		left = 0; /* it was filled just now */
 	disk_unref(d);
 	done = r->size - (left < r->size ? left : r->size);
 	return r->size ? done / (r->size / 100 + 1) : 0;
