@@ -17,7 +17,7 @@ static int say_clone(const struct request *r, const struct clone_request *q,
 	char time[RFC3339_MAX];
 
 	if (r->plan) {
-		result_say(r->result, "would make %.255s, which can be used at once%s", q->target,
+		result_say(r->result, "would make %.255s, which can be used at once%s", c->target,
 			   q->methodology == METHOD_COPY_ON_ACCESS ? "" : " and is filled behind");
 		return 0;
 	}

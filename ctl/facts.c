@@ -195,16 +195,16 @@ static void add_disk_problem(struct facts *f, const struct disk_facts *d,
 
 static void add_replica_problem(struct facts *f, const struct replica_facts *r)
 {
-	bool broken = r->copy_state == COPY_BROKEN;
+	const char *trouble = replica_trouble(r);
 
-	if (!broken && !r->error)
+	if (!trouble)
 		return;
 	f->problems[f->problem_count++] = (struct problem){
 		.kind = "replicas",
 		.name = r->label,
-		.severity = EVENT_WARNING,
+		.severity = r->source_state ? EVENT_MAJOR : EVENT_WARNING,
 		.state = enum_name(copy_states, r->copy_state),
-		.reason = broken ? "its content had to be given up" : strerror(-r->error),
+		.reason = trouble,
 	};
 }
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define COLUMNS 79
-#define INDENT 11
+#define INDENT 4
 
 /* Behind what is there, or on a new line where this one is full. */
 static void add_piece(struct text *out, size_t *column, const char *piece, size_t len)
@@ -27,9 +27,9 @@ static void add_piece(struct text *out, size_t *column, const char *piece, size_
 static void add_pieces(struct text *out, const char *control, const struct text *text)
 {
 	const char *at = text_ok(text) ? text->bytes : "";
-	size_t column = INDENT;
+	size_t column = strlen(control);
 
-	text_addf(out, "%-*s", INDENT, control);
+	text_addf(out, "%s", control);
 	while (*at) {
 		size_t len = strcspn(at, " ");
 

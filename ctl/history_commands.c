@@ -93,8 +93,8 @@ enum {
 	REPLICA_TARGET_VOLUME,
 	REPLICA_FORMAT,
 	REPLICA_TOKEN,
-	REPLICA_MODE,
 	REPLICA_TARGET_POOL,
+	REPLICA_MODE,
 	REPLICA_TARGET_SYSTEM,
 	REPLICA_OBJECTIVE,
 	REPLICA_USERNAME,
@@ -112,9 +112,9 @@ const struct parameter create_replica_parameters[] = {
 	[REPLICA_TARGET_VOLUME]    = { "TargetStorageVolume", VALUE_TEXT },
 	[REPLICA_FORMAT]           = { "Format", VALUE_TEXT },
 	[REPLICA_TOKEN]            = { "Token", VALUE_TEXT },
+	[REPLICA_TARGET_POOL]      = { "TargetStoragePool", VALUE_TEXT },
 	/* None of them has these; they are known, so that a refusal says why. */
 	[REPLICA_MODE]             = { "Mode", VALUE_ENUM, .values = create_modes, .hidden = true },
-	[REPLICA_TARGET_POOL]      = { "TargetStoragePool", VALUE_TEXT, .hidden = true },
 	[REPLICA_TARGET_SYSTEM]    = { "TargetStorageSystem", VALUE_TEXT, .hidden = true },
 	[REPLICA_OBJECTIVE]        = { "RecoveryPointObjective", VALUE_NUMBER, .hidden = true },
 	[REPLICA_USERNAME]         = { "Username", VALUE_TEXT, .hidden = true },
@@ -158,7 +158,7 @@ static int check_snapshot(const struct request *r)
 	const struct argument *a = r->args;
 	struct why *why = &r->result->why;
 
-	for (int i = REPLICA_TARGET_VOLUME; i <= REPLICA_TOKEN; i++) {
+	for (int i = REPLICA_TARGET_VOLUME; i <= REPLICA_TARGET_POOL; i++) {
 		if (a[i].given)
 			return refuse(why, -EOPNOTSUPP, "a Snapshot has no %s",
 				      create_replica_parameters[i].key);
@@ -178,8 +178,10 @@ static int check_clone(const struct request *r)
 
 	if (token->given && !tokenized)
 		return refuse(why, -EINVAL, "a Token is for SyncType=TokenizedClone");
-	if (!r->args[REPLICA_TARGET_VOLUME].given && (!tokenized || token->given))
-		return refuse(why, -EINVAL, "a clone needs TargetStorageVolume=");
+	if (!r->args[REPLICA_TARGET_VOLUME].given && !r->args[REPLICA_TARGET_POOL].given &&
+	    (!tokenized || token->given))
+		return refuse(why, -EINVAL,
+			      "a clone needs TargetStorageVolume= or TargetStoragePool=");
 	switch (r->args[REPLICA_COPY_METHODOLOGY].number) {
 	case METHOD_NOT_SPECIFIED:
 	case METHOD_IMPLEMENTATION_DECIDES:
@@ -198,6 +200,7 @@ static int create_clone(const struct request *r)
 	uint64_t method = a[REPLICA_COPY_METHODOLOGY].number;
 	struct clone_request q = {
 		.target = argument_text(&a[REPLICA_TARGET_VOLUME]),
+		.pool = argument_text(&a[REPLICA_TARGET_POOL]),
 		.name = argument_text(&a[REPLICA_ELEMENT_NAME]),
 		.format = argument_text(&a[REPLICA_FORMAT]),
 		.generation = GENERATION_NOW,
@@ -212,7 +215,7 @@ static int create_clone(const struct request *r)
 		return err;
 	if (a[REPLICA_TOKEN].given)
 		return redeem_token(r, a[REPLICA_TOKEN].text, &q);
-	if (!q.target)
+	if (!q.target && !q.pool)
 		return make_token(r, &q);
 	return method == METHOD_SNAP_AND_CLONE ? snap_and_clone(r, &q) : make_clone(r, &q);
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "clones.h"
 #include "replica_facts.h"
 #include "replica_operations.h"
 #include "rfc3339.h"
@@ -72,10 +73,55 @@ static int abort_restore(const struct request *r, const struct snapshot_facts *s
 	return err;
 }
 
+enum { DETACH_TARGET };
+
+static const struct parameter detach_parameters[] = {
+	[DETACH_TARGET] = { "TargetStorageVolume", VALUE_TEXT },
+	{ NULL },
+};
+
+/* SetReplicationRelationship has other arguments. */
+static const char *detach_target(const struct request *r)
+{
+	return r->command->parameters == detach_parameters ? argument_text(&r->args[DETACH_TARGET])
+							   : NULL;
+}
+
+static int detach(const struct request *r, const struct snapshot_facts *s)
+{
+	struct disk *d = tandem_disk_numbered(r->ctl->tandem, s->disk);
+	struct clone_request q = {
+		.target = detach_target(r),
+		.generation = s->generation,
+		.replaces = s->number,
+		.methodology = METHOD_FULL_COPY,
+		.mode = 0600,
+		.uid = r->caller->uid,
+		.gid = r->caller->gid,
+		.plan = r->plan,
+	};
+	struct clone_facts c;
+	int err = d ? tandem_clone(r->ctl->tandem, d, &q, &c, &r->result->why)
+		    : refuse(&r->result->why, -ENOENT, "its source is gone");
+
+	disk_unref(d);
+	if (err)
+		return err;
+	snprintf(r->result->target, sizeof(r->result->target), "%s", c.target);
+	snprintf(r->result->element_name, sizeof(r->result->element_name), "%s", c.name);
+	result_say(r->result, "%.256s %s its place once it is filled, and can be used at once",
+		   c.target, r->plan ? "would take" : "takes");
+	return 0;
+}
+
 static int (*const doers[OP_MAX])(const struct request *r, const struct snapshot_facts *s) = {
-	[OP_ABORT] = abort_restore,          [OP_ACTIVATE] = renew,
-	[OP_DEACTIVATE] = deactivate,        [OP_RESYNC_REPLICA] = renew,
-	[OP_RESTORE_FROM_REPLICA] = restore, [OP_RETURN_TO_RESOURCE_POOL] = return_to_pool,
+	[OP_ABORT] = abort_restore,
+	[OP_ACTIVATE] = renew,
+	[OP_DEACTIVATE] = deactivate,
+	[OP_DETACH] = detach,
+	[OP_RESYNC_REPLICA] = renew,
+	[OP_RESTORE_FROM_REPLICA] = restore,
+	[OP_RETURN_TO_RESOURCE_POOL] = return_to_pool,
 };
 
 static int snapshot_of(const struct request *r, struct snapshot_facts *s)
@@ -139,6 +185,23 @@ static int (*const clone_doers[OP_MAX])(const struct request *r, const struct re
 	[OP_RESUME] = resume,
 };
 
+/* What is done with it next is done with the disk that it becomes. */
+static int refuse_detaching(const struct request *r, const struct replica_facts *f)
+{
+	struct snapshot_facts s;
+	struct clone_facts c;
+	int err = snapshot_of(r, &s);
+
+	if (err)
+		return err;
+	if (clone_numbered(r->ctl->tandem, s.detaching, &c))
+		return refuse(&r->result->why, -EBUSY, "%s is being detached", f->label);
+	return refuse_advise(&r->result->why, -EBUSY,
+			     "Abort Force of that relationship, to keep it",
+			     "%s is being detached: replicas/%s becomes what it is", f->label,
+			     c.name);
+}
+
 static int do_it(const struct request *r, enum replica_operation op, const struct replica_facts *f)
 {
 	struct snapshot_facts s;
@@ -163,6 +226,9 @@ static int operate(const struct request *r, enum replica_operation op)
 		return refuse(&r->result->why, -ENOENT, "the relationship is gone");
 	state = f.copy_state;
 	err = replica_operation_check(f.sync_type, op, state, &next, &r->result->why);
+	if (f.progress == PROGRESS_DETACHING && op != OP_RETURN_TO_RESOURCE_POOL &&
+	    err != -EOPNOTSUPP)
+		return refuse_detaching(r, &f);
 	if (err)
 		return err;
 	if (next == STAYS) {
@@ -250,7 +316,8 @@ const struct command replica_commands[] = {
 	{ REFUSED("AddSyncPair", OP_ADD_SYNC_PAIR), .help = "of groups" },
 	{ REFUSED("DeactivateConsistency", OP_DEACTIVATE_CONSISTENCY), .help = "of groups" },
 	{ OPERATION("Deactivate", OP_DEACTIVATE), .force = true, .help = "gives up its moment" },
-	{ REFUSED("Detach", OP_DETACH), .force = true, .help = "the target is a disk by itself" },
+	{ OPERATION("Detach", OP_DETACH), .parameters = detach_parameters, .force = true,
+	  .help = "a snapshot becomes a disk of its own" },
 	{ REFUSED("Dissolve", OP_DISSOLVE), .help = "ends it, the target lives on" },
 	{ REFUSED("Failover", OP_FAILOVER), .force = true, .help = "of mirrors" },
 	{ REFUSED("Failback", OP_FAILBACK), .force = true, .help = "of mirrors" },

@@ -38,7 +38,7 @@ void replica_facts_of_snapshot(const struct snapshot_facts *s, struct replica_fa
 	out->copy_state = state;
 	out->requested = shown[state].requested;
 	out->sync_type = SYNC_SNAPSHOT;
-	out->progress = shown[state].progress;
+	out->progress = s->detaching ? PROGRESS_DETACHING : shown[state].progress;
 	out->percent = shown[state].percent;
 	out->objective_s = REPLICA_UNKNOWN;
 	out->copy_type = COPY_UNSYNC_ASSOC;
@@ -77,7 +77,7 @@ void replica_facts_of_clone(const struct clone_facts *c, struct replica_facts *o
 	out->requested = shown_of_clone[c->state].requested;
 	out->sync_type = c->token ? SYNC_TOKENIZED_CLONE : SYNC_CLONE;
 	out->progress = shown_of_clone[c->state].progress;
-	if (c->state == COPY_UNSYNCHRONIZED && (!c->copying || c->error))
+	if (c->state == COPY_UNSYNCHRONIZED && (!c->copying || c->error || c->source_state))
 		out->progress = PROGRESS_PENDING;
 	out->percent = c->percent;
 	out->objective_s = REPLICA_UNKNOWN;
@@ -89,6 +89,25 @@ void replica_facts_of_clone(const struct clone_facts *c, struct replica_facts *o
 	out->generation = c->generation;
 	out->size = c->size;
 	out->error = c->error;
+	out->source_state = c->source_state;
+}
+
+/* Of a clone whose source is so. */
+static const char *const source_troubles[DISK_STATE_MAX] = {
+	[DISK_INVALID] = "its source is Invalid, and has what is not filled",
+	[DISK_CONFLICT] = "its source is in Conflict, and has what is not filled",
+	[DISK_MISSING] = "its source is Missing, and has what is not filled",
+	[DISK_FAILED] = "its source is Failed, and has what is not filled",
+	[DISK_CHANGED] = "its source is Changed, and has what is not filled",
+};
+
+const char *replica_trouble(const struct replica_facts *r)
+{
+	if (r->copy_state == COPY_BROKEN)
+		return "its content had to be given up";
+	if (r->source_state)
+		return source_troubles[r->source_state];
+	return r->error ? strerror(-r->error) : NULL;
 }
 
 int replica_facts(struct tandem *t, uint32_t number, struct replica_facts *out)

@@ -34,7 +34,11 @@ struct replica_facts {
 	uint64_t size;
 	char hold[SNAPSHOT_NAME_MAX + 1]; /* of a snapshot */
 	int error;                        /* why a clone is not filled further; 0 */
+	enum disk_state source_state;     /* of a clone: its source is not as it needs it; 0 */
 };
+
+/* What is wrong, in words; NULL: nothing. */
+const char *replica_trouble(const struct replica_facts *r);
 
 /* Pure. */
 void replica_facts_of_snapshot(const struct snapshot_facts *s, struct replica_facts *out);

@@ -39,6 +39,12 @@ static void add_properties(const struct replica_facts *r, struct text *out)
 	}
 }
 
+/* That it is Broken is told as such. */
+static const char *error_of(const struct replica_facts *r)
+{
+	return r->copy_state != COPY_BROKEN && replica_trouble(r) ? replica_trouble(r) : "";
+}
+
 int replica_status_render(struct ctl *c, uint32_t object, struct text *out)
 {
 	char human[VALUE_TEXT_MAX];
@@ -61,7 +67,7 @@ int replica_status_render(struct ctl *c, uint32_t object, struct text *out)
 		text_add_fieldf(out, "Exclusive", "%" PRIu64 " (%s)", bytes,
 				value_human_size(human, bytes));
 	text_add_field(out, "Hold", r.hold);
-	text_add_field(out, "Error", r.error ? strerror(-r.error) : "");
+	text_add_field(out, "Error", error_of(&r));
 	return 0;
 }
 
@@ -91,7 +97,7 @@ void replica_json(struct json *j, const struct replica_facts *r)
 	json_known_at(j, "Generation", r->generation != 0, r->generation);
 	json_uint_at(j, "Size", r->size);
 	json_string_at(j, "Hold", *r->hold ? r->hold : NULL);
-	json_string_at(j, "Error", r->error ? strerror(-r->error) : NULL);
+	json_string_at(j, "Error", *error_of(r) ? error_of(r) : NULL);
 	/* Of what follows its source, which a snapshot does not. */
 	json_null_at(j, "LagSeconds");
 	json_null_at(j, "BehindBytes");

@@ -34,10 +34,10 @@ static const operation_table of_snapshots = {
   [OP_DEACTIVATE_CONSISTENCY]    = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
   [OP_DEACTIVATE]                = { NO_, NO_, NO_, NO_, INA, NO_, NO_, NO_, STY, NO_, NO_, NO_, NO_, NO_ },
   /* SYN → INA   its moment is given up, name and hold stay */
-  [OP_DETACH]                    = { NO_, NO_, NO_, NO_, FUL, FUL, NO_, NO_, FUL, NO_, NO_, NO_, NO_, NO_ },
-  /* the target would be an ordinary disk; it has only what its source has not */
-  [OP_DISSOLVE]                  = { NO_, NO_, NO_, NO_, FUL, FUL, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
-  /* likewise: the target would live on */
+  [OP_DETACH]                    = { NO_, NO_, NO_, NO_, GON, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
+  /* once it is a full copy: a clone of its moment takes its place. BRO and INA have nothing to copy */
+  [OP_DISSOLVE]                  = { NO_, NO_, NO_, NO_, LTR, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
+  /* Detach that remembers the common point: of use only to what could copy on from there */
   [OP_FAILOVER]                  = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
   [OP_FAILBACK]                  = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
   [OP_FRACTURE]                  = { NO_, NO_, NO_, NO_, LTR, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
@@ -159,12 +159,10 @@ int replica_operation_check(enum sync_type type, enum replica_operation op, enum
 	case NOT_OF_THIS:
 		return refuse(why, -EOPNOTSUPP, "%s is not for a %s", name, of);
 	case NOT_IN_THIS:
-		return refuse(why, -EOPNOTSUPP, "tandemfs %s has no %s of a %s", TANDEMFS_VERSION,
-			      name, of);
+		return refuse_advise(why, -EOPNOTSUPP, op == OP_DISSOLVE ? "Detach" : "",
+				     "tandemfs %s has no %s of a %s", TANDEMFS_VERSION, name, of);
 	case NEEDS_FULL_COPY:
-		return refuse_advise(why, -EBUSY,
-				     type == SYNC_CLONE ? "Abort, which deletes its target"
-							: "ReturnToResourcePool",
+		return refuse_advise(why, -EBUSY, "Abort, which deletes its target",
 				     "a %s that is no full copy is nothing without its source", of);
 	}
 	*next = cell;

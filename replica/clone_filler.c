@@ -83,22 +83,44 @@ static int record_end(struct clone *c)
 	int err;
 
 	pthread_mutex_lock(&s->changing);
-	err = c->r.copy_state == COPY_BROKEN ? -ECANCELED : catalogue_begin(s->t->catalogue, &txn);
+	err = c->r.copy_state == COPY_BROKEN ? -ECANCELED : clone_replace_begin(c);
+	if (err) {
+		pthread_mutex_unlock(&s->changing);
+		return err;
+	}
+	err = catalogue_begin(s->t->catalogue, &txn);
 	if (!err) {
-		err = clone_record_end(c, txn);
+		err = clone_record_end(c, txn, true);
 		if (err)
 			catalogue_abort(txn);
 		else
 			err = catalogue_commit(txn);
 	}
+	clone_replace_end(c, err);
 	pthread_mutex_unlock(&s->changing);
 	return err;
+}
+
+/* Who has the snapshot open whose place it takes keeps it. -EBUSY: for longer than one can wait. */
+static int await_readers(struct clone *c)
+{
+	struct snapshots *s = c->of->s;
+	struct disk *source = c->r.replaces ? tandem_disk_numbered(s->t, c->r.source) : NULL;
+	struct timespec until = disk_patience();
+	bool busy;
+
+	if (!source)
+		return 0;
+	moment_await_close(source, c->r.generation, &until);
+	busy = moment_is_read(source, c->r.generation);
+	disk_unref(source);
+	return busy ? -EBUSY : 0;
 }
 
 static int conclude(struct clone *c, struct disk *d)
 {
 	char object[DISK_LABEL_MAX + 8];
-	int err = give_name(d);
+	int err = await_readers(c) ?: give_name(d);
 
 	if (!err)
 		err = record_end(c);

@@ -8,7 +8,6 @@
 
 #include "clones_inner.h"
 #include "names.h"
-#include "parents.h"
 
 /* A clone that is being made. */
 struct cloning {
@@ -19,39 +18,12 @@ struct cloning {
 	struct making m; /* of its moment, if that is now */
 	struct moment_record moment;
 	uint32_t number;
-	bool pinned, token;
+	bool pinned, token, detaches; /* detaches: the snapshot whose place it takes knows of it */
+	struct snapshot_facts replaced; /* number 0: none */
 	char target[DISK_LABEL_MAX + 1];
 };
 
 /* ---- names ---- */
-
-/* [POOL:]FILE, or a path in one of our directories. */
-static int name_target(struct cloning *k, struct why *why)
-{
-	char dir[PATH_MAX];
-	const char *file = NULL;
-	struct pool **pools;
-	size_t count;
-
-	if (k->q->target[0] != '/') {
-		if (strlen(k->q->target) >= sizeof(k->target))
-			return refuse(why, -EINVAL, "the target's name is too long");
-		snprintf(k->target, sizeof(k->target), "%s", k->q->target);
-		return 0;
-	}
-	k->target[0] = '\0';
-	if (!parents_split(k->q->target, dir, sizeof(dir), &file) || strlen(file) > NAME_MAX)
-		return refuse(why, -EINVAL, "%.100s is no path of a file", k->q->target);
-	pools = tandem_pools(k->t, &count);
-	for (size_t i = 0; i < count; i++)
-		if (!strcmp(pools[i]->dir, dir))
-			snprintf(k->target, sizeof(k->target), "%s%s%.*s", pools[i]->name,
-				 pools[i]->name[0] ? ":" : "", NAME_MAX, file);
-	pools_free(pools, count);
-	return k->target[0] ? 0
-			    : refuse(why, -EACCES, "%.100s is not in DISKDIR, nor in a pool",
-				     k->q->target);
-}
 
 /* Under lock. */
 static bool is_taken(const struct clones *cs, const char *name)
@@ -98,6 +70,10 @@ static int reserve(struct cloning *k, struct why *why)
 	if (!err && moment_exactly(k->source, k->moment.generation, &k->moment))
 		err = refuse(why, -ENOENT, "g%llu is not kept any more",
 			     (unsigned long long)k->moment.generation);
+	if (!err && k->q->replaces) {
+		err = snapshot_detach_begin(k->t, k->q->replaces, k->moment.generation, false, why);
+		k->detaches = !err;
+	}
 	if (err) {
 		free(c);
 		return err;
@@ -112,6 +88,7 @@ static int reserve(struct cloning *k, struct why *why)
 		.priority = k->q->priority,
 		.methodology = k->q->methodology,
 		.share = k->q->share,
+		.replaces = k->q->replaces,
 	};
 	pthread_mutex_lock(&cs->lock);
 	if (k->q->name)
@@ -259,19 +236,35 @@ static int check(struct cloning *k, struct why *why)
 
 	if (!err && k->q->name)
 		err = name_check(k->q->name, why);
-	if (!err && !k->token)
-		err = name_target(k, why);
-	return err;
+	if (!err && k->q->replaces && snapshot_numbered(k->t, k->q->replaces, &k->replaced))
+		err = refuse(why, -ENOENT, "there is no such snapshot");
+	if (err || k->token)
+		return err;
+	return k->q->target ? clone_name_target(k->t, k->q->target, k->target, why)
+			    : clone_make_up_target(k->source, k->q->pool,
+						   *k->replaced.name ? k->replaced.name : NULL,
+						   k->q->format, k->target, why);
 }
 
 static int plan(struct cloning *k, struct why *why)
 {
+	struct disk *none;
+
 	k->moment.size = disk_size(k->source);
 	if (k->q->generation != UINT64_MAX &&
 	    moment_exactly(k->source, k->q->generation, &k->moment))
 		return refuse(why, -ENOENT, "g%llu is not kept",
 			      (unsigned long long)k->q->generation);
-	return k->token ? 0 : make_disk(k, NULL, why);
+	if (k->q->replaces) {
+		int err;
+
+		pthread_mutex_lock(&k->t->snapshots->changing);
+		err = snapshot_detach_begin(k->t, k->q->replaces, k->q->generation, true, why);
+		pthread_mutex_unlock(&k->t->snapshots->changing);
+		if (err)
+			return err;
+	}
+	return k->token ? 0 : make_disk(k, &none, why);
 }
 
 static int record_token(struct cloning *k, struct why *why)
@@ -287,6 +280,18 @@ static int record_token(struct cloning *k, struct why *why)
 			err = catalogue_commit(txn);
 	}
 	return err ? unrecorded(why, err) : 0;
+}
+
+/* It may have been filled, or given up, already. */
+static void end_detach(struct cloning *k, int err)
+{
+	struct snapshots *s = k->t->snapshots;
+	bool fills;
+
+	pthread_mutex_lock(&s->changing);
+	fills = !err && !k->c->filled && k->c->r.copy_state != COPY_BROKEN;
+	snapshot_detach_end(k->t, k->q->replaces, fills ? k->number : 0);
+	pthread_mutex_unlock(&s->changing);
 }
 
 static int make(struct cloning *k, struct why *why)
@@ -306,6 +311,8 @@ static int make(struct cloning *k, struct why *why)
 		err = make_disk(k, &made, why);
 	if (err && k->c)
 		give_up(k);
+	if (k->detaches)
+		end_detach(k, err);
 	if (err) {
 		making_drop(&k->m);
 		return err;
@@ -333,7 +340,9 @@ static int make_one(struct tandem *t, struct disk *source, const struct clone_re
 	if (err && k.pinned)
 		collector_add(t->snapshots->collector, source, q->generation);
 	making_free(&k.m);
-	if (!err && !q->plan)
+	if (!err && q->plan)
+		memcpy(out->target, k.target, sizeof(k.target));
+	else if (!err)
 		err = clone_numbered(t, k.number, out);
 	return err;
 }
@@ -377,7 +386,7 @@ int tandem_drop_token(struct tandem *t, uint32_t number, bool plan, struct why *
 	pthread_mutex_lock(&s->changing);
 	err = catalogue_begin(t->catalogue, &txn);
 	if (!err) {
-		err = clone_record_end(c, txn);
+		err = clone_record_end(c, txn, false);
 		if (err)
 			catalogue_abort(txn);
 		else

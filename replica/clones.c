@@ -20,6 +20,8 @@ static int load_one(void *arg, const struct clone_record *r)
 	c->of = cs;
 	c->next = cs->list;
 	cs->list = c;
+	if (r->replaces && r->copy_state != COPY_BROKEN)
+		table_detach(cs->s, r->replaces, 0, r->number);
 	return 0;
 }
 
@@ -118,16 +120,27 @@ static unsigned percent_of(struct tandem *t, const struct clone_record *r)
 {
 	struct disk *d = tandem_disk_numbered(t, r->target);
 	struct history *h = d ? atomic_load(&d->history) : NULL;
-	struct origin_record o = { 0 };
+	struct track_record track;
 	uint64_t left = r->size, done;
 
 	if (h && history_has_origin(h))
 		left = history_lacking(h);
-	else if (!origin_get(t->catalogue, r->target, &o))
-		left = r->size;
+	else if (!track_get(t->catalogue, r->target, &track) &&
+		 origin_lacking(t->catalogue, r->target, track.block_size, &left) == -ENOENT)
+		left = 0; /* it was filled just now */
 	disk_unref(d);
 	done = r->size - (left < r->size ? left : r->size);
 	return r->size ? done / (r->size / 100 + 1) : 0;
+}
+
+/* What is not filled is not to be had, or relied on, from a source in such a state; else 0. */
+static enum disk_state trouble_of(struct tandem *t, uint32_t source)
+{
+	struct disk *d = tandem_disk_numbered(t, source);
+	enum disk_state state = d ? disk_state(d) : DISK_MISSING;
+
+	disk_unref(d);
+	return state == DISK_READY || state == DISK_READ_ONLY ? 0 : state;
 }
 
 /* With nothing held. */
@@ -149,8 +162,11 @@ static void complete_facts(struct tandem *t, const struct clone_record *r, bool 
 	label_of(t, r->source, f->source);
 	if (r->target)
 		label_of(t, r->target, f->target);
-	if (!filled && r->target)
-		f->percent = percent_of(t, r);
+	if (filled || !r->target)
+		return;
+	f->percent = percent_of(t, r);
+	if (f->state != COPY_BROKEN)
+		f->source_state = trouble_of(t, r->source);
 }
 
 /* The first for which `wanted` says so. */
@@ -254,6 +270,12 @@ bool disk_is_cloned(const struct disk *d)
 		;
 	pthread_mutex_unlock(&s->clones->lock);
 	return c;
+}
+
+void clones_tell(struct disk *d)
+{
+	if (disk_is_cloned(d))
+		atomic_fetch_add(&d->tandem->snapshots->version, 1);
 }
 
 void clone_announce(struct clone *c, const char *from, const char *to)
@@ -370,8 +392,16 @@ void clones_go_on(struct disk *d)
 		filler_release(c);
 }
 
-/* The moment of the source as it is without this clone. Under changing. */
-static int put_moment_less(struct clone *c, struct catalogue_txn *txn)
+/* Under changing: the snapshot whose place it takes. NULL: none, or it is gone, or lost its moment. */
+static struct snapshot *replaced(struct clone *c)
+{
+	struct snapshot *sn = table_numbered(c->of->s, c->r.replaces);
+
+	return sn && sn->generation == c->r.generation ? sn : NULL;
+}
+
+/* The moment of the source as it is without so many of its names. Under changing. */
+static int put_moment_less(struct clone *c, struct catalogue_txn *txn, uint32_t names)
 {
 	struct snapshots *s = c->of->s;
 	struct disk *source;
@@ -384,7 +414,7 @@ static int put_moment_less(struct clone *c, struct catalogue_txn *txn)
 	err = source ? moment_exactly(source, c->r.generation, &m) : -ENOENT;
 
 	if (!err) {
-		m.names = table_names(s, c->r.source, c->r.generation, NULL) - 1;
+		m.names = table_names(s, c->r.source, c->r.generation, NULL) - names;
 		m.dropped = !m.names && !m.tick;
 		err = moment_put(txn, c->r.source, &m);
 	}
@@ -392,13 +422,45 @@ static int put_moment_less(struct clone *c, struct catalogue_txn *txn)
 	return err == -ENOENT ? 0 : err;
 }
 
-int clone_record_end(struct clone *c, struct catalogue_txn *txn)
+int clone_record_end(struct clone *c, struct catalogue_txn *txn, bool filled)
 {
+	struct snapshot *sn = filled ? replaced(c) : NULL;
 	int err = c->r.target ? origin_forget(txn, c->r.target) : 0;
 
 	if (!err)
 		err = clone_del(txn, c->r.number);
-	return err ? err : put_moment_less(c, txn);
+	if (!err && sn)
+		err = snapshot_del(txn, sn->number);
+	return err ? err : put_moment_less(c, txn, sn ? 2 : 1);
+}
+
+int clone_replace_begin(struct clone *c)
+{
+	struct disk *source = replaced(c) ? tandem_disk_numbered(c->of->s->t, c->r.source) : NULL;
+	int err = source ? dropping_begin(c->of->s, source, c->r.generation) : 0;
+
+	disk_unref(source);
+	return err;
+}
+
+void clone_replace_end(struct clone *c, int err)
+{
+	struct snapshots *s = c->of->s;
+	struct snapshot *sn = replaced(c);
+	struct snapshot_facts before;
+	struct disk *source;
+
+	if (!sn)
+		return;
+	source = tandem_disk_numbered(s->t, c->r.source);
+	table_facts(s, sn, &before);
+	if (!err)
+		table_remove(s, sn);
+	if (source)
+		dropping_end(s, source, c->r.generation);
+	disk_unref(source);
+	if (!err)
+		snapshot_announce(s->t, &before, snapshot_state_name(before.state), "-");
 }
 
 void clone_ended(struct clone *c)
@@ -409,6 +471,7 @@ void clone_ended(struct clone *c)
 	pthread_mutex_lock(&c->of->lock);
 	c->filled = true;
 	pthread_mutex_unlock(&c->of->lock);
+	table_detach(s, c->r.replaces, c->r.number, 0);
 	/* Which drops it in memory too, once nobody reads it. */
 	if (source)
 		collector_add(s->collector, source, c->r.generation);
@@ -426,7 +489,7 @@ int clones_record_loss(struct disk *d, struct catalogue_txn *txn, bool deleted)
 
 		r.copy_state = COPY_BROKEN;
 		if (deleted && r.target == d->number)
-			err = clone_record_end(c, txn);
+			err = clone_record_end(c, txn, false);
 		else if (r.source == d->number && r.copy_state != c->r.copy_state)
 			err = clone_put(txn, &r);
 	}
@@ -444,6 +507,7 @@ static void lose_one(struct clone *c)
 	atomic_store(&c->stop, true); /* its filler, which may wait for what is held here */
 	pthread_cond_broadcast(&c->of->changed);
 	pthread_mutex_unlock(&c->of->lock);
+	table_detach(c->of->s, c->r.replaces, c->r.number, 0);
 	clone_announce(c, from, "Broken");
 	if (target)
 		disk_set_state(target, DISK_INVALID,

@@ -13,7 +13,10 @@
  *   durable commit -> the source is let go of, and its moment
  *
  * A crash leaves a file that nobody knows of, a clone that goes on, or one that has to
- * be let go of. As operations in snapshots.h: 0, or -errno with why and nothing changed.
+ * be let go of. One that takes a snapshot's place says so in its record, and the snapshot
+ * goes in the commit in which that does: until then it is what it was.
+ *
+ * As operations in snapshots.h: 0, or -errno with why and nothing changed.
  */
 #ifndef TANDEMFS_CLONES_H
 #define TANDEMFS_CLONES_H
@@ -23,7 +26,9 @@
 #include "snapshots.h"
 
 struct clone_request {
-	const char *target;  /* [POOL:]FILE, or a path in DISKDIR or a pool */
+	const char *target;  /* [POOL:]FILE, or a path in DISKDIR or a pool; NULL: made up */
+	const char *pool;    /* where that is then; NULL: with the source */
+	uint32_t replaces;   /* a snapshot of that generation, which goes once it is filled; 0 */
 	const char *name;    /* under replicas/; NULL: made up */
 	const char *format;  /* NULL: by ending */
 	uint64_t generation; /* a kept one; UINT64_MAX: now */
@@ -43,11 +48,13 @@ struct clone_facts {
 	enum copy_state state;
 	enum copy_priority priority;
 	enum copy_methodology methodology;
-	unsigned percent; /* 100 only once it is Synchronized */
-	bool copying;     /* a thread fills it */
-	int error;        /* why that does not get on; 0 */
+	unsigned percent;             /* 100 only once it is Synchronized */
+	bool copying;                 /* a thread fills it */
+	int error;                    /* why that does not get on; 0 */
+	enum disk_state source_state; /* where not all of what it needs of it can be read; or 0 */
 };
 
+/* Of a plan, out has only the target. */
 int tandem_clone(struct tandem *t, struct disk *source, const struct clone_request *q,
 		 struct clone_facts *out, struct why *why);
 /*
@@ -78,6 +85,9 @@ bool disk_is_cloned(const struct disk *d);
 bool disk_is_cloned_elsewhere(const struct disk *d);
 
 /* ---- for the rest of replica/ ---- */
+
+/* The disk has another state: what is told of clones of it may be different. */
+void clones_tell(struct disk *d);
 
 /* Nobody copies any more; what is not filled yet goes on at the next start. */
 void tandem_stop_copying(struct tandem *t);

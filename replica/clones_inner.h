@@ -41,9 +41,30 @@ struct clone *clone_of_number(struct clones *c, uint32_t number);
 /* From Unsynchronized to Synchronized, ... */
 void clone_announce(struct clone *c, const char *from, const char *to);
 
-/* It is filled, or goes: in a transaction; and after the commit. Under changing. */
-int clone_record_end(struct clone *c, struct catalogue_txn *txn);
+/*
+ * It is filled, which takes a snapshot's place, or goes: in a transaction; and after the commit.
+ * Under changing.
+ */
+int clone_record_end(struct clone *c, struct catalogue_txn *txn, bool filled);
 void clone_ended(struct clone *c);
+/*
+ * Of one that takes a snapshot's place, around the transaction in which it is filled, under
+ * changing: the snapshot goes. -EBUSY: somebody reads it.
+ */
+int clone_replace_begin(struct clone *c);
+void clone_replace_end(struct clone *c, int err);
+
+/* ---- clone_names.c ---- */
+
+/* [POOL:]FILE of a path in one of our directories, or of what is called so. */
+int clone_name_target(struct tandem *t, const char *target, char name[DISK_LABEL_MAX + 1],
+		      struct why *why);
+/*
+ * A free one, after the source's: STEM-AFTER, then STEM-AFTER-2 and so on; without `after` it is
+ * STEM-1. pool NULL: the source's own. format NULL: as the source's ending.
+ */
+int clone_make_up_target(struct disk *source, const char *pool, const char *after,
+			 const char *format, char name[DISK_LABEL_MAX + 1], struct why *why);
 
 /*
  * Under changing, in a transaction: the disk goes, or its moments are not to be trusted. What

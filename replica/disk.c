@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "clones.h"
 #include "names.h"
-#include "snapshots.h"
 #include "tandem.h"
 #include "watch.h"
 
@@ -176,6 +176,7 @@ void disk_set_state(struct disk *d, enum disk_state state, const char *reason)
 			    disk_object(d, object, sizeof(object)), "From=%s To=%s%s%s",
 			    disk_state_name(from), disk_state_name(state),
 			    reason[0] ? " Reason=" : "", event_word(word, sizeof(word), reason));
+	clones_tell(d);
 	tandem_changed(d->tandem, d);
 }
 

@@ -198,6 +198,13 @@ void moment_close(struct disk *d, uint64_t generation)
 	pthread_mutex_unlock(&t->idle_lock);
 }
 
+bool moment_is_read(struct disk *d, uint64_t generation)
+{
+	struct history *h = atomic_load(&d->history);
+
+	return h && history_is_pinned(h, generation);
+}
+
 void moment_await_close(struct disk *d, uint64_t generation, const struct timespec *until)
 {
 	struct history *h = atomic_load(&d->history);

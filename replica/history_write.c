@@ -188,6 +188,17 @@ static int log_write(struct history *h, const struct ongoing_write *w, const cha
 	return err;
 }
 
+/* The first block from there on; UINT64_MAX: none. */
+static uint64_t next_with_pieces(struct history *h, uint64_t block)
+{
+	uint64_t next;
+
+	pthread_mutex_lock(&h->lock);
+	next = h->pending.pieces ? pending_next(&h->pending, block) : UINT64_MAX;
+	pthread_mutex_unlock(&h->lock);
+	return next;
+}
+
 /*
  * Where the log has nothing and the image a hole, zeros are there already. The log
  * is asked first: a piece that leaves it meanwhile is in the image by then.
@@ -198,9 +209,7 @@ static uint64_t already_zero(struct history *h, uint64_t off, uint64_t len)
 	uint64_t found, next;
 	int err;
 
-	pthread_mutex_lock(&h->lock);
-	next = h->pending.pieces ? pending_next(&h->pending, off / h->block_size) : UINT64_MAX;
-	pthread_mutex_unlock(&h->lock);
+	next = next_with_pieces(h, off / h->block_size);
 	err = img->format->seek(img, off, SEEK_DATA, &found);
 	if (err && err != -ENXIO)
 		return 0;
@@ -212,6 +221,35 @@ static uint64_t already_zero(struct history *h, uint64_t off, uint64_t len)
 	if (found < off + len)
 		found -= found % h->block_size;
 	return found > off ? found - off : 0;
+}
+
+/*
+ * Zeros that a clone lacks, and reads from a hole of its source, it has already, and had at all
+ * moments of its own. Pieces are asked for before what is lacking: see origin_fill.c.
+ */
+static uint64_t lacks_zeros(struct history *h, uint64_t off, uint64_t len)
+{
+	uint64_t bs = h->block_size, end = off + len, found, next;
+	int err;
+
+	if (!h->origin || !origin_lacks(h, off / bs))
+		return 0;
+	err = origin_seek(h, off, SEEK_DATA, &found);
+	if (err && err != -ENXIO)
+		return 0;
+	/* A block that has data in part goes the way of others. */
+	if (!err && found < end)
+		end = found - found % bs;
+	if (end <= off)
+		return 0;
+	next = next_with_pieces(h, off / bs);
+	if (next < (end + bs - 1) / bs)
+		end = next * bs;
+	if (end > off)
+		next = origin_lacking_end(h, off / bs, (end + bs - 1) / bs) * bs;
+	if (end > next)
+		end = next;
+	return end > off ? end - off : 0;
 }
 
 static int log_zero(struct history *h, const struct ongoing_write *w, uint64_t len, uint64_t off)
@@ -299,7 +337,9 @@ static int write_run(struct history *h, const struct ongoing_write *w, const voi
 	bool direct;
 	int err = 0;
 
-	*n = 0;
+	*n = !buf && mode == ZERO_PUNCH ? lacks_zeros(h, off, len) : 0;
+	if (*n)
+		return 0;
 	if (h->restore.before || h->origin)
 		err = write_unfilled(h, w, buf, len, off, io, n);
 	else if (!buf && mode == ZERO_PUNCH)

@@ -20,9 +20,10 @@ struct origin {
 	struct disk *source; /* a reference */
 	uint64_t generation, size;
 	bool open;               /* the source is; under the clone's opening */
-	_Atomic uint64_t filled; /* blocks before this one */
+	_Atomic uint64_t filled; /* blocks before this one; changes under history.lock */
 	uint8_t **pages;         /* under history.lock */
 	size_t room;
+	uint64_t marked; /* of the bits in them, those that are behind `filled` */
 };
 
 static struct origin *origin_of(struct history *h)
@@ -84,6 +85,25 @@ bool origin_lacks_locked(struct history *h, uint64_t block)
 	return may_lack(h, o, block) && !is_marked(o, block);
 }
 
+/* Blocks of a page that are not there are not looked at one by one. */
+uint64_t origin_lacking_end(struct history *h, uint64_t block, uint64_t end)
+{
+	const struct origin *o = origin_of(h);
+
+	pthread_mutex_lock(&h->lock);
+	while (block < end && may_lack(h, o, block)) {
+		uint64_t next = (block / FILLED_PAGE_BLOCKS + 1) * FILLED_PAGE_BLOCKS;
+
+		if (page_of(o, block / FILLED_PAGE_BLOCKS))
+			next = block + 1;
+		if (is_marked(o, block))
+			break;
+		block = next;
+	}
+	pthread_mutex_unlock(&h->lock);
+	return block < end ? block : end;
+}
+
 bool origin_lacks(struct history *h, uint64_t block)
 {
 	const struct origin *o = origin_of(h);
@@ -134,19 +154,27 @@ int origin_seek(struct history *h, uint64_t off, int whence, uint64_t *found)
 	return moment_seek(o->source, o->generation, off, whence, found);
 }
 
+static uint64_t blocks_of(const struct history *h, const struct origin *o)
+{
+	return (o->size + h->block_size - 1) / h->block_size;
+}
+
 uint64_t history_lacking(struct history *h)
 {
-	uint64_t done, lacking = 0;
+	uint64_t blocks, done, bytes = 0;
 	struct origin *o;
 
 	pthread_mutex_lock(&h->lock);
 	o = origin_of(h);
 	if (o) {
-		done = atomic_load(&o->filled) * h->block_size;
-		lacking = done < o->size ? o->size - done : 0;
+		blocks = blocks_of(h, o);
+		done = atomic_load(&o->filled) + o->marked; /* may be past the end */
+		bytes = done < blocks ? (blocks - done) * h->block_size : 0;
+		if (bytes > o->size)
+			bytes = o->size;
 	}
 	pthread_mutex_unlock(&h->lock);
-	return lacking;
+	return bytes;
 }
 
 bool history_has_origin(struct history *h)
@@ -187,13 +215,17 @@ int origin_put_marks(struct history *h, struct catalogue_txn *txn, const uint64_
 
 void origin_set_mark(struct history *h, uint64_t block)
 {
+	struct origin *o;
 	uint8_t *bits;
 
 	pthread_mutex_lock(&h->lock);
-	bits = page_of(origin_of(h), block / FILLED_PAGE_BLOCKS);
+	o = origin_of(h);
+	bits = page_of(o, block / FILLED_PAGE_BLOCKS);
 	/* It went meanwhile: the place before which all are filled has passed it. */
-	if (bits)
+	if (bits) {
+		o->marked += may_lack(h, o, block) && !is_marked(o, block);
 		set_bit(bits, block);
+	}
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -203,6 +235,20 @@ static void free_pages(struct origin *o, uint64_t before)
 		free(o->pages[i]);
 		o->pages[i] = NULL;
 	}
+}
+
+/* Marks of blocks in [from, to). */
+static uint64_t count_marks(const struct origin *o, uint64_t from, uint64_t to)
+{
+	uint64_t count = 0, end = o->room * FILLED_PAGE_BLOCKS;
+
+	for (; from < to && from < end; from++) {
+		if (page_of(o, from / FILLED_PAGE_BLOCKS))
+			count += is_marked(o, from);
+		else
+			from |= FILLED_PAGE_BLOCKS - 1;
+	}
+	return count;
 }
 
 int origin_advance(struct history *h, uint64_t filled)
@@ -221,8 +267,9 @@ int origin_advance(struct history *h, uint64_t filled)
 	err = catalogue_commit(txn);
 	if (err)
 		return err;
-	atomic_store(&o->filled, filled);
 	pthread_mutex_lock(&h->lock);
+	o->marked -= count_marks(o, atomic_load(&o->filled), filled);
+	atomic_store(&o->filled, filled);
 	free_pages(o, to);
 	pthread_mutex_unlock(&h->lock);
 	return 0;
@@ -279,11 +326,13 @@ int history_set_origin(struct history *h, struct disk *source, const struct orig
 	/* A fill may have gone past the end, in whole chunks. */
 	atomic_store(&o->filled, r->filled < l.blocks ? r->filled : l.blocks);
 	err = filled_each(h->disk->tandem->catalogue, h->disk->number, load_page, &l);
-	if (err)
+	if (err) {
 		destroy(o);
-	else
-		atomic_store(&h->origin, o);
-	return err;
+		return err;
+	}
+	o->marked = count_marks(o, atomic_load(&o->filled), l.blocks);
+	atomic_store(&h->origin, o);
+	return 0;
 }
 
 int origin_open(struct history *h)

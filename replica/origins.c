@@ -2,6 +2,7 @@
 /* Records of clones. A disk's origin has the disk as its key, its pages the disk and their number. */
 #include "origins.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "catalogue_inner.h"
@@ -109,6 +110,40 @@ int filled_each(struct catalogue *c, uint32_t disk,
 	struct key key = key_of1(disk);
 
 	return catalogue_each(c, c->filled, &key, visit_page, &visit);
+}
+
+/* Marks behind a place. */
+struct tally {
+	uint64_t from, count;
+};
+
+static int count_page(void *arg, uint64_t page, const uint8_t bits[FILLED_PAGE_BYTES])
+{
+	struct tally *t = arg;
+
+	for (uint64_t i = 0; i < FILLED_PAGE_BLOCKS; i++)
+		if (page * FILLED_PAGE_BLOCKS + i >= t->from)
+			t->count += bits[i / 8] >> i % 8 & 1;
+	return 0;
+}
+
+int origin_lacking(struct catalogue *c, uint32_t disk, uint32_t block_size, uint64_t *bytes)
+{
+	struct origin_record o;
+	struct tally t = { 0 };
+	uint64_t blocks;
+	int err = block_size ? origin_get(c, disk, &o) : -EIO;
+
+	if (!err) {
+		t.from = o.filled;
+		err = filled_each(c, disk, count_page, &t);
+	}
+	if (err)
+		return err;
+	blocks = (o.size + block_size - 1) / block_size;
+	blocks -= o.filled + t.count < blocks ? o.filled + t.count : blocks;
+	*bytes = blocks * block_size < o.size ? blocks * block_size : o.size;
+	return 0;
 }
 
 /* ---- relationships ---- */

@@ -31,6 +31,8 @@ int filled_del(struct catalogue_txn *txn, uint32_t disk, uint64_t from, uint64_t
 int filled_each(struct catalogue *c, uint32_t disk,
 		int (*fn)(void *arg, uint64_t page, const uint8_t bits[FILLED_PAGE_BYTES]),
 		void *arg);
+/* How much the disk lacks, in blocks of that size. */
+int origin_lacking(struct catalogue *c, uint32_t disk, uint32_t block_size, uint64_t *bytes);
 /* The disk is filled, or gone: the record and its pages. May be a lot. */
 int origin_forget(struct catalogue_txn *txn, uint32_t disk);
 
@@ -42,8 +44,9 @@ struct clone_record {
 	uint64_t time_ms, size;  /* of that moment */
 	uint8_t copy_state;      /* CopyState's number */
 	uint8_t priority, methodology;
-	bool share;     /* its image may have the source's space */
-	char name[201]; /* under replicas/; of a token: the token */
+	bool share;        /* its image may have the source's space */
+	uint32_t replaces; /* a snapshot, which goes when it is filled; 0: none */
+	char name[201];    /* under replicas/; of a token: the token */
 };
 int clone_put(struct catalogue_txn *txn, const struct clone_record *r);
 int clone_del(struct catalogue_txn *txn, uint32_t number);

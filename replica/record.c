@@ -265,6 +265,7 @@ void record_encode_clone(struct record *w, const struct clone_record *r)
 	put_u(w, r->methodology, 1);
 	put_u(w, r->share, 1);
 	put_bytes(w, r->name, strlen(r->name));
+	put_u(w, r->replaces, 4);
 }
 
 static bool is_clone(const struct clone_record *c)
@@ -290,6 +291,8 @@ int record_decode_clone(const void *bytes, size_t len, struct clone_record *out)
 	c.methodology = get_u(&r, 1);
 	c.share = get_u(&r, 1);
 	get_string(&r, c.name, sizeof(c.name));
+	if (r.left) /* what was recorded before there was Detach has none */
+		c.replaces = get_u(&r, 4);
 	if (r.bad || !is_clone(&c))
 		return -EIO;
 	*out = c;

@@ -30,7 +30,7 @@ static int target_find(struct tandem *t, uint32_t number, struct target *g, stru
 	else if (t->read_only)
 		err = refuse(why, -EROFS, "the mount is read-only");
 	else if (g->sn->busy)
-		err = refuse(why, -EBUSY, "%s is being renewed", g->sn->name);
+		err = refuse(why, -EBUSY, "%s is being renewed, or detached", g->sn->name);
 	if (!err)
 		table_facts(g->s, g->sn, &g->before);
 	else
@@ -65,6 +65,15 @@ static int check_not_held(const struct target *g, struct why *why)
 	return g->sn->hold ? refuse_advise(why, -EBUSY, "Unhold", "%s is held: %s", g->before.label,
 					   g->sn->hold)
 			   : 0;
+}
+
+/* It stays as it is until it goes, or the clone is given up. */
+static int check_not_detaching(const struct target *g, struct why *why)
+{
+	return g->sn->detaching
+		       ? refuse_advise(why, -EBUSY, "Abort Force of the clone that takes its place",
+				       "%s is being detached", g->before.label)
+		       : 0;
 }
 
 /* A clone keeps the moment by itself: nothing is lost, and no space is given back. */
@@ -297,7 +306,9 @@ int tandem_hold_snapshot(struct tandem *t, uint32_t number, const char *tag, boo
 		err = target_begin(t, number, &g, why);
 	if (err)
 		return err;
-	if (tag && g.sn->hold && strcmp(g.sn->hold, tag))
+	if (tag)
+		err = check_not_detaching(&g, why);
+	if (!err && tag && g.sn->hold && strcmp(g.sn->hold, tag))
 		err = refuse(why, -EBUSY, "%s is held already: %s", g.before.label, g.sn->hold);
 	if (!err && !plan)
 		err = set_hold(&g, tag, why);
@@ -320,7 +331,9 @@ int tandem_deactivate_snapshot(struct tandem *t, uint32_t number, bool force, bo
 		err = refuse(why, -EBUSY, "CopyState is %s; Deactivate needs Synchronized",
 			     snapshot_state_name(g.sn->state));
 	if (!err)
-		err = check_not_held(&g, why) ?: leave_moment(&g, &less, why);
+		err = check_not_held(&g, why) ?: check_not_detaching(&g, why);
+	if (!err)
+		err = leave_moment(&g, &less, why);
 	if (!err && plan) {
 		moment_left(&g, &less, -ECANCELED);
 	} else if (!err) {
@@ -392,6 +405,7 @@ int tandem_renew_snapshot(struct tandem *t, uint32_t number, bool plan, struct w
 	if (err)
 		return err;
 	err = past_check_disk(g.d, why) ?: check_not_held(&g, why);
+	err = err ?: check_not_detaching(&g, why);
 	if (!err)
 		err = leave_moment(&g, &less, why);
 	if (!err)
@@ -403,4 +417,33 @@ int tandem_renew_snapshot(struct tandem *t, uint32_t number, bool plan, struct w
 				  "Synchronized");
 	target_end(&g, !err && !plan);
 	return err;
+}
+
+/* ---- its place is taken ---- */
+
+int snapshot_detach_begin(struct tandem *t, uint32_t number, uint64_t generation, bool plan,
+			  struct why *why)
+{
+	struct target g;
+	int err = target_find(t, number, &g, why);
+
+	if (err)
+		return err;
+	err = check_not_held(&g, why) ?: check_not_detaching(&g, why);
+	if (!err && g.sn->generation != generation)
+		err = refuse(why, -EBUSY, "%s has another moment by now", g.before.label);
+	if (!err && !plan)
+		g.sn->busy = true;
+	disk_unref(g.d);
+	return err;
+}
+
+void snapshot_detach_end(struct tandem *t, uint32_t number, uint32_t clone)
+{
+	struct snapshot *sn = table_numbered(t->snapshots, number);
+
+	if (!sn)
+		return;
+	sn->busy = false;
+	table_detach(t->snapshots, number, 0, clone);
 }

@@ -238,6 +238,17 @@ void table_hold(struct snapshots *s, struct snapshot *sn, char *hold)
 	free(old);
 }
 
+void table_detach(struct snapshots *s, uint32_t number, uint32_t from, uint32_t to)
+{
+	struct snapshot *sn;
+
+	pthread_rwlock_wrlock(&s->lock);
+	sn = table_numbered(s, number);
+	if (sn && sn->detaching == from)
+		sn->detaching = to;
+	pthread_rwlock_unlock(&s->lock);
+}
+
 void table_remove(struct snapshots *s, struct snapshot *sn)
 {
 	pthread_rwlock_wrlock(&s->lock);

@@ -76,6 +76,7 @@ static void copy(const struct snapshot *sn, struct snapshot_facts *out)
 		.generation = sn->generation,
 		.time_ms = sn->time_ms,
 		.size = sn->size,
+		.detaching = sn->detaching,
 	};
 	snprintf(out->name, sizeof(out->name), "%s", sn->name);
 	snprintf(out->hold, sizeof(out->hold), "%s", sn->hold ? sn->hold : "");

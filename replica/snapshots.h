@@ -32,6 +32,7 @@ struct snapshot_facts {
 	uint64_t time_ms;                 /* of its moment */
 	uint64_t size;                    /* of the disk then */
 	char hold[SNAPSHOT_NAME_MAX + 1]; /* the tag; "": not held */
+	uint32_t detaching;               /* number of the clone that takes its place; 0 */
 };
 
 /* Calls fn for each, of one disk or (NULL) of all, sorted by name, until it returns false. */

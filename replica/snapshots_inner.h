@@ -23,8 +23,9 @@ struct snapshot {
 	uint32_t disk;
 	uint64_t generation, time_ms, size; /* of its moment; generation 0: it has none */
 	enum snapshot_state state;
-	bool busy;  /* it is being renewed */
-	char *hold; /* NULL: not held */
+	bool busy;          /* it is being renewed, or the clone that takes its place made */
+	uint32_t detaching; /* number of the clone that takes its place; 0 */
+	char *hold;         /* NULL: not held */
 	struct exclusive {
 		uint64_t lower, upper, versions, bytes; /* what was found last; moments.c */
 	} exclusive;
@@ -93,6 +94,8 @@ void table_set(struct snapshots *s, struct snapshot *sn, uint32_t number,
 /* At the start: of those that name this moment. */
 void table_set_size(struct snapshots *s, uint32_t disk, const struct moment_record *m);
 void table_hold(struct snapshots *s, struct snapshot *sn, char *hold); /* takes over hold */
+/* Another clone, or 0, takes its place, if that one did. The snapshot may be gone. */
+void table_detach(struct snapshots *s, uint32_t number, uint32_t from, uint32_t to);
 void table_remove(struct snapshots *s, struct snapshot *sn);
 /* Under changing, or lock. NULL. */
 struct snapshot *table_numbered(struct snapshots *s, uint32_t number);
@@ -145,6 +148,17 @@ void snapshot_announce(struct tandem *t, const struct snapshot_facts *f, const c
 		       const char *to);
 int unrecorded(struct why *why, int err);
 
+/* ---- snapshot_operations.c ---- */
+
+/*
+ * Under changing: a clone of this moment may take the snapshot's place. Until detach_end nobody
+ * does anything else to it; with plan, nothing changes.
+ */
+int snapshot_detach_begin(struct tandem *t, uint32_t number, uint64_t generation, bool plan,
+			  struct why *why);
+/* Likewise. clone 0: none was made. The snapshot may be gone. */
+void snapshot_detach_end(struct tandem *t, uint32_t number, uint32_t clone);
+
 /* ---- past.c, past_facts.c ---- */
 
 /* The disk's past; it begins to have one. May wait for the writes under way. */
@@ -182,6 +196,7 @@ void moment_neighbours(struct history *h, uint64_t generation, uint64_t *lower, 
 /* A reader comes or goes; -ENOENT: it is not kept, or not for long. With nothing held. */
 int moment_pin(struct disk *d, uint64_t generation);
 void moment_unpin(struct disk *d, uint64_t generation);
+bool moment_is_read(struct disk *d, uint64_t generation);
 /* Until nobody reads it, or then; as disk_await_close. */
 void moment_await_close(struct disk *d, uint64_t generation, const struct timespec *until);
 

@@ -93,10 +93,23 @@ static void begin(struct work *k, uint32_t bs, uint64_t size, uint64_t max, uint
 	k->at = &k->disks[0];
 }
 
+/* What it says that it lacks are the blocks that do. */
+static void check_lacking(struct work *k, struct history *h)
+{
+	uint64_t lacking = 0;
+
+	for (uint64_t b = 0; b <= k->max / k->bs + 1; b++)
+		lacking += origin_lacks(h, b) * k->bs;
+	ck_assert_uint_le(history_lacking(h), lacking);
+	ck_assert_uint_gt(history_lacking(h) + k->bs, lacking); /* the last one may be shorter */
+}
+
 static void check_all(struct work *k)
 {
-	for (size_t i = 0; i < k->count; i++)
+	for (size_t i = 0; i < k->count; i++) {
 		copies_check_all(&k->disks[i].m, &k->disks[i].w);
+		check_lacking(k, k->disks[i].w.h);
+	}
 }
 
 static void abandon(struct work *k)
@@ -396,6 +409,36 @@ START_TEST(blocks_of_64k)
 }
 END_TEST
 
+/* Where the source has nothing, a discard has nothing to do; where it has, zeros take its place. */
+START_TEST(discards_of_holes)
+{
+	static struct work k;
+	struct one *c;
+	struct history *h;
+
+	begin(&k, 4096, 1000 * 4096, 1000 * 4096, 2);
+	k.at = &k.disks[0];
+	memset(k.buf, 7, 4096);
+	ck_assert_int_eq(disk_write(k.at->w.d, k.buf, 4096, 500 * 4096, 0), 0);
+	copies_write(&k.at->m, k.buf, 4096, 500 * 4096);
+	snapshot(&k);
+	clone_some(&k);
+	k.at = c = &k.disks[1];
+	h = c->w.h;
+	ck_assert_uint_eq(history_lacking(h), 1000 * 4096);
+	ck_assert_int_eq(disk_write(c->w.d, k.buf, 100, 100 * 4096, 0), 0);
+	copies_write(&c->m, k.buf, 100, 100 * 4096);
+	snapshot(&k);
+	ck_assert_int_eq(disk_zero(c->w.d, 10, 999 * 4096, ZERO_PUNCH), 0);
+	copies_zero(&c->m, 999 * 4096, 10);
+	ck_assert_uint_le(h->pending.pieces, 3); /* what was written, and zeros over two blocks */
+	check_all(&k);
+	ck_assert_int_eq(history_settle(h), 0);
+	ck_assert_uint_eq(history_lacking(h), 998 * 4096);
+	end(&k);
+}
+END_TEST
+
 /* Blocks that are filled by the log wait for room in it, also where no moment is kept. */
 START_TEST(a_full_log)
 {
@@ -531,8 +574,8 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = { blocks_of_4k, blocks_of_16k, blocks_of_64k, a_full_log,
-				       all_at_once };
+	const TTest *const tests[] = { blocks_of_4k, blocks_of_16k,     blocks_of_64k,
+				       a_full_log,   discards_of_holes, all_at_once };
 
 	if (!access("/dev/shm", W_OK))
 		setenv("TMPDIR", "/dev/shm", 0);

@@ -40,6 +40,7 @@ START_TEST(possible)
 	check(OP_DEACTIVATE, COPY_INACTIVE, stays);
 	check(OP_RESYNC_REPLICA, COPY_SYNCHRONIZED, synchronized);
 	check(OP_RESYNC_REPLICA, COPY_BROKEN, synchronized);
+	check(OP_DETACH, COPY_SYNCHRONIZED, gone);
 	check(OP_RETURN_TO_RESOURCE_POOL, COPY_SYNCHRONIZED, gone);
 	check(OP_RETURN_TO_RESOURCE_POOL, COPY_BROKEN, gone);
 	check(OP_RETURN_TO_RESOURCE_POOL, COPY_INACTIVE, gone);
@@ -57,8 +58,11 @@ START_TEST(wrong_state)
 	      (struct expected){ -EBUSY, NONE, "CopyState is Inactive; Abort needs Synchronized" });
 	check(OP_RESYNC_REPLICA, COPY_INACTIVE, (struct expected){ -EBUSY, NONE, NULL });
 	check(OP_DEACTIVATE, COPY_BROKEN, (struct expected){ -EBUSY, NONE, NULL });
-	check(OP_DETACH, COPY_SYNCHRONIZED, (struct expected){ -EBUSY, NONE, NULL });
-	check(OP_DISSOLVE, COPY_SYNCHRONIZED, (struct expected){ -EBUSY, NONE, NULL });
+	check(OP_DETACH, COPY_BROKEN,
+	      (struct expected){ -EBUSY, NONE, "CopyState is Broken; Detach needs Synchronized" });
+	check(OP_DETACH, COPY_INACTIVE, (struct expected){ -EBUSY, NONE, NULL });
+	check(OP_DISSOLVE, COPY_SYNCHRONIZED, (struct expected){ -EOPNOTSUPP, NONE, NULL });
+	check(OP_DISSOLVE, COPY_BROKEN, (struct expected){ -EBUSY, NONE, NULL });
 }
 END_TEST
 

@@ -137,6 +137,39 @@ START_TEST(operations_on_a_snapshot)
 }
 END_TEST
 
+/* The made-up names of what takes its place, and what stands in its way. */
+START_TEST(detaching)
+{
+	static const char control[] = "replicas/a.img@one/control";
+
+	make_snapshots();
+	ck_assert_int_eq(command(control, "Plan Detach"), 0);
+	expect("\nTargetStorageVolume: a-one.img\n");
+	ck_assert_int_eq(command(control, "Plan SetReplicationRelationship Operation=8"), 0);
+	expect("\nTargetStorageVolume: a-one.img\n");
+	make("a-one.img", 512);
+	make("a-one-2.img.incomplete", 512);
+	ck_assert_int_eq(command(control, "Plan Detach"), 0);
+	expect("\nTargetStorageVolume: a-one-3.img\n");
+	ck_assert_int_eq(command(control, "Plan Detach TargetStorageVolume=b.vhd"), 0);
+	expect("\nTargetStorageVolume: b.vhd\n");
+	ck_assert_int_eq(command(control, "Detach TargetStorageVolume=a-one.img"), -EEXIST);
+	ck_assert_int_eq(command(control, "Detach TargetStorageVolume=none:b.img"), -ENOENT);
+	ck_assert_int_eq(command(control, "Detach Target=b.img"), -EINVAL);
+	ck_assert_str_eq(cat("replicas/a.img@one/ProgressStatus"), "Completed\n");
+	ck_assert_int_eq(command(control, "Hold Tag=backup"), 0);
+	ck_assert_int_eq(command(control, "Plan Detach"), -EBUSY);
+	ck_assert_int_eq(command(control, "Detach"), -EBUSY);
+	expect("\nRecommendedActions: Unhold\n");
+	ck_assert_int_eq(command(control, "Unhold Tag=backup"), 0);
+	ck_assert_int_eq(command(control, "Dissolve"), -EOPNOTSUPP);
+	expect("\nRecommendedActions: Detach\n");
+	ck_assert_int_eq(command(control, "Deactivate"), 0);
+	ck_assert_int_eq(command(control, "Detach"), -EBUSY);
+	ck_assert_str_eq(list("replicas"), "a.img@one/ a.img@two/ ");
+}
+END_TEST
+
 START_TEST(refused_snapshots)
 {
 	// clang-format off
@@ -154,6 +187,8 @@ START_TEST(refused_snapshots)
 		{ "CreateReplica SyncType=Nonsense", -EINVAL },
 		{ "CreateReplica SyncType=Mirror TargetStorageVolume=b.img", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=8", -EINVAL },
+		{ "CreateReplica SyncType=8 TargetStoragePool=none", -ENOENT },
+		{ "CreateReplica SyncType=7 TargetStoragePool=none", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=9 Token=x", -EINVAL },
 		{ "CreateReplica SyncType=9 Token=x TargetStorageVolume=c.img", -ENOENT },
 		{ "CreateReplica SyncType=Clone TargetStorageVolume=c.img Mode=Synchronous", -EOPNOTSUPP },
@@ -184,6 +219,9 @@ START_TEST(refused_snapshots)
 	}
 	ck_assert_str_eq(list("disks/a.img/snapshots"), "one.raw two.raw ");
 	ck_assert_int_eq(command("disks/a.img/control", "Plan snapshot three"), 0);
+	ck_assert_int_eq(command("disks/a.img/control", "Plan clone c.img"), 0);
+	expect("\nMessage: would make c.img, which can be used at once and is filled behind\n");
+	ck_assert_str_eq(list("disks"), "a.img/ ");
 	ck_assert_str_eq(list("disks/a.img/snapshots"), "one.raw two.raw ");
 	ck_assert_int_eq(command("disks/a.img/control", "snapshot copy At=one"), 0);
 	ck_assert_str_eq(list("disks/a.img/snapshots"), "copy.raw one.raw two.raw ");
@@ -281,6 +319,7 @@ int main(void)
 	tcase_add_test(c, snapshots_are_files);
 	tcase_add_test(c, properties);
 	tcase_add_test(c, operations_on_a_snapshot);
+	tcase_add_test(c, detaching);
 	tcase_add_test(c, refused_snapshots);
 	tcase_add_test(c, moments);
 	tcase_add_test(c, waits);

@@ -114,13 +114,13 @@ START_TEST(help_is_wrapped)
 {
 	start();
 	cat("help");
-	expect("\ncontrol    CreateDisk Name= [Size=] ");
-	expect("[BlockSize=]\n           [LogicalSectorSize=] - DeleteDisk Name= [Force] - ");
-	expect("\ndisks/*    Resize Size= [Force] - Accept [Force] - snapshot [Name=] [At=] -\n");
+	expect("\ncontrol CreateDisk Name= [Size=] ");
+	expect("[BlockSize=]\n    [LogicalSectorSize=] - DeleteDisk Name= [Force] - ");
+	expect("\ndisks/* Resize Size= [Force] - Accept [Force] - snapshot [Name=] [At=] -\n");
 	expect("\nreplicas/* Abort [Force] - Activate - ");
 	/* What is told of already is only named. */
-	expect("\ngroups/*   AddDisk Name= - RemoveDisk Name= - ");
-	expect(" - as above: snapshot, unsnapshot, Abort,\n");
+	expect("\ngroups/* AddDisk Name= - RemoveDisk Name= - ");
+	expect(" - as above: snapshot, unsnapshot, Abort,");
 }
 END_TEST
 
