@@ -44,7 +44,7 @@ static const char *list_keys(const struct command *command, char *buf, size_t si
 
 static int unknown_key(const struct command *command, const char *key, struct why *why)
 {
-	char keys[160];
+	char keys[240];
 
 	return refuse(why, -EINVAL, "%s has no %.60s=; it takes %s", command->name, key,
 		      list_keys(command, keys, sizeof(keys)));
@@ -74,7 +74,7 @@ static int parse_enum(const struct parameter *p, const char *s, struct argument 
 		      struct why *why)
 {
 	const struct enum_value *v = value_enum(p->values, s);
-	char names[160] = "";
+	char names[240] = "";
 	size_t len = 0;
 
 	if (v) {
@@ -156,16 +156,31 @@ static int bind_word(const struct command *command, const struct word *w, struct
 	return parse_value(p, w->value, arg, why);
 }
 
-void command_usage(const struct command *command, struct text *out)
+void command_words(const struct command *command, struct text *out)
 {
 	const struct parameter *p = command->parameters;
+	bool optional = false;
 
 	text_addf(out, "%s", command->name);
+
 	for (; p && p->key; p++) {
+		bool needed = p->required || command->needs_any;
+
 		if (is_hidden(p))
 			continue;
-		text_addf(out, p->required || command->needs_any ? " %s=" : " [%s=]", p->key);
+		if (needed)
+			text_addf(out, optional ? "] %s=" : " %s=", p->key);
+		else
+			text_addf(out, optional ? " %s=" : " [%s=", p->key);
+		optional = !needed;
 	}
+	if (optional)
+		text_addf(out, "]");
+}
+
+void command_usage(const struct command *command, struct text *out)
+{
+	command_words(command, out);
 	if (command->force)
 		text_addf(out, " [Force]");
 }
@@ -174,7 +189,7 @@ static int bind_words(const struct command *command, const struct words *words,
 		      struct argument *args, struct why *why)
 {
 	const struct parameter *p = command->parameters;
-	char keys[160];
+	char keys[240];
 
 	memset(args, 0, PARAMETERS_MAX * sizeof(*args));
 	for (unsigned i = 0; i < words->count; i++) {
@@ -218,10 +233,10 @@ static const char *const later[] = {
 	/* the whole */
 	"AddPeer", "RemovePeer", "Scrub", "Release",
 	/* disks */
-	"mirror", "MirrorVirtualDisk", "BreakMirrorVirtualDisk", "CancelIo",
-	"GetVirtualDiskOperationProgress", "Verify",
-	/* jobs, peers */
-	"Start", "Terminate", "Kill", "Connect", "Disconnect"
+	"MirrorVirtualDisk", "BreakMirrorVirtualDisk", "CancelIo",
+	"GetVirtualDiskOperationProgress",
+	/* peers */
+	"Connect", "Disconnect"
 };
 
 const char *command_of_later(const char *word)

@@ -54,6 +54,7 @@ int capabilities_render(struct ctl *c, uint32_t object, struct text *out)
 	add_operations(out, "disk-operations", disk_commands);
 	add_operations(out, "replica-operations", replica_commands);
 	add_operations(out, "group-operations", group_commands);
+	add_operations(out, "job-operations", job_commands);
 	add_libraries(out);
 	for (; more && more->key; more++)
 		text_addf(out, "%s: %s\n", more->key, more->value);

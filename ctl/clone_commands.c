@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "clones.h"
+#include "jobs.h"
 #include "kept.h"
 #include "rfc3339.h"
 
@@ -23,6 +24,9 @@ static int say_clone(const struct request *r, const struct clone_request *q,
 	}
 	snprintf(r->result->element_name, sizeof(r->result->element_name), "%s", c->name);
 	snprintf(r->result->target, sizeof(r->result->target), "%s", c->target);
+	result_add_job(r->result, job_of_replica(r->ctl->tandem->jobs, c->number, true));
+	/* Nobody fills one that is filled by what is written to it only. */
+	r->result->copy = q->methodology == METHOD_COPY_ON_ACCESS ? 0 : c->number;
 	result_say(r->result, "%.255s is the disk of %s, g%" PRIu64 "%s", c->target,
 		   rfc3339_format_ms(time, c->time_ms), c->generation,
 		   q->methodology == METHOD_COPY_ON_ACCESS ? "" : ", and is being filled");

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "groups.h"
+#include "jobs.h"
 #include "replica_facts.h"
 
 // clang-format off
@@ -15,6 +16,7 @@ const struct command_table command_tables[OBJECT_MAX] = {
 	[OBJECT_DISK] = { "disks/DISK/control", disk_commands },
 	[OBJECT_REPLICA] = { "replicas/NAME/control", replica_commands },
 	[OBJECT_GROUP] = { "groups/NAME/control", group_commands },
+	[OBJECT_JOB] = { "jobs/ID/control", job_commands },
 };
 // clang-format on
 
@@ -103,6 +105,7 @@ static void name_object(const struct request *r, char *buf, size_t size)
 {
 	struct replica_facts replica;
 	struct group_facts group;
+	struct job_facts job;
 	struct disk_facts facts;
 
 	snprintf(buf, size, "daemon");
@@ -113,6 +116,8 @@ static void name_object(const struct request *r, char *buf, size_t size)
 		snprintf(buf, size, "replicas/%s", replica.label);
 	} else if (r->group && !group_numbered(r->ctl->tandem, r->group, &group)) {
 		snprintf(buf, size, "groups/%s", group.name);
+	} else if (r->job && !job_numbered(r->ctl->tandem->jobs, r->job, &job)) {
+		snprintf(buf, size, "jobs/%u", job.id);
 	}
 }
 
@@ -130,8 +135,20 @@ static void announce(struct ctl *c, const struct result *result, const struct ca
 		    result->code->value);
 }
 
+static int begin_wait(struct ctl *c, const struct result *result, const struct words *words,
+		      struct wait_for *out)
+{
+	*out = (struct wait_for){ .ms = words->wait_ms };
+	if (!words->wait || words->plan || !result->copy)
+		return 0;
+	if (wait_node(c, result->copy, 1u << COPY_SYNCHRONIZED, &out->node))
+		return -ECANCELED;
+	out->any = true;
+	return 0;
+}
+
 int node_command(struct ctl *c, struct node control, const char *bytes, size_t len,
-		 const struct caller *caller, struct text *out)
+		 const struct caller *caller, struct text *out, struct wait_for *wait)
 {
 	enum object_kind kind = node_object_kind(control);
 	struct result result = { .uid = caller->uid };
@@ -151,6 +168,8 @@ int node_command(struct ctl *c, struct node control, const char *bytes, size_t l
 		r.replica = control.object;
 	if (kind == OBJECT_GROUP)
 		r.group = control.object;
+	if (kind == OBJECT_JOB)
+		r.job = control.object;
 	name_object(&r, object, sizeof(object));
 	split = words_split(bytes, len, &words, &result.why);
 	snprintf(result.operation, sizeof(result.operation), "%s", words.operation);
@@ -163,7 +182,7 @@ int node_command(struct ctl *c, struct node control, const char *bytes, size_t l
 		err = run_command(&r, kind, &words, &counted);
 	disk_unref(r.disk);
 
-	result.code = return_code(err);
+	result.code = !err && *result.job ? return_code_started() : return_code(err);
 	result_render(&result, &text);
 	if (text_ok(&text)) {
 		ledger_put(c->ledger, kind, control.object, text.bytes, text.len);
@@ -172,5 +191,7 @@ int node_command(struct ctl *c, struct node control, const char *bytes, size_t l
 	text_free(&text);
 	ledger_count(c->ledger, result.plan ? "Plan" : counted, result.code);
 	announce(c, &result, caller, object);
-	return -result.code->err;
+	if (result.code->err)
+		return -result.code->err;
+	return wait ? begin_wait(c, &result, &words, wait) : 0;
 }

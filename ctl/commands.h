@@ -24,6 +24,7 @@ enum object_kind {
 	OBJECT_CHANGES,
 	OBJECT_WAIT,
 	OBJECT_GROUP,
+	OBJECT_JOB,
 	OBJECT_MAX
 };
 
@@ -64,6 +65,7 @@ struct request {
 	struct disk *disk; /* NULL for others */
 	uint32_t replica;  /* number of the relationship; 0 for others */
 	uint32_t group;    /* likewise */
+	uint32_t job;      /* likewise */
 	const struct command *command;
 	const struct caller *caller;
 	const struct argument *args;
@@ -91,7 +93,8 @@ static inline const char *argument_text(const struct argument *a)
 }
 
 /* A NULL name at the end. */
-extern const struct command root_commands[], disk_commands[], replica_commands[], group_commands[];
+extern const struct command root_commands[], disk_commands[], replica_commands[], group_commands[],
+	job_commands[];
 
 /* clone_commands.c */
 struct clone_request;
@@ -102,18 +105,29 @@ int make_token(const struct request *r, struct clone_request *q);
 int redeem_token(const struct request *r, const char *token, struct clone_request *q);
 int snap_and_clone(const struct request *r, struct clone_request *q);
 
-/* history_commands.c, for the tables of others */
-extern const struct parameter snapshot_parameters[], unsnapshot_parameters[],
-	create_replica_parameters[], keep_history_parameters[], forget_history_parameters[],
-	restore_parameters[];
+/* mirror_commands.c */
+struct pair_request;
+extern const struct parameter mirror_parameters[];
+int disk_mirror(const struct request *r);
+int make_mirror(const struct request *r, struct pair_request *q);
+int mirror_mode_check(const struct request *r, const struct argument *mode);
+
+/* create_replica.c */
+extern const struct parameter create_replica_parameters[];
+int disk_create_replica(const struct request *r);
 /* For a snapshot: refuses what it has not. *name is NULL if none was given. */
 int create_replica_check(const struct request *r, const char **name);
+
+/* history_commands.c, for the tables of others */
+extern const struct parameter snapshot_parameters[], unsnapshot_parameters[],
+	keep_history_parameters[], forget_history_parameters[], restore_parameters[];
+/* name NULL: one is made up. at NULL: now. */
+int make_snapshot(const struct request *r, const char *name, const char *at);
 /* From the words of KeepHistory; and what it did. */
 int keep_history_window(const struct request *r, struct history_window *out);
 void keep_history_say(const struct request *r, const struct history_window *w);
 int disk_snapshot(const struct request *r);
 int disk_unsnapshot(const struct request *r);
-int disk_create_replica(const struct request *r);
 int disk_keep_history(const struct request *r);
 int disk_forget_history(const struct request *r);
 int disk_restore(const struct request *r);
@@ -124,6 +138,7 @@ int disk_settle(const struct request *r);
 int settle_all(const struct request *r);
 
 /* replica_commands.c */
+int operate_replica(const struct request *r, enum replica_operation op);
 extern const struct parameter relationship_parameters[];
 /* group_commands.c */
 int create_group(const struct request *r);
@@ -146,6 +161,8 @@ int command_bind(const struct command *command, const struct words *words, struc
 		 struct why *why);
 /* "CreateDisk Name= Size= [Format=]", appended to out. */
 void command_usage(const struct command *command, struct text *out);
+/* The same without Force. */
+void command_words(const struct command *command, struct text *out);
 /* The manual's name of an operation that this version does not have, or NULL. */
 const char *command_of_later(const char *word);
 

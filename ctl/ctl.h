@@ -103,11 +103,19 @@ struct caller {
 	uid_t owner; /* who mounted; he and root may command */
 };
 
+/* What a command that was accepted, and said `wait`, waits for. */
+struct wait_for {
+	bool any;         /* else nothing: it is done */
+	struct node node; /* a NODE_WAIT, for node_render; node_close afterwards */
+	uint64_t ms;      /* at most; UINT64_MAX: for ever */
+};
+
 /*
  * Does one command, as the whole of one write. 0 or -errno by the manual's
  * table; either way its result is appended to result and is the object's last.
+ * On success sets *wait (NULL: nobody waits). -ECANCELED: it was accepted, and cannot be waited for.
  */
 int node_command(struct ctl *c, struct node control, const char *bytes, size_t len,
-		 const struct caller *caller, struct text *result);
+		 const struct caller *caller, struct text *result, struct wait_for *wait);
 
 #endif

@@ -83,6 +83,13 @@ static int set_settings(const struct request *r)
 	return 0;
 }
 
+static int refuse_verify(const struct request *r)
+{
+	return refuse(&r->result->why, -EOPNOTSUPP,
+		      "tandemfs %s verifies mirrors, in replicas/NAME/control, and no disk alone",
+		      TANDEMFS_VERSION);
+}
+
 // clang-format off
 const struct command disk_commands[] = {
 	{ .name = "Resize", .parameters = resize_parameters, .force = true, .run = resize,
@@ -95,7 +102,9 @@ const struct command disk_commands[] = {
 	  .force = true, .run = disk_unsnapshot, .help = "deletes it" },
 	{ .name = "clone", .parameters = clone_parameters, .positional = "Target",
 	  .run = disk_clone, .help = "a disk of its own that is the same, now or then" },
-	{ .name = "CreateReplica", .parameters = create_replica_parameters,
+	{ .name = "mirror", .parameters = mirror_parameters, .positional = "Target",
+	  .run = disk_mirror, .help = "a disk that is the same from now on" },
+	{ .name = "CreateReplica", .parameters = create_replica_parameters, .force = true,
 	  .run = disk_create_replica, .help = "SyncType=Snapshot is snapshot, Clone is clone" },
 	{ .name = "KeepHistory", .parameters = keep_history_parameters, .force = true,
 	  .run = disk_keep_history, .help = "moments of so long ago; less than before: Force" },
@@ -106,6 +115,7 @@ const struct command disk_commands[] = {
 	{ .name = "Abort", .force = true, .run = disk_abort,
 	  .help = "a restore goes back; open or written: Force" },
 	{ .name = "Settle", .run = disk_settle, .help = "the image has everything" },
+	{ .name = "Verify", .run = refuse_verify, .refused = true, .help = "of mirrors" },
 	{ .name = "Set", .parameters = set_parameters, .needs_any = true, .run = set_settings,
 	  .help = "settings" },
 	{ NULL },

@@ -121,6 +121,16 @@ static bool collect_clone(void *arg, const struct clone_facts *c)
 	return true;
 }
 
+static bool collect_pair(void *arg, const struct pair_facts *p)
+{
+	struct facts *f = arg;
+
+	if (!make_room(f, &f->clones, f->clone_count, &f->clone_room))
+		return false;
+	replica_facts_of_pair(p, &f->clones[f->clone_count++]);
+	return true;
+}
+
 static int compare_replicas(const void *a, const void *b)
 {
 	const struct replica_facts *x = a, *y = b;
@@ -136,6 +146,8 @@ static int collect_replicas(struct tandem *t, struct disk *d, struct facts *f)
 	snapshots_list(t, d, collect_snapshot, f);
 	if (!d)
 		clones_list(t, collect_clone, f);
+	if (!d && !f->failed)
+		pairs_list(t, collect_pair, f);
 	if (f->failed)
 		return -ENOMEM;
 	if (f->replica_count)
@@ -197,15 +209,21 @@ static void add_replica_problem(struct facts *f, const struct replica_facts *r)
 {
 	const char *trouble = replica_trouble(r);
 
-	if (!trouble)
+	if (!trouble && !r->differed)
 		return;
-	f->problems[f->problem_count++] = (struct problem){
+	f->problems[f->problem_count] = (struct problem){
 		.kind = "replicas",
 		.name = r->label,
 		.severity = r->source_state ? EVENT_MAJOR : EVENT_WARNING,
 		.state = enum_name(copy_states, r->copy_state),
 		.reason = trouble,
 	};
+	if (!trouble) {
+		f->problems[f->problem_count].state = "Differed";
+		f->problems[f->problem_count].reason =
+			"Verify found that the two were not the same";
+	}
+	f->problem_count++;
 }
 
 static void add_group_problem(struct facts *f, const struct group_facts *g)
@@ -299,6 +317,8 @@ int facts_collect(struct tandem *t, struct facts *out)
 	if (!err)
 		err = groups_list(t, &f.groups, &f.group_count);
 	if (!err)
+		err = jobs_list(t->jobs, &f.jobs, &f.job_count);
+	if (!err)
 		err = collect_problems(&f);
 	if (err)
 		facts_free(&f);
@@ -361,6 +381,7 @@ void facts_free(struct facts *f)
 	free(f->replicas);
 	free(f->clones);
 	free(f->groups);
+	free(f->jobs);
 	free(f->pools);
 	free(f->problems);
 	*f = (struct facts){ 0 };

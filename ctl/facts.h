@@ -7,6 +7,7 @@
 #define TANDEMFS_FACTS_H
 
 #include "groups.h"
+#include "jobs.h"
 #include "replica_facts.h"
 #include "snapshots.h"
 #include "tandem.h"
@@ -31,10 +32,12 @@ struct facts {
 	size_t disk_count;
 	struct replica_facts *replicas; /* snapshots, sorted by source, then by name */
 	size_t replica_count, replica_room;
-	struct replica_facts *clones; /* by number */
+	struct replica_facts *clones; /* and mirrors behind them, each by number */
 	size_t clone_count, clone_room;
 	struct group_facts *groups; /* sorted by name */
 	size_t group_count;
+	struct job_facts *jobs; /* by number */
+	size_t job_count;
 	bool failed;              /* no memory for one of them */
 	struct pool_facts *pools; /* DISKDIR first */
 	size_t pool_count;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "inner.h"
+#include "jobs.h"
 #include "kept.h"
 #include "replica_operations.h"
 #include "rfc3339.h"
@@ -337,6 +338,9 @@ static int restore_all(const struct request *r, const struct all *all, uint64_t 
 		return err;
 	if (g)
 		snprintf(moment, sizeof(moment), "those of g%" PRIu64, g);
+	for (size_t i = 0; i < all->count && !r->plan; i++)
+		result_add_job(r->result,
+			       job_of_disk(r->ctl->tandem->jobs, all->disks[i]->number, true));
 	if (r->plan)
 		result_say(r->result, "%zu disk%s %s %s at once, after snapshots of now",
 			   all->count, plural(all->count), are, moment);
@@ -474,13 +478,13 @@ const struct command group_commands[] = {
 	  .help = "of relationships" },
 	{ REFUSED("Deactivate", OP_DEACTIVATE), .force = true, .help = "of relationships" },
 	{ REFUSED("Detach", OP_DETACH), .force = true, .help = "of relationships" },
-	{ REFUSED("Dissolve", OP_DISSOLVE), .help = "of relationships" },
+	{ REFUSED("Dissolve", OP_DISSOLVE), .force = true, .help = "of relationships" },
 	{ REFUSED("Failover", OP_FAILOVER), .force = true, .help = "of relationships" },
 	{ REFUSED("Failback", OP_FAILBACK), .force = true, .help = "of relationships" },
 	{ REFUSED("Fracture", OP_FRACTURE), .force = true, .help = "of relationships" },
 	{ REFUSED("RemoveSyncPair", OP_REMOVE_SYNC_PAIR), .parameters = member_parameters,
 	  .help = "of relationships" },
-	{ REFUSED("ResyncReplica", OP_RESYNC_REPLICA), .help = "of relationships" },
+	{ REFUSED("ResyncReplica", OP_RESYNC_REPLICA), .force = true, .help = "of relationships" },
 	{ REFUSED("RestoreFromReplica", OP_RESTORE_FROM_REPLICA), .force = true,
 	  .help = "of relationships" },
 	{ REFUSED("Resume", OP_RESUME), .help = "of relationships" },

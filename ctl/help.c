@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define COLUMNS 79
-#define INDENT 4
+#define INDENT 2
 
 /* Behind what is there, or on a new line where this one is full. */
 static void add_piece(struct text *out, size_t *column, const char *piece, size_t len)
@@ -56,7 +56,7 @@ static bool is_of_others(const struct command *command, const struct command *ta
 	return is_above(command, disk_commands) || is_above(command, replica_commands);
 }
 
-/* Those that a `control` takes, one after the other, a dash between. */
+/* Those that a `control` takes, one after the other, a semicolon between. */
 static void add_operations(struct text *out, const char *control, const struct command *table)
 {
 	struct text list = { 0 };
@@ -66,10 +66,11 @@ static void add_operations(struct text *out, const char *control, const struct c
 		if (c->refused || is_of_others(c, table))
 			continue;
 		text_addf(&list, "%s", before);
-		command_usage(c, &list);
-		before = " - ";
+		command_words(c, &list);
+		text_addf(&list, c->force ? " !" : "");
+		before = "; ";
 	}
-	before = " - as above:";
+	before = "; as above:";
 	for (const struct command *c = table; c->name; c++) {
 		if (c->refused || !is_of_others(c, table))
 			continue;
@@ -82,8 +83,8 @@ static void add_operations(struct text *out, const char *control, const struct c
 
 static const char grammar[] =
 	"Write to a `control`: [Plan] OPERATION [Key=Value]... [Force] [wait[=DURATION]]\n"
-	"Words in any case. Plan only tells, Force agrees to a loss, wait waits for the\n"
-	"end. Sizes 10G, durations 30s 7d, moments now gN NAME -15m 2026-11-20T16:50Z.\n";
+	"Words in any case. Plan only tells; Force, where there is !, agrees to a loss;\n"
+	"wait waits. Sizes 10G, durations 30s 7d, moments now gN NAME -15m @SECONDS.\n";
 
 static const char traps[] =
 	"The errno is echo's $?, the reason is in `control`; of your own command alone:\n"
@@ -97,6 +98,7 @@ int help_render(struct ctl *c, uint32_t object, struct text *out)
 	add_operations(out, "disks/*", disk_commands);
 	add_operations(out, "replicas/*", replica_commands);
 	add_operations(out, "groups/*", group_commands);
+	add_operations(out, "jobs/*", job_commands);
 	text_add(out, traps, strlen(traps));
 	return 0;
 }

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "clones.h"
+#include "jobs.h"
 #include "kept.h"
 #include "rfc3339.h"
 
@@ -28,8 +28,7 @@ static int say_snapshot(const struct request *r, const struct snapshot_facts *s)
 	return 0;
 }
 
-/* name NULL: one is made up. at NULL: now. */
-static int make_snapshot(const struct request *r, const char *name, const char *at)
+int make_snapshot(const struct request *r, const char *name, const char *at)
 {
 	struct tandem *t = r->ctl->tandem;
 	struct why *why = &r->result->why;
@@ -81,167 +80,6 @@ int disk_unsnapshot(const struct request *r)
 	result_say(r->result, "%s %.256s, and gives back what only it holds",
 		   r->plan ? "would delete" : "deleted", s.label);
 	return 0;
-}
-
-/* ---- CreateReplica ---- */
-
-enum {
-	REPLICA_SYNC_TYPE,
-	REPLICA_ELEMENT_NAME,
-	REPLICA_COPY_PRIORITY,
-	REPLICA_COPY_METHODOLOGY,
-	REPLICA_TARGET_VOLUME,
-	REPLICA_FORMAT,
-	REPLICA_TOKEN,
-	REPLICA_TARGET_POOL,
-	REPLICA_MODE,
-	REPLICA_TARGET_SYSTEM,
-	REPLICA_OBJECTIVE,
-	REPLICA_USERNAME,
-	REPLICA_PASSWORD,
-};
-
-// clang-format off
-const struct parameter create_replica_parameters[] = {
-	[REPLICA_SYNC_TYPE]        = { "SyncType", VALUE_ENUM, .required = true,
-				       .values = sync_types },
-	[REPLICA_ELEMENT_NAME]     = { "ElementName", VALUE_NAME },
-	[REPLICA_COPY_PRIORITY]    = { "CopyPriority", VALUE_ENUM, .values = copy_priorities },
-	[REPLICA_COPY_METHODOLOGY] = { "CopyMethodology", VALUE_ENUM,
-				       .values = copy_methodologies },
-	[REPLICA_TARGET_VOLUME]    = { "TargetStorageVolume", VALUE_TEXT },
-	[REPLICA_FORMAT]           = { "Format", VALUE_TEXT },
-	[REPLICA_TOKEN]            = { "Token", VALUE_TEXT },
-	[REPLICA_TARGET_POOL]      = { "TargetStoragePool", VALUE_TEXT },
-	/* None of them has these; they are known, so that a refusal says why. */
-	[REPLICA_MODE]             = { "Mode", VALUE_ENUM, .values = create_modes, .hidden = true },
-	[REPLICA_TARGET_SYSTEM]    = { "TargetStorageSystem", VALUE_TEXT, .hidden = true },
-	[REPLICA_OBJECTIVE]        = { "RecoveryPointObjective", VALUE_NUMBER, .hidden = true },
-	[REPLICA_USERNAME]         = { "Username", VALUE_TEXT, .hidden = true },
-	[REPLICA_PASSWORD]         = { "Password", VALUE_TEXT, .hidden = true },
-	{ NULL },
-};
-// clang-format on
-
-/* 0 and what the implementation decides are always right. */
-static bool fits_snapshot(const struct argument *priority, const struct argument *methodology)
-{
-	if (priority->number != PRIORITY_NOT_MANAGED)
-		return false;
-	return methodology->number == METHOD_NOT_SPECIFIED ||
-	       methodology->number == METHOD_IMPLEMENTATION_DECIDES ||
-	       methodology->number == METHOD_COPY_ON_WRITE;
-}
-
-static int check_replica(const struct request *r)
-{
-	const struct argument *a = r->args;
-	struct why *why = &r->result->why;
-
-	if (a[REPLICA_USERNAME].given || a[REPLICA_PASSWORD].given)
-		return refuse(why, -EACCES,
-			      "no name and no password is taken here, where they can be read; "
-			      "they belong in STATE/credentials/PEER, with mode 0600");
-	if (a[REPLICA_SYNC_TYPE].number == SYNC_MIRROR)
-		return refuse(why, -EOPNOTSUPP, "tandemfs %s makes snapshots and clones, and no %s",
-			      TANDEMFS_VERSION, a[REPLICA_SYNC_TYPE].text);
-	for (int i = REPLICA_MODE; i < REPLICA_USERNAME; i++) {
-		if (a[i].given)
-			return refuse(why, -EOPNOTSUPP, "a %s has no %s", a[REPLICA_SYNC_TYPE].text,
-				      create_replica_parameters[i].key);
-	}
-	return 0;
-}
-
-static int check_snapshot(const struct request *r)
-{
-	const struct argument *a = r->args;
-	struct why *why = &r->result->why;
-
-	for (int i = REPLICA_TARGET_VOLUME; i <= REPLICA_TARGET_POOL; i++) {
-		if (a[i].given)
-			return refuse(why, -EOPNOTSUPP, "a Snapshot has no %s",
-				      create_replica_parameters[i].key);
-	}
-	if (!fits_snapshot(&a[REPLICA_COPY_PRIORITY], &a[REPLICA_COPY_METHODOLOGY]))
-		return refuse(why, -EOPNOTSUPP,
-			      "of a snapshot nothing is copied but what is written over: "
-			      "CopyPriority is Not Managed, CopyMethodology Copy-On-Write");
-	return 0;
-}
-
-static int check_clone(const struct request *r)
-{
-	bool tokenized = r->args[REPLICA_SYNC_TYPE].number == SYNC_TOKENIZED_CLONE;
-	const struct argument *token = &r->args[REPLICA_TOKEN];
-	struct why *why = &r->result->why;
-
-	if (token->given && !tokenized)
-		return refuse(why, -EINVAL, "a Token is for SyncType=TokenizedClone");
-	if (!r->args[REPLICA_TARGET_VOLUME].given && !r->args[REPLICA_TARGET_POOL].given &&
-	    (!tokenized || token->given))
-		return refuse(why, -EINVAL,
-			      "a clone needs TargetStorageVolume= or TargetStoragePool=");
-	switch (r->args[REPLICA_COPY_METHODOLOGY].number) {
-	case METHOD_NOT_SPECIFIED:
-	case METHOD_IMPLEMENTATION_DECIDES:
-	case METHOD_FULL_COPY:
-	case METHOD_COPY_ON_ACCESS:
-	case METHOD_SNAP_AND_CLONE:
-		return 0;
-	}
-	return refuse(why, -EOPNOTSUPP,
-		      "CopyMethodology of a clone is Full-Copy, Copy-On-Access or Snap-And-Clone");
-}
-
-static int create_clone(const struct request *r)
-{
-	const struct argument *a = r->args;
-	uint64_t method = a[REPLICA_COPY_METHODOLOGY].number;
-	struct clone_request q = {
-		.target = argument_text(&a[REPLICA_TARGET_VOLUME]),
-		.pool = argument_text(&a[REPLICA_TARGET_POOL]),
-		.name = argument_text(&a[REPLICA_ELEMENT_NAME]),
-		.format = argument_text(&a[REPLICA_FORMAT]),
-		.generation = GENERATION_NOW,
-		.priority = a[REPLICA_COPY_PRIORITY].number,
-		.methodology = method == METHOD_COPY_ON_ACCESS || method == METHOD_SNAP_AND_CLONE
-				       ? method
-				       : METHOD_FULL_COPY,
-	};
-	int err = check_clone(r);
-
-	if (err)
-		return err;
-	if (a[REPLICA_TOKEN].given)
-		return redeem_token(r, a[REPLICA_TOKEN].text, &q);
-	if (!q.target && !q.pool)
-		return make_token(r, &q);
-	return method == METHOD_SNAP_AND_CLONE ? snap_and_clone(r, &q) : make_clone(r, &q);
-}
-
-int create_replica_check(const struct request *r, const char **name)
-{
-	int err = check_replica(r);
-
-	*name = argument_text(&r->args[REPLICA_ELEMENT_NAME]);
-	if (!err && r->args[REPLICA_SYNC_TYPE].number != SYNC_SNAPSHOT)
-		err = refuse(&r->result->why, -EOPNOTSUPP,
-			     "of a group there are snapshots, and no %s",
-			     r->args[REPLICA_SYNC_TYPE].text);
-	return err ? err : check_snapshot(r);
-}
-
-int disk_create_replica(const struct request *r)
-{
-	int err = check_replica(r);
-
-	if (err)
-		return err;
-	if (r->args[REPLICA_SYNC_TYPE].number != SYNC_SNAPSHOT)
-		return create_clone(r);
-	err = check_snapshot(r);
-	return err ? err : make_snapshot(r, argument_text(&r->args[REPLICA_ELEMENT_NAME]), NULL);
 }
 
 /* ---- kept history ---- */
@@ -337,6 +175,8 @@ int restore_disk(const struct request *r, struct disk *d, uint64_t generation)
 
 	if (err)
 		return err;
+	if (!r->plan)
+		result_add_job(r->result, job_of_disk(r->ctl->tandem->jobs, d->number, true));
 	if (r->plan)
 		result_say(r->result,
 			   "would be the disk of g%" PRIu64 " at once, after a snapshot of now",
@@ -368,6 +208,9 @@ int abort_restores(const struct request *r, struct disk *const *disks, size_t co
 	int err = tandem_abort_restore(r->ctl->tandem, disks, count, r->force, r->plan,
 				       &r->result->why);
 
+	for (size_t i = 0; i < count && !err && !r->plan; i++)
+		result_add_job(r->result,
+			       job_of_disk(r->ctl->tandem->jobs, disks[i]->number, true));
 	if (!err)
 		result_say(r->result,
 			   "%zu disk%s %s at once what %s before the restore; "

@@ -21,9 +21,13 @@ struct ctl {
 struct json;
 struct replica_facts;
 struct group_facts;
+struct job_facts;
 
 /* The kind of object a node belongs to. */
 enum object_kind node_object_kind(struct node n);
+
+/* wait/ of a relationship, for a set of CopyStates as bits; open. -EAGAIN, -ESTALE. */
+int wait_node(struct ctl *c, uint32_t replica, uint64_t states, struct node *out);
 
 /*
  * What reading a file gives: appended to out. 0 or -errno; -ENOENT when the
@@ -46,12 +50,17 @@ int group_status_render(struct ctl *c, uint32_t object, struct text *out);
 int group_status_json_render(struct ctl *c, uint32_t object, struct text *out);
 int members_render(struct ctl *c, uint32_t object, struct text *out);
 int consistent_render(struct ctl *c, uint32_t object, struct text *out);
+int job_status_render(struct ctl *c, uint32_t object, struct text *out);
+int job_status_json_render(struct ctl *c, uint32_t object, struct text *out);
+int percent_render(struct ctl *c, uint32_t object, struct text *out);
+int job_wait_render(struct ctl *c, uint32_t object, struct text *out);
 /* Likewise; `name` is a property's. */
 int property_render(struct ctl *c, uint32_t object, const char *name, struct text *out);
 
-/* The inside of an object in JSON: of a relationship, and what each status.json begins with. */
+/* The inside of an object in JSON, and what each status.json begins with. */
 void replica_json(struct json *j, const struct replica_facts *r);
 void status_json_head(struct json *j, struct ctl *c);
+void job_json(struct json *j, const struct job_facts *f);
 /* The object of a group under this key, or (NULL) the inside of it. -ENOENT: nothing was added. */
 int group_json(struct json *j, struct tandem *t, const struct group_facts *g, const char *key);
 /* NAME of NAME.raw; false: it has another ending, or is too long. */

@@ -262,6 +262,74 @@ static void add_whole(struct text *out, const struct facts *f)
 	text_addf(out, "tandemfs_health %d\n", (int)facts_health(f));
 }
 
+static void add_replica_label(struct text *out, const char *name, const struct replica_facts *r)
+{
+	text_addf(out, "tandemfs_%s{replica=\"", name);
+	add_label_value(out, r->label);
+}
+
+static void add_copy_states(struct text *out, const struct facts *f)
+{
+	add_head(out, "replica_copy_state", "gauge",
+		 "1 for the CopyState the relationship is in, 0 for the others.");
+	for (size_t i = 0; i < f->clone_count; i++) {
+		const struct replica_facts *r = &f->clones[i];
+
+		for (const struct enum_value *v = copy_states; v->name; v++) {
+			if (v->number == COPY_MIXED || v->number == COPY_NOT_APPLICABLE)
+				continue; /* of groups; of nothing */
+			add_replica_label(out, "replica_copy_state", r);
+			text_addf(out, "\",state=\"%s\"} %d\n", v->name,
+				  r->copy_state == v->number);
+		}
+	}
+}
+
+/* Of mirrors. */
+static void add_verified(struct text *out, const struct facts *f)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < f->clone_count; i++) {
+		uint64_t ms = f->clones[i].verified_ms;
+
+		if (!ms)
+			continue;
+		if (!any)
+			add_head(out, "replica_verified_timestamp_seconds", "gauge",
+				 "When the last proof began that both disks are the same.");
+		any = true;
+		add_replica_label(out, "replica_verified_timestamp_seconds", &f->clones[i]);
+		text_addf(out, "\"} %" PRIu64 ".%03u\n", ms / 1000, (unsigned)(ms % 1000));
+	}
+}
+
+/* Of clones and mirrors: a thousand snapshots have nothing that would change. */
+static void add_replicas(struct text *out, const struct facts *f)
+{
+	bool any = false;
+
+	if (!f->clone_count)
+		return;
+	add_copy_states(out, f);
+	add_head(out, "replica_synced_ratio", "gauge", "How much is copied; 1 is Synchronized.");
+	for (size_t i = 0; i < f->clone_count; i++) {
+		add_replica_label(out, "replica_synced_ratio", &f->clones[i]);
+		text_addf(out, "\"} %g\n", f->clones[i].percent / 100.0);
+	}
+	for (size_t i = 0; i < f->clone_count; i++) {
+		if (f->clones[i].sync_type != SYNC_MIRROR)
+			continue;
+		if (!any)
+			add_head(out, "replica_behind_bytes", "gauge",
+				 "What the target of a mirror lacks.");
+		any = true;
+		add_replica_label(out, "replica_behind_bytes", &f->clones[i]);
+		text_addf(out, "\"} %" PRIu64 "\n", f->clones[i].behind);
+	}
+	add_verified(out, f);
+}
+
 static void add_group_gauge(struct text *out, const struct facts *f, const char *name,
 			    const char *help, size_t offset)
 {
@@ -331,6 +399,7 @@ int metrics_render(struct ctl *c, uint32_t object, struct text *out)
 		out->failed = true;
 	add_whole(out, &f);
 	add_disks(&m);
+	add_replicas(out, &f);
 	add_groups(out, &f);
 	add_space(out, c->tandem, &f);
 	add_head(out, "commands_total", "counter", "Commands by how they ended.");

@@ -20,7 +20,7 @@ struct objects {
 extern const struct objects disk_objects, pool_objects;
 /* snapshots/NAME.raw of a disk; replicas/NAME. The numbers are the same. */
 extern const struct objects snapshot_objects, replica_objects;
-extern const struct objects group_objects;
+extern const struct objects group_objects, job_objects;
 /* at/MOMENT.raw, changes/A..B, wait/STATE */
 extern const struct objects moment_objects, changes_objects, wait_objects;
 
@@ -29,6 +29,8 @@ uint64_t disk_version(struct ctl *c, uint32_t object);
 uint64_t pool_version(struct ctl *c, uint32_t object);
 uint64_t replica_version(struct ctl *c, uint32_t object);
 uint64_t group_version(struct ctl *c, uint32_t object);
+uint64_t job_version(struct ctl *c, uint32_t object);
+uint64_t job_wait_version(struct ctl *c, uint32_t object);
 uint64_t wait_version(struct ctl *c, uint32_t object);
 
 /* As node_content. */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "clones.h"
+#include "jobs.h"
 #include "replica_facts.h"
 #include "replica_operations.h"
 #include "rfc3339.h"
@@ -109,6 +110,9 @@ static int detach(const struct request *r, const struct snapshot_facts *s)
 		return err;
 	snprintf(r->result->target, sizeof(r->result->target), "%s", c.target);
 	snprintf(r->result->element_name, sizeof(r->result->element_name), "%s", c.name);
+	if (!r->plan)
+		result_add_job(r->result, job_of_replica(r->ctl->tandem->jobs, c.number, true));
+	r->result->copy = r->plan ? 0 : c.number;
 	result_say(r->result, "%.256s %s its place once it is filled, and can be used at once",
 		   c.target, r->plan ? "would take" : "takes");
 	return 0;
@@ -175,6 +179,7 @@ static int resume(const struct request *r, const struct replica_facts *c)
 
 	if (!err)
 		result_say(r->result, "%s filled on", r->plan ? "would be" : "is");
+	r->result->copy = c->methodology == METHOD_COPY_ON_ACCESS ? 0 : c->number;
 	return err;
 }
 
@@ -202,11 +207,75 @@ static int refuse_detaching(const struct request *r, const struct replica_facts 
 			     c.name);
 }
 
-static int do_it(const struct request *r, enum replica_operation op, const struct replica_facts *f)
+/* ---- of mirrors ---- */
+
+/* What is so afterwards, and until when. */
+static const char *const means[OP_MAX] = {
+	[OP_ABORT] = "nothing is copied until ResyncReplica",
+	[OP_ACTIVATE] = "what differs is copied",
+	[OP_DEACTIVATE] = "nothing is copied until Activate",
+	[OP_DETACH] = "the target is a disk by itself",
+	[OP_DISSOLVE] = "the target is a disk by itself",
+	[OP_FRACTURE] = "the target stays as it is until ResyncReplica",
+	[OP_RESYNC_REPLICA] = "what differs is copied",
+	[OP_RESUME] = "what was written meanwhile is copied",
+	[OP_SPLIT] = "the target stays what its source was at this moment until ResyncReplica",
+	[OP_SUSPEND] = "what is written is copied after Resume",
+	[OP_UNPREPARE] = "nothing is copied until Activate",
+};
+
+static void say_pair(const struct request *r, enum replica_operation op,
+		     const struct replica_facts *f, uint8_t next)
+{
+	const char *lost = replica_operation_loses(f->sync_type, op, f->copy_state);
+	const char *state = next == GONE ? "gone" : enum_name(copy_states, next);
+
+	if (next == GONE && f->first)
+		result_say(r->result, "%s gone, and %.255s with it, which is no disk yet",
+			   r->plan ? "would be" : "is", f->target);
+	else
+		result_say(r->result, "%s %s; %s%s%s", r->plan ? "would be" : "is", state,
+			   means[op], lost ? "; Force agreed, although " : "", lost ? lost : "");
+}
+
+static int operate_pair(const struct request *r, enum replica_operation op,
+			const struct replica_facts *f, uint8_t next)
+{
+	int err = tandem_operate_pair(r->ctl->tandem, f->number, op, f->copy_state, r->force,
+				      r->plan, &r->result->why);
+	if (err)
+		return err;
+	say_pair(r, op, f, next);
+	if (next == COPY_UNSYNCHRONIZED)
+		r->result->copy = f->number;
+	return 0;
+}
+
+static int stays(const struct request *r, enum replica_operation op, const struct replica_facts *f)
+{
+	const char *nothing = r->plan ? "would be done" : "was done";
+
+	if (op == OP_RESET_TO_SYNC)
+		result_say(r->result, "SyncMode is Synchronous already; nothing %s", nothing);
+	else
+		result_say(r->result, "CopyState is %s already; nothing %s",
+			   enum_name(copy_states, f->copy_state), nothing);
+	/* It is being copied, or was: who waits for that gets what he waits for. */
+	if (op == OP_ACTIVATE && f->sync_type == SYNC_MIRROR)
+		r->result->copy = f->number;
+	return 0;
+}
+
+static int do_it(const struct request *r, enum replica_operation op, const struct replica_facts *f,
+		 uint8_t next)
 {
 	struct snapshot_facts s;
 	int err;
 
+	if (f->sync_type == SYNC_MIRROR && op == OP_DETACH && detach_target(r))
+		return refuse(&r->result->why, -EINVAL, "%.255s is the target already", f->target);
+	if (f->sync_type == SYNC_MIRROR)
+		return operate_pair(r, op, f, next);
 	if (f->sync_type != SYNC_SNAPSHOT)
 		return clone_doers[op] ? clone_doers[op](r, f) : -EOPNOTSUPP;
 	err = snapshot_of(r, &s);
@@ -215,37 +284,46 @@ static int do_it(const struct request *r, enum replica_operation op, const struc
 	return doers[op] ? doers[op](r, &s) : -EOPNOTSUPP;
 }
 
-static int operate(const struct request *r, enum replica_operation op)
+static int operate_from(const struct request *r, enum replica_operation op,
+			const struct replica_facts *f)
 {
-	struct replica_facts f;
-	enum copy_state state;
 	uint8_t next;
-	int err = replica_facts(r->ctl->tandem, r->replica, &f);
+	int err = replica_operation_check(f->sync_type, op, f->copy_state, r->force, &next,
+					  &r->result->why);
 
-	if (err)
-		return refuse(&r->result->why, -ENOENT, "the relationship is gone");
-	state = f.copy_state;
-	err = replica_operation_check(f.sync_type, op, state, &next, &r->result->why);
-	if (f.progress == PROGRESS_DETACHING && op != OP_RETURN_TO_RESOURCE_POOL &&
+	if (f->progress == PROGRESS_DETACHING && op != OP_RETURN_TO_RESOURCE_POOL &&
 	    err != -EOPNOTSUPP)
-		return refuse_detaching(r, &f);
+		return refuse_detaching(r, f);
 	if (err)
 		return err;
-	if (next == STAYS) {
-		result_say(r->result, "CopyState is %s already; nothing %s",
-			   enum_name(copy_states, state), r->plan ? "would be done" : "was done");
-		return 0;
-	}
-	err = do_it(r, op, &f);
+	if (next == STAYS)
+		return stays(r, op, f);
+	err = do_it(r, op, f, next);
 	if (err == -EOPNOTSUPP &&
 	    !r->result->why.message[0]) /* the table knows more than this file */
 		return refuse(&r->result->why, err, "tandemfs %s cannot do it", TANDEMFS_VERSION);
 	return err;
 }
 
+/* A mirror's CopyState may be another at any time: what holds is the one that it is done from. */
+int operate_replica(const struct request *r, enum replica_operation op)
+{
+	struct tandem *t = r->ctl->tandem;
+	struct replica_facts f, now;
+	int err;
+
+	do {
+		if (replica_facts(t, r->replica, &f))
+			return refuse(&r->result->why, -ENOENT, "the relationship is gone");
+		err = operate_from(r, op, &f);
+	} while (err == -EBUSY && f.sync_type == SYNC_MIRROR &&
+		 !replica_facts(t, r->replica, &now) && now.copy_state != f.copy_state);
+	return err;
+}
+
 static int do_operation(const struct request *r)
 {
-	return operate(r, (enum replica_operation)r->command->number);
+	return operate_replica(r, (enum replica_operation)r->command->number);
 }
 
 enum { SET_OPERATION, SET_PEER };
@@ -259,7 +337,7 @@ const struct parameter relationship_parameters[] = {
 
 static int set_relationship(const struct request *r)
 {
-	return operate(r, (enum replica_operation)r->args[SET_OPERATION].number);
+	return operate_replica(r, (enum replica_operation)r->args[SET_OPERATION].number);
 }
 
 /* ---- holds ---- */
@@ -305,37 +383,61 @@ static int unhold(const struct request *r)
 	return err;
 }
 
+/* ---- proofs ---- */
+
+static int verify(const struct request *r)
+{
+	struct replica_facts f;
+	int err;
+
+	if (replica_facts(r->ctl->tandem, r->replica, &f))
+		return refuse(&r->result->why, -ENOENT, "the relationship is gone");
+	if (f.sync_type != SYNC_MIRROR)
+		return refuse(&r->result->why, -EOPNOTSUPP, "Verify is not for a %s",
+			      enum_name(sync_types, f.sync_type));
+	err = tandem_verify_pair(r->ctl->tandem, r->replica, r->plan, &r->result->why);
+	if (!err)
+		result_say(r->result, "both %s compared, while they are used; status tells of it",
+			   r->plan ? "would be" : "are");
+	return err;
+}
+
 #define OPERATION(word, op) .name = word, .number = op, .run = do_operation
 #define REFUSED(word, op) .name = word, .number = op, .run = do_operation, .refused = true
 
 // clang-format off
 const struct command replica_commands[] = {
-	{ OPERATION("Abort", OP_ABORT), .force = true, .help = "a restore goes back; a clone goes: Force" },
+	{ OPERATION("Abort", OP_ABORT), .force = true,
+	  .help = "a restore goes back; no copy goes on; a clone goes: Force" },
 	{ REFUSED("ActivateConsistency", OP_ACTIVATE_CONSISTENCY), .help = "of groups" },
-	{ OPERATION("Activate", OP_ACTIVATE), .help = "an Inactive one holds the disk of now" },
+	{ OPERATION("Activate", OP_ACTIVATE),
+	  .help = "an Inactive snapshot holds the disk of now, a mirror is copied" },
 	{ REFUSED("AddSyncPair", OP_ADD_SYNC_PAIR), .help = "of groups" },
 	{ REFUSED("DeactivateConsistency", OP_DEACTIVATE_CONSISTENCY), .help = "of groups" },
-	{ OPERATION("Deactivate", OP_DEACTIVATE), .force = true, .help = "gives up its moment" },
+	{ OPERATION("Deactivate", OP_DEACTIVATE), .force = true, .help = "gives up its moment; a mirror stops" },
 	{ OPERATION("Detach", OP_DETACH), .parameters = detach_parameters, .force = true,
-	  .help = "a snapshot becomes a disk of its own" },
-	{ REFUSED("Dissolve", OP_DISSOLVE), .help = "ends it, the target lives on" },
+	  .help = "a snapshot, or a mirror's target, is a disk of its own" },
+	{ OPERATION("Dissolve", OP_DISSOLVE), .force = true,
+	  .help = "ends it, the target lives on" },
 	{ REFUSED("Failover", OP_FAILOVER), .force = true, .help = "of mirrors" },
 	{ REFUSED("Failback", OP_FAILBACK), .force = true, .help = "of mirrors" },
-	{ REFUSED("Fracture", OP_FRACTURE), .force = true, .help = "of mirrors" },
+	{ OPERATION("Fracture", OP_FRACTURE), .force = true,
+	  .help = "the target is left as it is; in the middle of a copy: Force" },
 	{ REFUSED("RemoveSyncPair", OP_REMOVE_SYNC_PAIR), .help = "of groups" },
-	{ OPERATION("ResyncReplica", OP_RESYNC_REPLICA),
-	  .help = "a snapshot holds the disk of now" },
+	{ OPERATION("ResyncReplica", OP_RESYNC_REPLICA), .force = true,
+	  .help = "the target is what its source is; over what was written on it: Force" },
 	{ OPERATION("RestoreFromReplica", OP_RESTORE_FROM_REPLICA), .force = true,
 	  .help = "the source becomes what the target is" },
 	{ OPERATION("Resume", OP_RESUME), .help = "after Suspend" },
-	{ REFUSED("ResetToSync", OP_RESET_TO_SYNC), .help = "of mirrors" },
+	{ OPERATION("ResetToSync", OP_RESET_TO_SYNC), .help = "a mirror is synchronous" },
 	{ REFUSED("ResetToAsync", OP_RESET_TO_ASYNC), .help = "of mirrors" },
 	{ OPERATION("ReturnToResourcePool", OP_RETURN_TO_RESOURCE_POOL), .force = true,
 	  .help = "deletes a snapshot" },
 	{ REFUSED("ReverseRoles", OP_REVERSE_ROLES), .help = "of mirrors" },
-	{ REFUSED("Split", OP_SPLIT), .help = "of mirrors" },
-	{ OPERATION("Suspend", OP_SUSPEND), .help = "a clone is not filled further" },
-	{ REFUSED("Unprepare", OP_UNPREPARE), .force = true, .help = "of mirrors and clones" },
+	{ OPERATION("Split", OP_SPLIT), .help = "the target stays one moment of its source" },
+	{ OPERATION("Suspend", OP_SUSPEND), .help = "nothing is copied until Resume" },
+	{ OPERATION("Unprepare", OP_UNPREPARE), .force = true,
+	  .help = "a mirror starts over, with Activate" },
 	{ REFUSED("Prepare", OP_PREPARE), .help = "of mirrors and clones" },
 	{ REFUSED("ResetToAdaptive", OP_RESET_TO_ADAPTIVE), .help = "of mirrors" },
 	{ .name = "SetReplicationRelationship", .parameters = relationship_parameters, .force = true,
@@ -344,6 +446,7 @@ const struct command replica_commands[] = {
 	  .help = "a snapshot that cannot be deleted" },
 	{ .name = "Unhold", .parameters = hold_parameters, .run = unhold,
 	  .help = "takes back Hold" },
+	{ .name = "Verify", .run = verify, .help = "compares a mirror with its source" },
 	{ NULL },
 };
 // clang-format on

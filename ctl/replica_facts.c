@@ -90,6 +90,7 @@ void replica_facts_of_clone(const struct clone_facts *c, struct replica_facts *o
 	out->size = c->size;
 	out->error = c->error;
 	out->source_state = c->source_state;
+	out->job = c->job;
 }
 
 /* Of a clone whose source is so. */
@@ -103,17 +104,114 @@ static const char *const source_troubles[DISK_STATE_MAX] = {
 
 const char *replica_trouble(const struct replica_facts *r)
 {
-	if (r->copy_state == COPY_BROKEN)
+	if (r->copy_state == COPY_BROKEN && r->sync_type != SYNC_MIRROR)
 		return "its content had to be given up";
+	if (r->copy_state == COPY_BROKEN && !r->error)
+		return "its target is not what the source is";
 	if (r->source_state)
 		return source_troubles[r->source_state];
 	return r->error ? strerror(-r->error) : NULL;
+}
+
+/* Of a mirror. Where a way leads to its CopyState, SyncState says both. */
+// clang-format off
+static const struct {
+	enum progress_status rest, way;
+	enum sync_state sync_state, sync_way;
+} shown_of_pair[COPY_STATE_MAX] = {
+	[COPY_INITIALIZED]    = { PROGRESS_REQUIRES_ACTIVATE, PROGRESS_INITIALIZING,
+				  SYNC_INITIALIZED, SYNC_INITIALIZED },
+	[COPY_UNSYNCHRONIZED] = { PROGRESS_SYNCHRONIZING, PROGRESS_RESTORING,
+				  SYNC_RESYNC_IN_PROGRESS, SYNC_RESTORE_IN_PROGRESS },
+	[COPY_SYNCHRONIZED]   = { PROGRESS_COMPLETED, 0, SYNC_SYNCHRONIZED, 0 },
+	[COPY_BROKEN]         = { PROGRESS_COMPLETED, 0, SYNC_BROKEN, 0 },
+	[COPY_FRACTURED]      = { PROGRESS_COMPLETED, PROGRESS_FRACTURING,
+				  SYNC_FRACTURED, SYNC_FRACTURE_IN_PROGRESS },
+	[COPY_SPLIT]          = { PROGRESS_COMPLETED, PROGRESS_SPLITTING,
+				  SYNC_FRACTURED, SYNC_FRACTURE_IN_PROGRESS },
+	[COPY_INACTIVE]       = { PROGRESS_DORMANT, 0, SYNC_QUIESCED, 0 },
+	[COPY_SUSPENDED]      = { PROGRESS_DORMANT, PROGRESS_SUSPENDING,
+				  SYNC_QUIESCED, SYNC_QUIESCE_IN_PROGRESS },
+	[COPY_FAILEDOVER]     = { PROGRESS_COMPLETED, PROGRESS_FAILING_OVER,
+				  SYNC_BROKEN, SYNC_BROKEN },
+	[COPY_PREPARED]       = { PROGRESS_REQUIRES_ACTIVATE, PROGRESS_PREPARING,
+				  SYNC_PREPARED, SYNC_PREPARE_IN_PROGRESS },
+	[COPY_ABORTED]        = { PROGRESS_REQUIRES_RESYNC, PROGRESS_ABORTING,
+				  SYNC_BROKEN, SYNC_BROKEN },
+	[COPY_SKEWED]         = { PROGRESS_COMPLETED, 0, SYNC_BROKEN, 0 },
+};
+// clang-format on
+
+/* What the pair says of itself, or what its state says; one that should be copied and is not waits. */
+static enum progress_status progress_of_pair(const struct pair_facts *p)
+{
+	if (p->state == COPY_UNSYNCHRONIZED && (!p->copying || p->error))
+		return PROGRESS_PENDING;
+	if (p->progress != PROGRESS_UNKNOWN)
+		return p->progress;
+	if (p->state == COPY_UNSYNCHRONIZED && !p->first)
+		return PROGRESS_RESYNCING;
+	return shown_of_pair[p->state].rest;
+}
+
+void replica_facts_of_pair(const struct pair_facts *p, struct replica_facts *out)
+{
+	enum progress_status progress = progress_of_pair(p), way = shown_of_pair[p->state].way;
+	bool synchronous = p->mode != MODE_ASYNCHRONOUS;
+
+	memset(out, 0, sizeof(*out));
+	out->number = p->number;
+	snprintf(out->label, sizeof(out->label), "%s", p->name);
+	snprintf(out->source, sizeof(out->source), "%s", p->source);
+	snprintf(out->target, sizeof(out->target), "%s", p->target);
+	out->sync_time_ms = p->sync_time_ms;
+	out->copy_state = p->state;
+	out->requested = p->requested ? p->requested : COPY_NOT_APPLICABLE;
+	out->sync_type = SYNC_MIRROR;
+	out->sync_mode = synchronous ? MODE_SYNCHRONOUS : MODE_ASYNCHRONOUS;
+	out->progress = progress;
+	out->percent = p->percent;
+	if (p->state == COPY_SYNCHRONIZED)
+		out->percent = 100;
+	else if (out->percent > 99)
+		out->percent = 99;
+	out->objective_s = synchronous ? 0 : REPLICA_UNKNOWN;
+	out->copy_type = synchronous ? COPY_SYNC : COPY_ASYNC;
+	out->replica_type = REPLICA_FULL_COPY;
+	out->sync_state = way && progress == way ? shown_of_pair[p->state].sync_way
+						 : shown_of_pair[p->state].sync_state;
+	out->priority = p->priority;
+	/* Delta-Update is, in the class page's words, what comes after the initial copy: only what
+	 * differs. Incremental-Copy would be the same without the initial one. */
+	out->methodology = p->first ? METHOD_FULL_COPY : METHOD_DELTA_UPDATE;
+	out->size = p->size;
+	out->error = p->error;
+	out->first = p->first;
+	out->stops_host_io = p->stops_host_io;
+	out->manual = p->manual;
+	out->behind = p->differs;
+	out->verified_ms = p->verified_ms;
+	out->verifying = p->verifying;
+	out->verified = p->verified;
+	out->differed = p->mended;
+}
+
+bool replica_lag(const struct replica_facts *r, uint64_t now_ms, uint64_t *lag_ms)
+{
+	if (r->sync_type != SYNC_MIRROR || !r->sync_time_ms)
+		return false;
+	if (!r->behind || now_ms < r->sync_time_ms)
+		*lag_ms = 0;
+	else
+		*lag_ms = now_ms - r->sync_time_ms;
+	return true;
 }
 
 int replica_facts(struct tandem *t, uint32_t number, struct replica_facts *out)
 {
 	struct snapshot_facts s;
 	struct clone_facts c;
+	struct pair_facts p;
 	int err = snapshot_numbered(t, number, &s);
 
 	if (!err) {
@@ -121,8 +219,13 @@ int replica_facts(struct tandem *t, uint32_t number, struct replica_facts *out)
 		return 0;
 	}
 	err = clone_numbered(t, number, &c);
-	if (!err)
+	if (!err) {
 		replica_facts_of_clone(&c, out);
+		return 0;
+	}
+	err = pair_numbered(t, number, &p);
+	if (!err)
+		replica_facts_of_pair(&p, out);
 	return err;
 }
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The properties of a relationship, collected once, for its property files, its
- * status and status.json. A relationship is a snapshot or a clone.
+ * status and status.json. A relationship is a snapshot, a clone or a mirror.
  */
 #ifndef TANDEMFS_REPLICA_FACTS_H
 #define TANDEMFS_REPLICA_FACTS_H
 
 #include "clones.h"
 #include "enumerations.h"
+#include "pairs.h"
 #include "snapshots.h"
 #include "text.h"
 
@@ -33,8 +34,17 @@ struct replica_facts {
 	uint64_t generation; /* of its moment; 0: none */
 	uint64_t size;
 	char hold[SNAPSHOT_NAME_MAX + 1]; /* of a snapshot */
-	int error;                        /* why a clone is not filled further; 0 */
 	enum disk_state source_state;     /* of a clone: its source is not as it needs it; 0 */
+	uint32_t job;                     /* that is under way; 0 */
+	int error;                        /* why it is not copied further; 0 */
+	/* Of a mirror. */
+	bool first;                 /* the target is not whole yet */
+	bool stops_host_io, manual; /* as CreateReplica was told */
+	uint64_t behind;            /* bytes that the target lacks */
+	uint64_t verified_ms;       /* 0: never */
+	bool verifying;
+	unsigned verified; /* percent, of that */
+	uint64_t differed; /* bytes, in the last proof */
 };
 
 /* What is wrong, in words; NULL: nothing. */
@@ -43,6 +53,12 @@ const char *replica_trouble(const struct replica_facts *r);
 /* Pure. */
 void replica_facts_of_snapshot(const struct snapshot_facts *s, struct replica_facts *out);
 void replica_facts_of_clone(const struct clone_facts *c, struct replica_facts *out);
+void replica_facts_of_pair(const struct pair_facts *p, struct replica_facts *out);
+/*
+ * How old the target is at most: of what the source was given since, some would be lost with it.
+ * 0: it lacks nothing. False: it is no mirror, or was never what its source was.
+ */
+bool replica_lag(const struct replica_facts *r, uint64_t now_ms, uint64_t *lag_ms);
 /* -ENOENT. */
 int replica_facts(struct tandem *t, uint32_t number, struct replica_facts *out);
 

@@ -5,10 +5,13 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "json.h"
 #include "replica_facts.h"
+#include "rfc3339.h"
 #include "values.h"
 
 int property_render(struct ctl *c, uint32_t object, const char *name, struct text *out)
@@ -42,7 +45,56 @@ static void add_properties(const struct replica_facts *r, struct text *out)
 /* That it is Broken is told as such. */
 static const char *error_of(const struct replica_facts *r)
 {
-	return r->copy_state != COPY_BROKEN && replica_trouble(r) ? replica_trouble(r) : "";
+	const char *trouble = replica_trouble(r);
+
+	if (r->copy_state == COPY_BROKEN && !(r->sync_type == SYNC_MIRROR && r->error))
+		return "";
+	return trouble ? trouble : "";
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec * UINT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+static const char *recovery_mode(const struct replica_facts *r)
+{
+	return r->manual ? "Manual" : "Automatic";
+}
+
+/* Of what follows its source; others have the lines, with nothing to tell. */
+static void add_following(const struct replica_facts *r, struct text *out)
+{
+	bool mirror = r->sync_type == SYNC_MIRROR;
+	char buf[VALUE_TEXT_MAX], time[RFC3339_MAX];
+	uint64_t lag;
+
+	if (mirror)
+		text_add_fieldf(out, "Behind", "%" PRIu64 " (%s)", r->behind,
+				value_human_size(buf, r->behind));
+	else
+		text_add_field(out, "Behind", "");
+	text_add_field(out, "Lag",
+		       replica_lag(r, now_ms(), &lag) ? value_age(buf, lag / 1000) : "");
+	text_add_field(out, "FailedCopyStopsHostIO",
+		       !mirror            ? ""
+		       : r->stops_host_io ? "true"
+					  : "false");
+	text_add_field(out, "CopyRecoveryMode", mirror ? recovery_mode(r) : "");
+	text_add_field(out, "Verified",
+		       r->verified_ms ? rfc3339_format_ms(time, r->verified_ms) : "");
+	if (r->verifying)
+		text_add_fieldf(out, "Verifying", "%u%%", r->verified);
+	else
+		text_add_field(out, "Verifying", "");
+	if (mirror)
+		text_add_fieldf(out, "Differed", "%" PRIu64 " (%s)", r->differed,
+				value_human_size(buf, r->differed));
+	else
+		text_add_field(out, "Differed", "");
 }
 
 int replica_status_render(struct ctl *c, uint32_t object, struct text *out)
@@ -68,6 +120,11 @@ int replica_status_render(struct ctl *c, uint32_t object, struct text *out)
 				value_human_size(human, bytes));
 	text_add_field(out, "Hold", r.hold);
 	text_add_field(out, "Error", error_of(&r));
+	if (r.job)
+		text_add_fieldf(out, "Job", "%u", r.job);
+	else
+		text_add_field(out, "Job", "");
+	add_following(&r, out);
 	return 0;
 }
 
@@ -90,6 +147,32 @@ static void add_property(struct json *j, const struct property *p, const struct 
 	text_free(&value);
 }
 
+static void add_following_json(struct json *j, const struct replica_facts *r)
+{
+	bool mirror = r->sync_type == SYNC_MIRROR;
+	char time[RFC3339_MAX];
+	uint64_t lag;
+
+	json_key(j, "LagSeconds");
+	if (replica_lag(r, now_ms(), &lag))
+		json_seconds(j, lag);
+	else
+		json_null(j);
+	json_known_at(j, "BehindBytes", mirror, r->behind);
+	/* What differs is known by its place, not by how many writes made it. */
+	json_known_at(j, "BehindWrites", r->copy_state == COPY_SYNCHRONIZED && mirror, 0);
+	if (mirror)
+		json_bool_at(j, "FailedCopyStopsHostIO", r->stops_host_io);
+	else
+		json_null_at(j, "FailedCopyStopsHostIO");
+	json_string_at(j, "CopyRecoveryMode", mirror ? recovery_mode(r) : NULL);
+	json_string_at(j, "Verified",
+		       r->verified_ms ? rfc3339_format_ms(time, r->verified_ms) : NULL);
+	json_known_at(j, "VerifyingPercent", r->verifying, r->verified);
+	json_known_at(j, "Differed", mirror, r->differed);
+	json_known_at(j, "Job", r->job != 0, r->job);
+}
+
 void replica_json(struct json *j, const struct replica_facts *r)
 {
 	for (const struct property *p = replica_properties; p->name; p++)
@@ -98,11 +181,7 @@ void replica_json(struct json *j, const struct replica_facts *r)
 	json_uint_at(j, "Size", r->size);
 	json_string_at(j, "Hold", *r->hold ? r->hold : NULL);
 	json_string_at(j, "Error", *error_of(r) ? error_of(r) : NULL);
-	/* Of what follows its source, which a snapshot does not. */
-	json_null_at(j, "LagSeconds");
-	json_null_at(j, "BehindBytes");
-	json_null_at(j, "BehindWrites");
-	json_null_at(j, "Job");
+	add_following_json(j, r);
 }
 
 int replica_status_json_render(struct ctl *c, uint32_t object, struct text *out)

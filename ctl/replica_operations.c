@@ -16,6 +16,16 @@
 #define INA COPY_INACTIVE
 #define UNS COPY_UNSYNCHRONIZED
 #define SUS COPY_SUSPENDED
+#define FRA COPY_FRACTURED
+#define SPL COPY_SPLIT
+#define PRE COPY_PREPARED
+#define ABO COPY_ABORTED
+/* With Force only. */
+#define FGO (WITH_FORCE | GONE)
+#define FUN (WITH_FORCE | COPY_UNSYNCHRONIZED)
+#define FFR (WITH_FORCE | COPY_FRACTURED)
+#define FIN (WITH_FORCE | COPY_INACTIVE)
+#define FPR (WITH_FORCE | COPY_PREPARED)
 
 typedef uint8_t operation_table[OP_MAX][COPY_STATE_MAX];
 
@@ -95,6 +105,55 @@ static const operation_table of_clones = {
   [OP_RESET_TO_ADAPTIVE]         = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
 };
 
+/*
+ * Of mirrors. Those of this version are never INI, because they are made at once, nor FOV; what
+ * those two columns have is for a record that says so. SKW is a target that was written: what
+ * goes over that needs Force, because nobody else has it.
+ */
+static const operation_table of_mirrors = {
+  /* from:                             -    -   INI  UNS  SYN  BRO  FRA  SPL  INA  SUS  FOV  PRE  ABO  SKW */
+  [OP_ABORT]                     = { NO_, NO_, ABO, ABO, NO_, NO_, NO_, NO_, ABO, ABO, NO_, ABO, NO_, NO_ },
+  /* UNS → ABO   the copy ends where it is, or will not begin; in the others none runs nor waits */
+  [OP_ACTIVATE_CONSISTENCY]      = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  [OP_ACTIVATE]                  = { NO_, NO_, UNS, STY, STY, NO_, NO_, NO_, UNS, NO_, NO_, UNS, NO_, NO_ },
+  /* → UNS       what differs is copied */
+  [OP_ADD_SYNC_PAIR]             = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  /* of groups, as the two of consistency and RemoveSyncPair */
+  [OP_DEACTIVATE_CONSISTENCY]    = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  [OP_DEACTIVATE]                = { NO_, NO_, NO_, INA, INA, NO_, NO_, NO_, STY, NO_, NO_, NO_, NO_, FIN },
+  /* UNS, SYN → INA   the target stays as it is. SKW forgets that it was written: Activate would go over it */
+  [OP_DETACH]                    = { NO_, NO_, GON, FGO, GON, GON, GON, GON, GON, GON, FGO, GON, GON, GON },
+  /* any at rest; UNS has half a copy, FOV what the source never got */
+  [OP_DISSOLVE]                  = { NO_, NO_, NO_, NO_, GON, GON, GON, GON, NO_, NO_, NO_, NO_, GON, GON },
+  /* the target lives on; where a copy waits to go on it is no disk to live on with: Detach */
+  [OP_FAILOVER]                  = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
+  /* nothing changes roles yet, so that all that does, or undoes it, is of a later version */
+  [OP_FAILBACK]                  = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
+  [OP_FRACTURE]                  = { NO_, NO_, NO_, FFR, FRA, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
+  /* UNS → FRA   in the middle of a copy: the target is no moment of its source */
+  [OP_REMOVE_SYNC_PAIR]          = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  [OP_RESYNC_REPLICA]            = { NO_, NO_, NO_, NO_, NO_, UNS, UNS, UNS, NO_, NO_, NO_, NO_, UNS, FUN },
+  /* → UNS   what differs is copied; of SKW also what was written on the target */
+  [OP_RESTORE_FROM_REPLICA]      = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
+  [OP_RESUME]                    = { NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, UNS, NO_, NO_, NO_, NO_ },
+  /* SUS → UNS   what was written meanwhile is copied */
+  [OP_RESET_TO_SYNC]             = { NO_, NO_, STY, STY, STY, STY, STY, STY, STY, STY, NO_, STY, NO_, STY },
+  /* every mirror of this version is synchronous */
+  [OP_RESET_TO_ASYNC]            = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
+  [OP_RETURN_TO_RESOURCE_POOL]   = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
+  /* of snapshots and tokens: the target of a mirror is a disk, which DeleteDisk deletes */
+  [OP_REVERSE_ROLES]             = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
+  [OP_SPLIT]                     = { NO_, NO_, NO_, NO_, SPL, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
+  /* SYN → SPL   nothing is under way then; UNS would have to be drained first, which is not yet */
+  [OP_SUSPEND]                   = { NO_, NO_, NO_, SUS, SUS, NO_, NO_, NO_, NO_, STY, NO_, NO_, NO_, NO_ },
+  /* UNS, SYN → SUS   what is written is remembered, and copied after Resume */
+  [OP_UNPREPARE]                 = { NO_, NO_, PRE, PRE, PRE, PRE, PRE, PRE, PRE, NO_, NO_, STY, PRE, FPR },
+  /* → PRE   nothing is copied until Activate, which goes over what was written on SKW */
+  [OP_PREPARE]                   = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
+  /* from INI, in which none is */
+  [OP_RESET_TO_ADAPTIVE]         = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
+};
+
 /* What leads on, for who was refused. */
 static const char *const way_out[COPY_STATE_MAX] = {
 	[COPY_INITIALIZED] = "Activate",
@@ -112,23 +171,32 @@ static const char *const way_out[COPY_STATE_MAX] = {
 
 static const operation_table *table_of(enum sync_type type)
 {
+	if (type == SYNC_MIRROR)
+		return &of_mirrors;
 	if (type == SYNC_CLONE || type == SYNC_TOKENIZED_CLONE)
 		return &of_clones;
 	return type == SYNC_SNAPSHOT ? &of_snapshots : NULL;
 }
 
-/* "Synchronized, Broken": the states from which it is possible; empty when there is none. */
-static const char *needed(const uint8_t *row, char *buf, size_t size)
+/* What is lost, by the state that it is in; nothing else ever is. */
+static const char *const at_stake[COPY_STATE_MAX] = {
+	[COPY_UNSYNCHRONIZED] = "a copy is under way, and the target would be half a disk",
+	[COPY_FAILEDOVER] = "what was written to the target would never get to its source",
+	[COPY_SKEWED] = "what was written on the target would be lost",
+};
+
+/* "Synchronized, Broken": the states from which it leads somewhere; none may. */
+static size_t list_states(const uint8_t *row, bool stays, char *buf, size_t size)
 {
 	size_t len = 0;
 
 	buf[0] = '\0';
 	for (uint32_t s = COPY_INITIALIZED; s < COPY_STATE_MAX && len < size; s++) {
-		if (row[s] != NOT_NOW && row[s] != STAYS)
+		if (row[s] != NOT_NOW && (row[s] == STAYS) == stays)
 			len += snprintf(buf + len, size - len, "%s%s", len ? ", " : "",
 					enum_name(copy_states, s));
 	}
-	return buf;
+	return len;
 }
 
 static int refuse_now(const uint8_t *row, const char *op, enum copy_state from, struct why *why)
@@ -137,7 +205,8 @@ static int refuse_now(const uint8_t *row, const char *op, enum copy_state from, 
 	char states[200];
 	int err;
 
-	if (*needed(row, states, sizeof(states)))
+	if (list_states(row, false, states, sizeof(states)) ||
+	    list_states(row, true, states, sizeof(states)))
 		err = refuse(why, -EBUSY, "CopyState is %s; %s needs %s", state, op, states);
 	else
 		err = refuse(why, -EBUSY, "CopyState is %s; nothing is running", state);
@@ -146,12 +215,25 @@ static int refuse_now(const uint8_t *row, const char *op, enum copy_state from, 
 	return err;
 }
 
+static uint8_t cell_of(enum sync_type type, enum replica_operation op, enum copy_state from)
+{
+	const operation_table *table = table_of(type);
+
+	return table ? (*table)[op][from] : NOT_OF_THIS;
+}
+
+const char *replica_operation_loses(enum sync_type type, enum replica_operation op,
+				    enum copy_state from)
+{
+	return cell_of(type, op, from) & WITH_FORCE ? at_stake[from] : NULL;
+}
+
 int replica_operation_check(enum sync_type type, enum replica_operation op, enum copy_state from,
-			    uint8_t *next, struct why *why)
+			    bool force, uint8_t *next, struct why *why)
 {
 	const operation_table *table = table_of(type);
 	const char *name = enum_name(replica_operations, op), *of = enum_name(sync_types, type);
-	uint8_t cell = table ? (*table)[op][from] : NOT_OF_THIS;
+	uint8_t cell = cell_of(type, op, from);
 
 	switch (cell) {
 	case NOT_NOW:
@@ -165,6 +247,13 @@ int replica_operation_check(enum sync_type type, enum replica_operation op, enum
 		return refuse_advise(why, -EBUSY, "Abort, which deletes its target",
 				     "a %s that is no full copy is nothing without its source", of);
 	}
-	*next = cell;
+	if (cell & WITH_FORCE && !force) {
+		char advice[40];
+
+		snprintf(advice, sizeof(advice), "%s with Force", name);
+		return refuse_advise(why, -EPERM, advice, "CopyState is %s: %s",
+				     enum_name(copy_states, from), at_stake[from]);
+	}
+	*next = cell & ~WITH_FORCE;
 	return 0;
 }

@@ -7,6 +7,8 @@
 #ifndef TANDEMFS_REPLICA_OPERATIONS_H
 #define TANDEMFS_REPLICA_OPERATIONS_H
 
+#include <stdbool.h>
+
 #include "enumerations.h"
 #include "why.h"
 
@@ -18,10 +20,18 @@ enum transition {
 	NOT_OF_THIS,     /* never with this SyncType */
 	NOT_IN_THIS,     /* this version cannot do it */
 	NEEDS_FULL_COPY, /* the target is no disk without its source */
+	WITH_FORCE = 64, /* a bit, beside GONE or a CopyState: something would be lost */
 };
 
-/* *next is STAYS, GONE or a CopyState. -EOPNOTSUPP, -EBUSY with why. */
+/*
+ * *next is STAYS, GONE or a CopyState. -EOPNOTSUPP, -EBUSY, and -EPERM without force, with
+ * why.
+ */
 int replica_operation_check(enum sync_type type, enum replica_operation op, enum copy_state from,
-			    uint8_t *next, struct why *why);
+			    bool force, uint8_t *next, struct why *why);
+
+/* What would be lost: it needs Force. NULL: nothing. */
+const char *replica_operation_loses(enum sync_type type, enum replica_operation op,
+				    enum copy_state from);
 
 #endif

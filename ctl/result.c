@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "rfc3339.h"
 
@@ -44,10 +45,15 @@ static const char *const cim_names[CIM_MAX] = {
 	[CIM_ALREADY_EXISTS] = "ALREADY_EXISTS",
 };
 
-/* By errno; the first row is success and the second what everything unforeseen becomes. */
+/*
+ * By errno; the first row is success, the second as much with a job, and the third what
+ * everything unforeseen becomes.
+ */
 // clang-format off
 static const struct return_code codes[] = {
 	{ 0,              0, "Success", "tandemfs.Done", SEVERITY_INFORMATION },
+	{ 0,           4096, "Method Parameters Checked - Job Started", "tandemfs.JobStarted",
+	  SEVERITY_INFORMATION },
 	{ EIO,            4, "Failed", "tandemfs.Failed", SEVERITY_MAJOR, CIM_FAILED,
 	  "An image, a directory or the state could not be read or written." },
 	{ EOPNOTSUPP,     1, "Not Supported", "tandemfs.NotSupported", SEVERITY_WARNING,
@@ -103,7 +109,21 @@ const struct return_code *return_code(int err)
 		if (codes[i].err == err)
 			return &codes[i];
 	}
+	return &codes[2];
+}
+
+const struct return_code *return_code_started(void)
+{
 	return &codes[1];
+}
+
+void result_add_job(struct result *r, uint32_t job)
+{
+	size_t len = strlen(r->job);
+
+	/* What does not fit is in jobs/. */
+	if (job && len + sizeof(" 4294967295") <= sizeof(r->job))
+		snprintf(r->job + len, sizeof(r->job) - len, "%s%u", len ? " " : "", job);
 }
 
 void result_say(struct result *r, const char *fmt, ...)
@@ -146,6 +166,8 @@ void result_render(const struct result *r, struct text *out)
 		add_prose(out, "RecommendedActions", advice);
 	if (code->cim)
 		text_add_fieldf(out, "CIMStatusCode", "%u %s", code->cim, cim_names[code->cim]);
+	if (*r->job)
+		text_add_field(out, "Job", r->job);
 	text_add_fieldf(out, "Time", "%s", rfc3339_format(time, &r->time));
 	text_add_fieldf(out, "Uid", "%u", (unsigned)r->uid);
 	if (*r->element_name)

@@ -26,6 +26,9 @@ struct return_code {
 /* For 0 or any -errno: one that no operation should give is 4 Failed, EIO. */
 const struct return_code *return_code(int err);
 
+/* It went well, and a job does the rest. */
+const struct return_code *return_code_started(void);
+
 #define OPERATION_MAX 64
 
 struct result {
@@ -38,9 +41,13 @@ struct result {
 	char element_name[DISK_LABEL_MAX + 202]; /* of a disk, or DISK@NAME; "": none */
 	char token[202];                         /* "": none */
 	char target[DISK_LABEL_MAX + 1];         /* a disk that was made as one; "": none */
+	char job[200];                           /* numbers of jobs that it began, blanks between */
+	uint32_t copy; /* the mirror that is copied from now on, for those who wait; 0: none */
 };
 
 __attribute__((format(printf, 2, 3))) void result_say(struct result *r, const char *fmt, ...);
+/* One that it began; 0 is none. */
+void result_add_job(struct result *r, uint32_t job);
 /* `Key: value` lines. */
 void result_render(const struct result *r, struct text *out);
 

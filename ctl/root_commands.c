@@ -180,7 +180,14 @@ static int apply_log_level(const struct request *r, const char *level)
 	return 0;
 }
 
-enum { SET_LOG_LEVEL, SET_BLOCK_SIZE, SET_RESCAN_INTERVAL, SET_STOP_TIMEOUT };
+enum {
+	SET_LOG_LEVEL,
+	SET_BLOCK_SIZE,
+	SET_RESCAN_INTERVAL,
+	SET_STOP_TIMEOUT,
+	SET_COPY_RATE,
+	SET_MAX_COPIES
+};
 
 // clang-format off
 static const struct parameter set_parameters[] = {
@@ -188,6 +195,8 @@ static const struct parameter set_parameters[] = {
 	[SET_BLOCK_SIZE]      = { "BlockSize", VALUE_SIZE },
 	[SET_RESCAN_INTERVAL] = { "RescanInterval", VALUE_SECONDS },
 	[SET_STOP_TIMEOUT]    = { "StopTimeout", VALUE_SECONDS },
+	[SET_COPY_RATE]       = { "CopyRate", VALUE_SIZE },
+	[SET_MAX_COPIES]      = { "MaxCopies", VALUE_NUMBER },
 	{ NULL },
 };
 // clang-format on
@@ -216,6 +225,10 @@ static int change_settings(const struct request *r, struct tandem_settings *s)
 	if (!err)
 		err = take_setting(r, SET_STOP_TIMEOUT, &s->stop_timeout_s);
 	if (!err)
+		err = take_setting(r, SET_COPY_RATE, &s->copy_rate);
+	if (!err)
+		err = take_setting(r, SET_MAX_COPIES, &s->max_copies);
+	if (!err)
 		err = tandem_set(r->ctl->tandem, s, r->plan, &r->result->why);
 	/* Last, as it was checked already and cannot fail when there is a log. */
 	if (!err && level)
@@ -235,9 +248,11 @@ static int set_settings(const struct request *r)
 	pthread_mutex_unlock(&r->ctl->settings);
 	if (err)
 		return err;
-	result_say(r->result, "%s BlockSize=%u RescanInterval=%us StopTimeout=%us%s%s",
-		   r->plan ? "would have" : "now", s.block_size, s.rescan_interval_s,
-		   s.stop_timeout_s, level ? " LogLevel=" : "", level ? level : "");
+	result_say(
+		r->result,
+		"%s BlockSize=%u RescanInterval=%us StopTimeout=%us CopyRate=%u MaxCopies=%u%s%s",
+		r->plan ? "would have" : "now", s.block_size, s.rescan_interval_s, s.stop_timeout_s,
+		s.copy_rate, s.max_copies, level ? " LogLevel=" : "", level ? level : "");
 	return 0;
 }
 

@@ -118,6 +118,7 @@ static int find_replica(struct ctl *c, struct node dir, uint8_t row, const char 
 {
 	struct snapshot_facts s;
 	struct clone_facts clone;
+	struct pair_facts pair;
 	int err = snapshot_labelled(c->tandem, name, &s);
 
 	if (!err) {
@@ -125,8 +126,13 @@ static int find_replica(struct ctl *c, struct node dir, uint8_t row, const char 
 		return 0;
 	}
 	err = clone_named(c->tandem, name, &clone);
-	if (!err)
+	if (!err) {
 		*number = clone.number;
+		return 0;
+	}
+	err = pair_named(c->tandem, name, &pair);
+	if (!err)
+		*number = pair.number;
 	return err;
 }
 
@@ -144,6 +150,13 @@ static bool list_clone(void *arg, const struct clone_facts *clone)
 	return l->fn(l->arg, clone->name, (struct node){ .row = l->row, .object = clone->number });
 }
 
+static bool list_pair(void *arg, const struct pair_facts *pair)
+{
+	const struct listing *l = arg;
+
+	return l->fn(l->arg, pair->name, (struct node){ .row = l->row, .object = pair->number });
+}
+
 static bool list_directory(void *arg, const struct snapshot_facts *s)
 {
 	const struct listing *l = arg;
@@ -158,12 +171,15 @@ static int list_replicas(struct ctl *c, struct node dir, uint8_t row,
 
 	snapshots_list(c->tandem, NULL, list_directory, &l);
 	clones_list(c->tandem, list_clone, &l);
+	pairs_list(c->tandem, list_pair, &l);
 	return 0;
 }
 
 uint64_t replica_version(struct ctl *c, uint32_t object)
 {
-	return replica_exists(c, object) ? snapshots_version(c->tandem) + 1 : 0;
+	/* Neither number goes down, so the sum tells of both: mirrors are told of like disks. */
+	return replica_exists(c, object) ? snapshots_version(c->tandem) + c->tandem->changes + 1
+					 : 0;
 }
 
 const struct objects replica_objects = { find_replica, replica_exists, list_replicas };

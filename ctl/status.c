@@ -62,8 +62,9 @@ static void add_disks(const struct facts *f, struct text *out)
 
 static void add_replicas(const struct facts *f, struct text *out)
 {
+	char percent[16], buf[VALUE_TEXT_MAX];
 	struct table table;
-	char percent[16];
+	const char *mode;
 
 	table_begin(&table,
 		    "REPLICA TYPE MODE SOURCE TARGET COPYSTATE PROGRESS PERCENT BEHIND RPO");
@@ -72,24 +73,43 @@ static void add_replicas(const struct facts *f, struct text *out)
 
 		table_add(&table, r->label);
 		table_add(&table, enum_name(sync_types, r->sync_type));
-		table_add(&table, "");
+		mode = r->sync_mode == MODE_UNKNOWN ? "" : enum_name(sync_modes, r->sync_mode);
+		table_add(&table, mode);
 		table_add(&table, r->source);
 		table_add(&table, r->target);
 		table_add(&table, enum_name(copy_states, r->copy_state));
 		table_add(&table, enum_name(progress_statuses, r->progress));
 		snprintf(percent, sizeof(percent), "%u", r->percent);
 		table_add(&table, percent);
-		table_add(&table, "");
-		table_add(&table, "");
+		table_add(&table,
+			  r->sync_type == SYNC_MIRROR ? value_human_size(buf, r->behind) : "");
+		table_add(&table,
+			  r->objective_s == REPLICA_UNKNOWN ? "" : value_age(buf, r->objective_s));
 	}
 	table_end(&table, out);
 }
 
-static void add_heads(const char *heads, struct text *out)
+static void add_jobs(const struct facts *f, struct text *out)
 {
+	char word[VALUE_TEXT_MAX + 2];
 	struct table table;
 
-	table_begin(&table, heads);
+	table_begin(&table, "JOB OBJECT OPERATION STATE PERCENT RATE LEFT WAITS-FOR");
+	for (size_t i = 0; i < f->job_count; i++) {
+		const struct job_facts *j = &f->jobs[i];
+
+		snprintf(word, sizeof(word), "%u", j->id);
+		table_add(&table, word);
+		table_add(&table, j->object);
+		table_add(&table, j->operation);
+		table_add(&table, enum_name(job_states, j->state));
+		snprintf(word, sizeof(word), "%u", j->percent);
+		table_add(&table, word);
+		value_human_size(word, j->rate);
+		table_add(&table, j->rate ? strcat(word, "/s") : "");
+		table_add(&table, j->left_s != UINT64_MAX ? value_age(word, j->left_s) : "");
+		table_add(&table, j->waits_for);
+	}
 	table_end(&table, out);
 }
 
@@ -111,7 +131,7 @@ int status_render(struct ctl *c, uint32_t object, struct text *out)
 	text_add(out, "\n", 1);
 	add_replicas(&f, out);
 	text_add(out, "\n", 1);
-	add_heads("JOB OBJECT OPERATION STATE PERCENT RATE LEFT WAITS-FOR", out);
+	add_jobs(&f, out);
 	facts_free(&f);
 	return 0;
 }

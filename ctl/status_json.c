@@ -209,6 +209,20 @@ static void add_groups(struct json *j, struct tandem *t, const struct facts *f)
 	json_object_end(j);
 }
 
+static void add_jobs(struct json *j, const struct facts *f)
+{
+	char id[16];
+
+	json_object_at(j, "Jobs");
+	for (size_t i = 0; i < f->job_count; i++) {
+		snprintf(id, sizeof(id), "%u", f->jobs[i].id);
+		json_object_at(j, id);
+		job_json(j, &f->jobs[i]);
+		json_object_end(j);
+	}
+	json_object_end(j);
+}
+
 static void add_none(struct json *j, const char *key)
 {
 	json_object_at(j, key);
@@ -230,7 +244,7 @@ int status_json_render(struct ctl *c, uint32_t object, struct text *out)
 	add_disks(&j, &f);
 	add_replicas(&j, &f);
 	add_groups(&j, c->tandem, &f);
-	add_none(&j, "Jobs");
+	add_jobs(&j, &f);
 	add_pools(&j, &f);
 	add_none(&j, "Peers");
 	json_object_end(&j);

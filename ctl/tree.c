@@ -97,6 +97,12 @@ enum {
 	ROW_GROUP_STATUS_JSON,
 	ROW_GROUP_MEMBERS,
 	ROW_GROUP_CONSISTENT,
+	ROW_JOB,
+	ROW_JOB_CONTROL,
+	ROW_JOB_STATUS,
+	ROW_JOB_STATUS_JSON,
+	ROW_JOB_PERCENT,
+	ROW_JOB_WAIT,
 	ROW_MAX
 };
 
@@ -205,6 +211,18 @@ static const struct row rows[ROW_MAX] = {
 			       .render = members_render, .version = group_version },
 	[ROW_GROUP_CONSISTENT] = { ROW_GROUP, "ConsistentPointInTime", TEXT, OBJECT_GROUP,
 			       .render = consistent_render, .version = group_version },
+
+	[ROW_JOB]          = { ROW_JOBS, NULL, DIRECTORY, OBJECT_JOB, &job_objects,
+			       .version = job_version },
+	[ROW_JOB_CONTROL]  = { ROW_JOB, "control", CONTROL, OBJECT_JOB },
+	[ROW_JOB_STATUS]   = { ROW_JOB, "status", TEXT, OBJECT_JOB, .render = job_status_render,
+			       .version = job_version },
+	[ROW_JOB_STATUS_JSON] = { ROW_JOB, "status.json", TEXT, OBJECT_JOB,
+			       .render = job_status_json_render, .version = job_version },
+	[ROW_JOB_PERCENT]  = { ROW_JOB, "percent", TEXT, OBJECT_JOB, .render = percent_render,
+			       .version = job_version },
+	[ROW_JOB_WAIT]     = { ROW_JOB, "wait", WAIT, OBJECT_JOB, .unlisted = true,
+			       .render = job_wait_render, .version = job_wait_version },
 };
 // clang-format on
 
@@ -282,6 +300,19 @@ void node_close(struct ctl *c, struct node n)
 
 	if (objects && objects->looked_up)
 		lookups_drop(c->lookups, n.object);
+}
+
+int wait_node(struct ctl *c, uint32_t replica, uint64_t states, struct node *out)
+{
+	struct node n = { .row = ROW_WAIT };
+	int err = lookups_put(c->lookups, &(struct lookup){ ROW_WAIT, replica, states, 0 },
+			      &n.object);
+
+	if (!err)
+		err = node_open(c, n);
+	if (!err)
+		*out = n;
+	return err;
 }
 
 int node_lookup(struct ctl *c, struct node dir, const char *name, struct node *out)

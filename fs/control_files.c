@@ -208,8 +208,9 @@ void tree_write(fuse_req_t req, struct handle *h, const char *buf, size_t size, 
 	struct mount *m = mount_of(req);
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	struct caller caller = { ctx->uid, ctx->gid, ctx->pid, m->owner };
+	struct wait_for wait = { 0 };
 	struct text result = { 0 };
-	int err = node_command(m->ctl, h->node, buf, size, &caller, &result);
+	int err = node_command(m->ctl, h->node, buf, size, &caller, &result, &wait);
 
 	pthread_mutex_lock(&h->lock);
 	text_free(&h->text);
@@ -220,6 +221,8 @@ void tree_write(fuse_req_t req, struct handle *h, const char *buf, size_t size, 
 	pthread_mutex_unlock(&h->lock);
 	if (err)
 		fuse_reply_err(req, -err);
+	else if (wait.any)
+		notify_write(&m->notify, h, req, size, off, &wait);
 	else
 		fuse_reply_write(req, size);
 }

@@ -9,12 +9,17 @@
 
 #include "mount.h"
 
-struct waiting_read {
+struct waiter {
 	struct handle *handle;
 	fuse_req_t req;
 	size_t size;
 	bool interrupted;
-	struct waiting_read *next;
+	/* Of a write. */
+	bool writes;
+	off_t off;
+	struct node node;
+	uint64_t deadline_ns; /* UINT64_MAX: none */
+	struct waiter *next;
 };
 
 void notify_poke(void *arg)
@@ -87,7 +92,7 @@ static void wake_polls(struct notify *n)
 	} while (count == 64);
 }
 
-/* ---- reads ---- */
+/* ---- reads, and writes that wait ---- */
 
 /*
  * Runs while libfuse holds locks of the request, and perhaps inside
@@ -98,33 +103,91 @@ static void interrupted(fuse_req_t req, void *arg)
 	struct notify *n = arg;
 
 	pthread_mutex_lock(&n->lock);
-	for (struct waiting_read *r = n->reads; r; r = r->next)
-		if (r->req == req)
-			r->interrupted = true;
+	for (struct waiter *w = n->waiters; w; w = w->next)
+		if (w->req == req)
+			w->interrupted = true;
 	pthread_mutex_unlock(&n->lock);
 	notify_poke(n);
+}
+
+/* False: no memory. */
+static bool add_waiter(struct notify *n, const struct waiter *what)
+{
+	struct waiter *w = malloc(sizeof(*w));
+
+	if (!w)
+		return false;
+	*w = *what;
+	fuse_req_interrupt_func(w->req, interrupted, n);
+	pthread_mutex_lock(&n->lock);
+	/* One that came before the function was set. */
+	w->interrupted = fuse_req_interrupted(w->req);
+	w->next = n->waiters;
+	n->waiters = w;
+	pthread_mutex_unlock(&n->lock);
+	notify_poke(n);
+	return true;
 }
 
 void notify_read(struct notify *n, struct handle *h, fuse_req_t req, size_t size)
 {
-	struct waiting_read *r = calloc(1, sizeof(*r));
-
-	if (!r) {
+	if (!add_waiter(n, &(struct waiter){ .handle = h, .req = req, .size = size }))
 		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	*r = (struct waiting_read){ .handle = h, .req = req, .size = size };
-	fuse_req_interrupt_func(req, interrupted, n);
-	pthread_mutex_lock(&n->lock);
-	/* One that came before the function was set. */
-	r->interrupted = fuse_req_interrupted(req);
-	r->next = n->reads;
-	n->reads = r;
-	pthread_mutex_unlock(&n->lock);
-	notify_poke(n);
 }
 
-static bool answer_wait(struct notify *n, struct waiting_read *r)
+/* A write that fails leaves the offset, from which the result is read, where it was. */
+static void end_write(struct notify *n, const struct waiter *w, int err)
+{
+	pthread_mutex_lock(&w->handle->lock);
+	if (err)
+		w->handle->base = w->off;
+	pthread_mutex_unlock(&w->handle->lock);
+	node_close(n->mount->ctl, w->node);
+	if (err)
+		fuse_reply_err(w->req, err);
+	else
+		fuse_reply_write(w->req, w->size);
+}
+
+static uint64_t deadline(uint64_t ms)
+{
+	uint64_t now = monotonic_ns();
+
+	return ms < (UINT64_MAX - now) / 1000000 ? now + ms * 1000000 : UINT64_MAX;
+}
+
+void notify_write(struct notify *n, struct handle *h, fuse_req_t req, size_t size, off_t off,
+		  const struct wait_for *wait)
+{
+	struct waiter w = {
+		.handle = h,
+		.req = req,
+		.size = size,
+		.writes = true,
+		.off = off,
+		.node = wait->node,
+		.deadline_ns = deadline(wait->ms),
+	};
+
+	if (!add_waiter(n, &w))
+		end_write(n, &w, ECANCELED);
+}
+
+static bool answer_write(struct notify *n, const struct waiter *w)
+{
+	struct text ignored = { 0 };
+	int err = node_render(n->mount->ctl, w->node, &ignored);
+
+	text_free(&ignored);
+	if (err == -EAGAIN && monotonic_ns() < w->deadline_ns)
+		return false;
+	if (err)
+		err = err == -EAGAIN ? ETIME : ECANCELED;
+	end_write(n, w, err);
+	return true;
+}
+
+static bool answer_wait(struct notify *n, struct waiter *r)
 {
 	struct handle *h = r->handle;
 	struct text text = { 0 };
@@ -147,7 +210,7 @@ static bool answer_wait(struct notify *n, struct waiting_read *r)
 	return true;
 }
 
-static bool answer_events(struct notify *n, struct waiting_read *r)
+static bool answer_events(struct notify *n, struct waiter *r)
 {
 	uint64_t last;
 	char *lines;
@@ -169,33 +232,56 @@ static bool answer_events(struct notify *n, struct waiting_read *r)
 }
 
 /* Answers if there is an answer. Under lock, so that nobody else does. */
-static bool answer(struct notify *n, struct waiting_read *r, int gone)
+static bool answer(struct notify *n, struct waiter *w, int gone)
 {
-	if (gone || r->interrupted) {
-		fuse_reply_err(r->req, gone ? gone : EINTR);
-		return true;
-	}
-	if (node_kind(r->handle->node) == NODE_WAIT)
-		return answer_wait(n, r);
-	return answer_events(n, r);
+	int err = gone ? gone : w->interrupted ? EINTR : 0;
+
+	if (w->writes && err)
+		end_write(n, w, err == ENODEV ? ECANCELED : err);
+	else if (err)
+		fuse_reply_err(w->req, err);
+	else if (w->writes)
+		return answer_write(n, w);
+	else if (node_kind(w->handle->node) == NODE_WAIT)
+		return answer_wait(n, w);
+	else
+		return answer_events(n, w);
+	return true;
 }
 
-static void answer_reads(struct notify *n, struct handle *only, int gone)
+static void answer_waiters(struct notify *n, struct handle *only, int gone)
 {
-	struct waiting_read **link = &n->reads;
+	struct waiter **link = &n->waiters;
 
 	pthread_mutex_lock(&n->lock);
 	while (*link) {
-		struct waiting_read *r = *link;
+		struct waiter *w = *link;
 
-		if ((only && r->handle != only) || !answer(n, r, gone)) {
-			link = &r->next;
+		if ((only && w->handle != only) || !answer(n, w, gone)) {
+			link = &w->next;
 			continue;
 		}
-		*link = r->next;
-		free(r);
+		*link = w->next;
+		free(w);
 	}
 	pthread_mutex_unlock(&n->lock);
+}
+
+/* Milliseconds until the first of them has waited long enough; -1: none ever has. */
+static int until_deadline(struct notify *n)
+{
+	uint64_t first = UINT64_MAX, now = monotonic_ns();
+
+	pthread_mutex_lock(&n->lock);
+	for (const struct waiter *w = n->waiters; w; w = w->next)
+		if (w->writes && w->deadline_ns < first)
+			first = w->deadline_ns;
+	pthread_mutex_unlock(&n->lock);
+	if (first == UINT64_MAX)
+		return -1;
+	if (first <= now)
+		return 0;
+	return (first - now) / 1000000 < 1000000 ? (int)((first - now) / 1000000) + 1 : 1000000;
 }
 
 void notify_forget(struct notify *n, struct handle *h)
@@ -208,7 +294,7 @@ void notify_forget(struct notify *n, struct handle *h)
 	pthread_mutex_unlock(&n->lock);
 	if (ph)
 		fuse_pollhandle_destroy(ph);
-	answer_reads(n, h, EINTR);
+	answer_waiters(n, h, EINTR);
 }
 
 /* ---- the thread ---- */
@@ -221,10 +307,11 @@ static void *run(void *arg)
 		struct pollfd fd = { n->wake_fd, POLLIN, 0 };
 		uint64_t ignored;
 
-		poll(&fd, 1, -1);
-		if (read(n->wake_fd, &ignored, sizeof(ignored)) < 0)
-			continue;
-		answer_reads(n, NULL, 0);
+		poll(&fd, 1, until_deadline(n));
+		if (read(n->wake_fd, &ignored, sizeof(ignored)) < 0) {
+			/* Nobody woke us: somebody has waited long enough. */
+		}
+		answer_waiters(n, NULL, 0);
 		wake_polls(n);
 	}
 	return NULL;
@@ -258,7 +345,7 @@ void notify_stop(struct notify *n)
 	notify_poke(n);
 	pthread_join(n->thread, NULL);
 	n->running = false;
-	answer_reads(n, NULL, ENODEV);
+	answer_waiters(n, NULL, ENODEV);
 	while (n->polled) {
 		fuse_pollhandle_destroy(n->polled->poll);
 		drop_poll(n, n->polled);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Those who wait for something to happen: poll() on a text file, a read of
- * events_pipe or of a wait/. One thread answers them. It is the only one that sends
+ * events_pipe or of a wait/, a command that said `wait`. One thread answers them. It is the only one that sends
  * notifications, because the kernel may send requests for one and a worker
  * must be free to take them.
  */
@@ -15,13 +15,14 @@
 
 struct mount;
 struct handle;
-struct waiting_read;
+struct wait_for;
+struct waiter;
 
 struct notify {
 	struct mount *mount;
 	pthread_mutex_t lock;
 	struct handle *polled;
-	struct waiting_read *reads;
+	struct waiter *waiters;
 	pthread_t thread;
 	bool running;
 	_Atomic bool stop;
@@ -41,6 +42,12 @@ void notify_poll(struct notify *n, struct handle *h, struct fuse_pollhandle *ph)
  * of a NODE_WAIT, once it can be rendered, or never will.
  */
 void notify_read(struct notify *n, struct handle *h, fuse_req_t req, size_t size);
+/*
+ * Answers the write at `off`, of a command that was accepted, once what it waits for can be
+ * rendered. ETIME: it cannot yet; ECANCELED: it never will. Closes wait->node.
+ */
+void notify_write(struct notify *n, struct handle *h, fuse_req_t req, size_t size, off_t off,
+		  const struct wait_for *wait);
 /* The file is being closed. */
 void notify_forget(struct notify *n, struct handle *h);
 

@@ -106,6 +106,15 @@ struct disk_job *workers_job(struct mount *m, fuse_req_t req, struct disk *d)
 	return job;
 }
 
+/*
+ * How many requests of a disk may run. When many disks are stuck at once, the last quarter is for
+ * one request of each; and one is what a copy leaves that comes before guests.
+ */
+static unsigned limit_of(const struct workers *w, const struct disk *d, unsigned busy)
+{
+	return busy >= w->limit - w->limit / 4 || atomic_load(&d->hurried) ? 1 : UINT_MAX;
+}
+
 void workers_submit(struct disk_job *job)
 {
 	struct disk *d = disk_ref(job->disk);
@@ -113,8 +122,7 @@ void workers_submit(struct disk_job *job)
 
 	unsigned busy = atomic_fetch_add(&w->in_jobs, 1);
 
-	/* When many disks are stuck at once, the last quarter is for one request of each. */
-	if (!gate_enter_few(&d->gate, &job->gate, busy < w->limit - w->limit / 4 ? UINT_MAX : 1)) {
+	if (!gate_enter_few(&d->gate, &job->gate, limit_of(w, d, busy))) {
 		atomic_fetch_sub(&w->in_jobs, 1);
 		current = NULL; /* parked with it */
 		disk_unref(d);

@@ -16,7 +16,7 @@
 #include "identity.h"
 #include "why.h"
 
-#define CATALOGUE_SCHEMA 3
+#define CATALOGUE_SCHEMA 4
 
 struct catalogue;
 struct catalogue_txn;

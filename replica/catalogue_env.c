@@ -17,11 +17,13 @@
  *   origins         disk → origin record (origins.c)
  *   filled          disk, page → bits
  *   clones          number → clone record
+ *   pairs           number → pair record
  *   groups          number → group record (group_records.c)
  *   members         group, disk → empty
  *
  * Numbers are big-endian, so that they sort; from versions on, keys are key.h's.
- * Records are record.c's. Schema 1 had the first four only, 2 all but those of clones.
+ * Records are record.c's. Schema 1 had the first four only, 2 all but those of clones,
+ * 3 all but pairs, without which a mirror would be taken for what its source is.
  * Groups did not change the schema: an older program that does not know them does no
  * harm to them, and its state is ours with no groups. Their records have a version of
  * their own.
@@ -111,6 +113,7 @@ static int open_databases(struct catalogue *c, MDB_txn *txn)
 		     { "origins", &c->origins },
 		     { "filled", &c->filled },
 		     { "clones", &c->clones },
+		     { "pairs", &c->pairs },
 		     { "groups", &c->groups },
 		     { "members", &c->members } };
 

@@ -23,7 +23,7 @@ struct catalogue {
 	MDB_dbi meta, disks, identities, pools;
 	MDB_dbi versions, by_last, totals, store_segments;
 	MDB_dbi moments, tracks, snapshots;
-	MDB_dbi origins, filled, clones;
+	MDB_dbi origins, filled, clones, pairs;
 	MDB_dbi groups, members;
 
 	pthread_mutex_t idle_lock; /* a leaf: for the two below */

@@ -13,15 +13,13 @@
 #include <unistd.h>
 
 #include "clones_inner.h"
-#include "names.h"
-#include "scan.h"
+#include "jobs.h"
+#include "operations.h"
 
 /* Of one flush, and one commit. */
 #define STEP (16ull << 20)
 #define RETRY_NS 1000000000ull
 #define BUSY_NS 10000000ull
-/* Of low priority: so many times as long as it works, others have the disks for themselves. */
-#define LOW_SHARE 4
 
 /* Until it is to stop, but no longer than that. */
 static void pause_for(struct clone *c, uint64_t ns)
@@ -39,42 +37,12 @@ static void pause_for(struct clone *c, uint64_t ns)
 	pthread_mutex_unlock(&cs->lock);
 }
 
+static struct jobs *jobs_of(struct clone *c)
+{
+	return c->of->s->t->jobs;
+}
+
 /* ---- at its end ---- */
-
-/* One that has its name may have it from a life before this, or from others. */
-static int rename_file(struct disk *d)
-{
-	char whole[NAME_MAX + 1];
-	struct catalogue_txn *txn;
-	struct disk_record r;
-	int dir = d->pool->dirfd;
-
-	if (name_whole(d->file_name, whole)) {
-		if (renameat2(dir, d->file_name, dir, whole, RENAME_NOREPLACE))
-			return -errno;
-		tandem_rename_listed(d->tandem, d, whole);
-	}
-	if (fsync(dir))
-		return -errno;
-	scan_record(d, &r);
-	if (tandem_txn(d->tandem, &txn))
-		return 0; /* a start finds it by its identity */
-	catalogue_put_disk(txn, &r);
-	tandem_commit(d->tandem);
-	return 0;
-}
-
-static int give_name(struct disk *d)
-{
-	struct tandem *t = d->tandem;
-	int err;
-
-	if (pthread_mutex_trylock(&t->discovery))
-		return -EBUSY;
-	err = rename_file(d);
-	pthread_mutex_unlock(&t->discovery);
-	return err;
-}
 
 static int record_end(struct clone *c)
 {
@@ -111,6 +79,8 @@ static int await_readers(struct clone *c)
 
 	if (!source)
 		return 0;
+	if (moment_is_read(source, c->r.generation))
+		job_wait_for(jobs_of(c), c->job, "Readers");
 	moment_await_close(source, c->r.generation, &until);
 	busy = moment_is_read(source, c->r.generation);
 	disk_unref(source);
@@ -119,8 +89,7 @@ static int await_readers(struct clone *c)
 
 static int conclude(struct clone *c, struct disk *d)
 {
-	char object[DISK_LABEL_MAX + 8];
-	int err = await_readers(c) ?: give_name(d);
+	int err = await_readers(c) ?: operations_complete_name(d);
 
 	if (!err)
 		err = record_end(c);
@@ -131,27 +100,29 @@ static int conclude(struct clone *c, struct disk *d)
 	clone_ended(c);
 	pthread_mutex_unlock(&c->of->s->changing);
 	clone_announce(c, "Unsynchronized", "Synchronized");
-	events_emit(d->tandem->events, EVENT_INFORMATION, "JobEnded",
-		    disk_object(d, object, sizeof(object)),
-		    "Operation=Clone Moment=g%llu JobState=Completed",
-		    (unsigned long long)c->r.generation);
+	job_end(jobs_of(c), c->job, JOB_COMPLETED, 0);
 	return 0;
 }
 
 /* ---- the thread ---- */
 
+static void tell_progress(struct clone *c, struct disk *d)
+{
+	uint64_t lacking = history_lacking(atomic_load(&d->history)), size = c->r.size;
+
+	job_progress(jobs_of(c), c->job, lacking < size ? size - lacking : 0, size);
+	snapshots_changed(d->tandem, d);
+}
+
 /* 0: it is filled, and its end recorded. -EAGAIN: there is more. */
 static int step(struct clone *c, struct disk *d)
 {
 	struct history *h = atomic_load(&d->history);
-	uint64_t began = monotonic_ns();
-	int err = history_fill_step(h, STEP, c->r.share);
+	int err = history_fill_step(h, job_step(jobs_of(c), c->job, STEP), c->r.share);
 
 	if (err == -ENOENT)
 		return conclude(c, d);
-	snapshots_changed(d->tandem, d);
-	if (!err && c->r.priority == PRIORITY_LOW)
-		pause_for(c, LOW_SHARE * (monotonic_ns() - began));
+	tell_progress(c, d);
 	return err ? err : -EAGAIN;
 }
 
@@ -161,6 +132,8 @@ static void tell(struct clone *c, struct disk *d, int err)
 
 	if (err == -EAGAIN || err == -EBUSY || err == -ECANCELED)
 		err = 0;
+	if (err)
+		job_wait_for(jobs_of(c), c->job, strerror(-err));
 	if (atomic_exchange(&c->error, err) == err)
 		return;
 	snprintf(object, sizeof(object), "replicas/%s", c->r.name);
@@ -173,14 +146,20 @@ static void tell(struct clone *c, struct disk *d, int err)
 /* The disk is open. After an error it is to be opened again: its source may be another by then. */
 static int fill(struct clone *c, struct disk *d)
 {
-	int err = -EAGAIN;
+	struct history *h = atomic_load(&d->history);
+	uint64_t copied = history_copied(h), before;
+	int err;
 
-	while ((err == -EAGAIN || err == -EBUSY) && !atomic_load(&c->stop)) {
+	tell_progress(c, d);
+	do {
+		before = copied;
 		err = step(c, d);
 		tell(c, d, err);
 		if (err == -EBUSY)
 			pause_for(c, BUSY_NS);
-	}
+		copied = history_copied(h);
+	} while ((err == -EAGAIN || err == -EBUSY) &&
+		 job_pause_point(jobs_of(c), c->job, copied - before, &c->stop));
 	return err;
 }
 
@@ -203,7 +182,8 @@ static void *run(void *arg)
 	struct clone *c = arg;
 	int err = -EAGAIN;
 
-	while (err && !atomic_load(&c->stop)) {
+	/* Whoever waits for his first turn has nothing open. */
+	while (err && job_pause_point(jobs_of(c), c->job, 0, &c->stop)) {
 		struct disk *d = take_disk(c);
 
 		if (!d) {
@@ -217,6 +197,7 @@ static void *run(void *arg)
 		if (err)
 			pause_for(c, RETRY_NS);
 	}
+	job_wait_for(jobs_of(c), c->job, "");
 	return NULL;
 }
 
@@ -249,6 +230,7 @@ static void end(struct clone *c)
 	atomic_store(&c->stop, true);
 	pthread_cond_broadcast(&c->of->changed);
 	pthread_mutex_unlock(&c->of->lock);
+	jobs_wake(jobs_of(c));
 	pthread_join(c->thread, NULL);
 	set_runs(c, false);
 }
@@ -263,6 +245,45 @@ static void begin(struct clone *c)
 	if (!wants_filler(c))
 		return;
 	set_runs(c, !pthread_create(&c->thread, NULL, run, c));
+}
+
+static bool wants_job(const struct clone_record *r)
+{
+	return r->number && r->target && r->methodology != METHOD_COPY_ON_ACCESS &&
+	       (r->copy_state == COPY_UNSYNCHRONIZED || r->copy_state == COPY_SUSPENDED);
+}
+
+void filler_begin_job(struct clone *c)
+{
+	struct tandem *t = c->of->s->t;
+	char object[JOB_OBJECT_MAX];
+	struct clone_record r;
+	struct disk *d;
+
+	pthread_mutex_lock(&c->of->lock);
+	r = c->r;
+	pthread_mutex_unlock(&c->of->lock);
+	if (c->filled || !wants_job(&r))
+		return;
+	d = tandem_disk_numbered(t, r.target);
+	if (d)
+		disk_object(d, object, sizeof(object));
+	else
+		snprintf(object, sizeof(object), "replicas/%s", r.name);
+	disk_unref(d);
+	const struct job_spec spec = {
+		.id = r.number,
+		.operation = "Clone",
+		.object = object,
+		.moment = r.generation,
+		.replica = r.number,
+		.disks = { r.target, r.source },
+		.priority = r.priority,
+		.suspended = r.copy_state == COPY_SUSPENDED,
+	};
+
+	if (!job_begin(t->jobs, &spec))
+		c->job = r.number;
 }
 
 void filler_start(struct clone *c)
@@ -300,8 +321,10 @@ static struct clone *after(struct clones *cs, struct clone *c)
 
 void clones_start(struct clones *cs)
 {
-	for (struct clone *c = NULL; (c = after(cs, c));)
+	for (struct clone *c = NULL; (c = after(cs, c));) {
+		filler_begin_job(c);
 		filler_start(c);
+	}
 }
 
 void clones_stop(struct clones *cs)

@@ -7,7 +7,9 @@
 #include <sys/random.h>
 
 #include "clones_inner.h"
+#include "jobs.h"
 #include "names.h"
+#include "pairs.h"
 
 /* A clone that is being made. */
 struct cloning {
@@ -31,7 +33,7 @@ static bool is_taken(const struct clones *cs, const char *name)
 	for (const struct clone *c = cs->list; c; c = c->next)
 		if (!c->filled && !strcmp(c->r.name, name))
 			return true;
-	return false;
+	return pairs_have(cs->s->t, name);
 }
 
 /* Under lock: the first free one of SOURCE-N. */
@@ -215,14 +217,9 @@ static int make_disk(struct cloning *k, struct disk **made, struct why *why)
 static void list(struct cloning *k, struct disk *made)
 {
 	struct tandem *t = k->t;
-	char object[DISK_LABEL_MAX + 8];
 
 	clone_announce(k->c, "-", "Unsynchronized");
-	if (k->q->methodology != METHOD_COPY_ON_ACCESS)
-		events_emit(t->events, EVENT_INFORMATION, "JobStarted",
-			    disk_object(made, object, sizeof(object)),
-			    "Operation=Clone Moment=g%llu",
-			    (unsigned long long)k->moment.generation);
+	filler_begin_job(k->c);
 	filler_start(k->c);
 	snapshots_changed(t, k->source);
 	snapshots_changed(t, made);
@@ -401,25 +398,58 @@ int tandem_drop_token(struct tandem *t, uint32_t number, bool plan, struct why *
 	return err ? unrecorded(why, err) : 0;
 }
 
-/* Under changing. */
-static int set_state(struct clone *c, enum copy_state to, struct why *why)
+/* Under changing: its state and priority become these. */
+static int set_record(struct clone *c, const struct clone_record *r, struct why *why)
 {
 	struct clones *cs = c->of;
-	struct clone_record r = c->r;
+	struct jobs *js = cs->s->t->jobs;
 	struct catalogue_txn *txn;
 	int err = catalogue_begin(cs->s->t->catalogue, &txn);
 
-	r.copy_state = to;
 	if (!err) {
-		clone_put(txn, &r);
+		clone_put(txn, r);
 		err = catalogue_commit(txn);
 	}
 	if (err)
 		return unrecorded(why, err);
 	pthread_mutex_lock(&cs->lock);
-	c->r.copy_state = to;
+	c->r.copy_state = r->copy_state;
+	c->r.priority = r->priority;
 	pthread_mutex_unlock(&cs->lock);
+	job_suspend(js, c->job, r->copy_state == COPY_SUSPENDED);
+	job_set_priority(js, c->job, r->priority);
 	return 0;
+}
+
+static int set_state(struct clone *c, enum copy_state to, struct why *why)
+{
+	struct clone_record r = c->r;
+
+	r.copy_state = to;
+	return set_record(c, &r, why);
+}
+
+int tandem_set_clone_priority(struct tandem *t, uint32_t number, enum copy_priority priority,
+			      bool plan, struct why *why)
+{
+	struct clone *c = clone_of_number(t->snapshots->clones, number);
+	struct clone_record r;
+	int err = 0;
+
+	if (!c || c->filled)
+		return refuse(why, -ENOENT, "there is no such clone");
+	if (plan)
+		return 0;
+	pthread_mutex_lock(&t->snapshots->changing);
+	r = c->r;
+	r.priority = priority;
+	if (c->filled)
+		err = refuse(why, -EBUSY, "it has been filled by now");
+	else
+		err = set_record(c, &r, why);
+	pthread_mutex_unlock(&t->snapshots->changing);
+	snapshots_changed(t, NULL);
+	return err;
 }
 
 int tandem_suspend_clone(struct tandem *t, uint32_t number, bool suspend, bool plan,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "clones_inner.h"
+#include "jobs.h"
 
 /* ---- the table ---- */
 
@@ -130,7 +131,7 @@ static unsigned percent_of(struct tandem *t, const struct clone_record *r)
 		left = 0; /* it was filled just now */
 	disk_unref(d);
 	done = r->size - (left < r->size ? left : r->size);
-	return r->size ? done / (r->size / 100 + 1) : 0;
+	return percent_of_bytes(done, r->size);
 }
 
 /* What is not filled is not to be had, or relied on, from a source in such a state; else 0. */
@@ -196,6 +197,7 @@ static int find_facts(struct tandem *t, bool (*wanted)(const struct clone *c, co
 	complete_facts(t, &r, filled, out);
 	out->copying = runs;
 	out->error = error;
+	out->job = job_of_replica(t->jobs, r.number, false);
 	return 0;
 }
 
@@ -508,6 +510,7 @@ static void lose_one(struct clone *c)
 	pthread_cond_broadcast(&c->of->changed);
 	pthread_mutex_unlock(&c->of->lock);
 	table_detach(c->of->s, c->r.replaces, c->r.number, 0);
+	job_end(t->jobs, c->job, JOB_EXCEPTION, -ESTALE);
 	clone_announce(c, from, "Broken");
 	if (target)
 		disk_set_state(target, DISK_INVALID,
@@ -522,6 +525,7 @@ void clones_lose(struct disk *d, bool deleted)
 
 	while ((c = about_after(cs, c, d))) {
 		if (deleted && c->r.target == d->number) {
+			job_end(d->tandem->jobs, c->job, JOB_TERMINATED, 0);
 			clone_announce(c, enum_name(copy_states, c->r.copy_state), "-");
 			clone_ended(c);
 		} else if (c->r.source == d->number && c->r.copy_state != COPY_BROKEN) {

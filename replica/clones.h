@@ -52,6 +52,7 @@ struct clone_facts {
 	bool copying;                 /* a thread fills it */
 	int error;                    /* why that does not get on; 0 */
 	enum disk_state source_state; /* where not all of what it needs of it can be read; or 0 */
+	uint32_t job;                 /* that is under way; 0 */
 };
 
 /* Of a plan, out has only the target. */
@@ -69,6 +70,9 @@ int tandem_abort_clone(struct tandem *t, uint32_t number, bool plan, struct why 
 /* Nobody fills it any more, or again. */
 int tandem_suspend_clone(struct tandem *t, uint32_t number, bool suspend, bool plan,
 			 struct why *why);
+/* Of its job, too; recorded. */
+int tandem_set_clone_priority(struct tandem *t, uint32_t number, enum copy_priority priority,
+			      bool plan, struct why *why);
 
 /* Calls fn for each that is not filled yet, until it returns false. */
 void clones_list(struct tandem *t, bool (*fn)(void *arg, const struct clone_facts *c), void *arg);

@@ -16,6 +16,7 @@ struct clone {
 	/* Its own. */
 	_Atomic bool stop;
 	_Atomic int error;
+	_Atomic uint32_t job; /* 0: it has none. Its number is the relationship's */
 	struct clones *of;
 };
 
@@ -80,6 +81,8 @@ void clones_start(struct clones *c);
 /* All fillers have ended; none begins. */
 void clones_stop(struct clones *c);
 void filler_start(struct clone *c);
+/* One that somebody fills, or is to after Resume, is a job from now on, of that disk. */
+void filler_begin_job(struct clone *c);
 /* hold: none begins until filler_release. */
 void filler_stop(struct clone *c, bool hold);
 void filler_release(struct clone *c);

@@ -300,3 +300,40 @@ int tandem_create_disk(struct tandem *t, const struct create_disk *c, struct dis
 		*out = made;
 	return err;
 }
+
+/* ---- a file gets its name ---- */
+
+/* One that has its name may have it from a life before this, or from others. */
+static int rename_whole(struct disk *d)
+{
+	char whole[NAME_MAX + 1];
+	struct catalogue_txn *txn;
+	struct disk_record r;
+	int dir = d->pool->dirfd;
+
+	if (name_whole(d->file_name, whole)) {
+		if (renameat2(dir, d->file_name, dir, whole, RENAME_NOREPLACE))
+			return -errno;
+		tandem_rename_listed(d->tandem, d, whole);
+	}
+	if (fsync(dir))
+		return -errno;
+	scan_record(d, &r);
+	if (tandem_txn(d->tandem, &txn))
+		return 0; /* a start finds it by its identity */
+	catalogue_put_disk(txn, &r);
+	tandem_commit(d->tandem);
+	return 0;
+}
+
+int operations_complete_name(struct disk *d)
+{
+	struct tandem *t = d->tandem;
+	int err;
+
+	if (pthread_mutex_trylock(&t->discovery))
+		return -EBUSY;
+	err = rename_whole(d);
+	pthread_mutex_unlock(&t->discovery);
+	return err;
+}

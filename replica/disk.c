@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "clones.h"
+#include "mirror.h"
 #include "names.h"
 #include "tandem.h"
 #include "watch.h"
@@ -109,6 +110,7 @@ void disk_unref(struct disk *d)
 		return;
 	if (d->image && !d->image->read_only)
 		watch_own_close(d->tandem->watch, d->pool, d->file_name);
+	free(atomic_load(&d->mirror));
 	history_close(atomic_load(&d->history));
 	image_close(d->image);
 	pool_unref(d->pool);
@@ -283,12 +285,16 @@ static int start(struct disk *d)
 	char reason[IMAGE_REASON];
 	int err = h ? origin_open(h) : 0;
 
-	if (err || !d->format->start)
+	if (err)
 		return err;
-	atomic_fetch_add(&d->begun, 1); /* it may write */
-	err = d->format->start(d->image, reason);
+	if (d->format->start) {
+		atomic_fetch_add(&d->begun, 1); /* it may write */
+		err = d->format->start(d->image, reason);
+	}
 	if (err && h)
 		origin_close(h);
+	if (!err)
+		mirror_open(d);
 	return err;
 }
 
@@ -339,27 +345,31 @@ static void leave_image(struct disk *d)
 	d->use = FILE_UNUSED;
 }
 
-static int may_open(struct disk *d, bool write, bool *first)
+/* source: it is the source of a mirror that asks. */
+static int may_open(struct disk *d, bool write, bool source, bool *first)
 {
+	enum target_use use = source ? TARGET_FREE : atomic_load(&d->target_use);
 	int err = 0;
 
 	pthread_mutex_lock(&d->lock);
 	*first = d->openers == 0;
 	if (!served(d))
 		err = -ENOENT;
-	else if (write && d->state == DISK_READ_ONLY)
+	else if (use == TARGET_HIDDEN)
+		err = -EIO;
+	else if (write && (d->state == DISK_READ_ONLY || use))
 		err = -EROFS;
 	pthread_mutex_unlock(&d->lock);
 	return err;
 }
 
-int disk_open(struct disk *d, bool write)
+static int open_disk(struct disk *d, bool write, bool source)
 {
 	bool first, taken = false;
 	int err;
 
 	pthread_mutex_lock(&d->opening);
-	err = may_open(d, write, &first);
+	err = may_open(d, write, source, &first);
 	if (!err)
 		err = use_image(d, write ? FILE_WRITE : FILE_READ);
 	if (!err && first) {
@@ -369,7 +379,7 @@ int disk_open(struct disk *d, bool write)
 			leave_image(d);
 	}
 	if (!err)
-		err = may_open(d, write, &first); /* it may have changed meanwhile */
+		err = may_open(d, write, source, &first); /* it may have changed meanwhile */
 	if (err && taken)
 		disk_rest(d);
 	if (!err) {
@@ -381,6 +391,32 @@ int disk_open(struct disk *d, bool write)
 	pthread_mutex_unlock(&d->opening);
 	if (!err)
 		tandem_changed(d->tandem, d);
+	return err;
+}
+
+int disk_open(struct disk *d, bool write)
+{
+	return open_disk(d, write, false);
+}
+
+int disk_open_target(struct disk *d)
+{
+	return open_disk(d, true, true);
+}
+
+int disk_set_target_use(struct disk *d, enum target_use use)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&d->opening);
+	if (use == TARGET_HIDDEN && disk_is_open(d))
+		err = -EBUSY;
+	else if (use && !atomic_load(&d->target_use) && disk_is_written(d))
+		err = -EBUSY;
+	else
+		atomic_store(&d->target_use, use);
+	pthread_mutex_unlock(&d->opening);
+	tandem_changed(d->tandem, d);
 	return err;
 }
 
@@ -401,6 +437,7 @@ int disk_rest(struct disk *d)
 	leave_image(d);
 	if (h)
 		origin_close(h);
+	mirror_close(d);
 	return err ? err : behind;
 }
 
@@ -410,11 +447,11 @@ int disk_look(struct disk *d)
 	int err;
 
 	pthread_mutex_lock(&d->opening);
-	err = may_open(d, false, &first);
+	err = may_open(d, false, false, &first);
 	if (!err && first) {
 		err = use_image(d, FILE_READ) ?: look_again(d);
 		leave_image(d);
-		err = err ?: may_open(d, false, &first);
+		err = err ?: may_open(d, false, false, &first);
 	}
 	pthread_mutex_unlock(&d->opening);
 	return err;
@@ -430,6 +467,7 @@ int disk_complete(struct disk *d)
 		err = start(d) ?: disk_rest(d);
 		leave_image(d);
 		origin_close(atomic_load(&d->history));
+		mirror_close(d);
 		disk_know(d);
 	}
 	pthread_mutex_unlock(&d->opening);
@@ -587,7 +625,7 @@ void disk_facts(struct disk *d, struct disk_facts *out)
 	out->openers = d->openers;
 	out->stalled = d->stalled;
 	out->read_only = d->state == DISK_READ_ONLY || !d->image || d->image->read_only ||
-			 d->want_read_only || out->children;
+			 d->want_read_only || out->children || atomic_load(&d->target_use);
 	pthread_mutex_unlock(&d->lock);
 }
 

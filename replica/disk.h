@@ -61,8 +61,16 @@ struct disk_op_counters {
 #define DISK_LABEL_MAX (200 + 1 + NAME_MAX)
 
 struct history;
+struct mirror;
 struct tandem;
 struct pool;
+
+/* What clients may do with a disk that is the target of a mirror. */
+enum target_use {
+	TARGET_FREE,   /* it is none, or lets them write */
+	TARGET_READS,  /* its source alone writes it */
+	TARGET_HIDDEN, /* it is neither what it was nor what its source is */
+};
 
 /* A file that a disk is built upon. */
 struct disk_ancestor {
@@ -95,8 +103,12 @@ struct disk {
 	pthread_mutex_t flushing;   /* one at a time; see disk_flush */
 	_Atomic bool broken_flush;  /* a flush failed: writes and flushes are refused */
 	_Atomic(struct history *)
-		history;      /* its past; NULL: it has none. Stays as long as the disk */
+		history; /* its past; NULL: it has none. Stays as long as the disk */
+	_Atomic(struct mirror *)
+		mirror; /* what its writes have to do with others; NULL: nothing. Likewise */
+	_Atomic enum target_use target_use;
 	atomic_uint children; /* disks built upon this one: it is read-only */
+	atomic_uint hurried;  /* copies of it that come before its guests, now */
 	_Atomic bool lost;    /* the image is gone from its directory: I/O is refused */
 	_Atomic uint64_t tick_ns, shed_ns;  /* when kept history goes on, and looks for old ones */
 	_Atomic uint64_t error_event_ns[2]; /* when one was last announced: I/O error, no space */
@@ -170,11 +182,13 @@ bool disk_is_served(struct disk *d);
 
 /*
  * A client opens it: -ENOENT when it is not served, -EROFS for writing to a
- * read-only one, -EBUSY when another program uses the image in a way that does
+ * read-only one, -EIO of one that is hidden, -EBUSY when another program uses the image in a way that does
  * not go with it. May wait for the store. An open disk keeps its image, whatever happens in the
  * directory; disk_close may make a state final (a vanished image's disk goes).
  */
 int disk_open(struct disk *d, bool write);
+/* Its source opens it, for writing. */
+int disk_open_target(struct disk *d);
 void disk_close(struct disk *d);
 /* What an open for reading would say now, without what that has to prepare. */
 int disk_look(struct disk *d);
@@ -219,6 +233,25 @@ struct disk_attributes {
 int disk_set_attributes(struct disk *d, const struct disk_attributes *a);
 
 /* ---- for the rest of replica/ ---- */
+
+/* What a request does to a range of a disk. */
+struct change {
+	const void *buf; /* NULL: zeros */
+	uint64_t len, off;
+	unsigned io;
+	enum zero_mode mode;
+};
+/* To the disk itself, and nothing to its mirrors. With the range locked for writing. */
+int disk_apply(struct disk *d, const struct change *c);
+/* Without making room: who holds the range of another disk must not wait for that. */
+int disk_write_once(struct disk *d, const void *buf, size_t len, uint64_t off, unsigned io);
+int disk_zero_once(struct disk *d, uint64_t off, uint64_t len, enum zero_mode mode);
+/* disk_read and disk_seek, with the range locked already, and inside of the disk. */
+int disk_read_locked(struct disk *d, void *buf, size_t len, uint64_t off, unsigned io);
+int disk_seek_locked(struct disk *d, uint64_t off, int whence, uint64_t *found);
+/* Clients may do that with it from now on; -EBUSY: one may write it now, or, to
+ * hide it, has it open. */
+int disk_set_target_use(struct disk *d, enum target_use use);
 
 /* A disk that is not listed yet; takes over image. Sets its names from file_name. */
 int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t number,

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "history.h"
+#include "mirror.h"
 #include "space.h"
 #include "tandem.h"
 #include "watch.h"
@@ -83,7 +84,7 @@ static void changed(struct disk *d)
 	atomic_fetch_add(&d->unflushed, 1);
 }
 
-static int read_range(struct disk *d, void *buf, size_t len, uint64_t off, unsigned io)
+int disk_read_locked(struct disk *d, void *buf, size_t len, uint64_t off, unsigned io)
 {
 	struct history *h = atomic_load(&d->history);
 
@@ -106,7 +107,7 @@ int disk_read(struct disk *d, void *buf, size_t len, uint64_t off, unsigned io, 
 	if (atomic_load(&d->lost))
 		err = -EIO;
 	else if (len)
-		err = read_range(d, buf, len, off, io);
+		err = disk_read_locked(d, buf, len, off, io);
 	range_unlock(&d->ranges, &r);
 	if (!err)
 		*done = len;
@@ -165,23 +166,45 @@ static void lock_for_write(struct disk *d, struct range *r, uint64_t off, uint64
 	}
 }
 
+int disk_apply(struct disk *d, const struct change *c)
+{
+	/* Needs the lock: a disk gets its past while nobody has a range. */
+	struct history *h = atomic_load(&d->history);
+	struct image *img = d->image;
+	int err = 0;
+
+	if (h && c->off + c->len > img->size)
+		err = img->format->resize(img, c->off + c->len);
+	if (err)
+		return err;
+	if (h)
+		return history_write(h, c->buf, c->len, c->off, c->io, c->mode);
+	return c->buf ? img->format->write(img, c->buf, c->len, c->off, c->io)
+		      : img->format->zero(img, c->off, c->len, c->mode);
+}
+
+/* With the range locked. */
+static int change(struct disk *d, const struct change *c)
+{
+	struct mirror *m = atomic_load(&d->mirror);
+	int err;
+
+	begin_change(d);
+	err = may_change(d);
+	if (!err && c->len)
+		err = m ? mirror_change(d, m, c) : disk_apply(d, c);
+	changed(d); /* also after a failure: some of it may have been written */
+	return err;
+}
+
 static int write_range(struct disk *d, const void *buf, size_t len, uint64_t off, unsigned io)
 {
-	struct history *h;
+	struct change c = { .buf = buf, .len = len, .off = off, .io = io, .mode = ZERO_KEEP };
 	struct range r;
 	int err;
 
 	lock_for_write(d, &r, off, len);
-	begin_change(d);
-	err = may_change(d);
-	/* Needs the lock: a disk gets its past while nobody has a range. */
-	h = atomic_load(&d->history);
-	if (!err && h && off + len > d->image->size)
-		err = d->image->format->resize(d->image, off + len);
-	if (!err)
-		err = h ? history_write(h, buf, len, off, io, ZERO_KEEP)
-			: d->image->format->write(d->image, buf, len, off, io);
-	changed(d); /* also after a failure: some of it may have been written */
+	err = change(d, &c);
 	range_unlock(&d->ranges, &r);
 	return err;
 }
@@ -214,10 +237,25 @@ int disk_write(struct disk *d, const void *buf, size_t len, uint64_t off, unsign
 	return finish(d, DISK_OP_WRITE, err, len, began);
 }
 
+int disk_write_once(struct disk *d, const void *buf, size_t len, uint64_t off, unsigned io)
+{
+	uint64_t began = monotonic_ns();
+
+	return finish(d, DISK_OP_WRITE, write_range(d, buf, len, off, io), len, began);
+}
+
+static int flush_disk(struct disk *d)
+{
+	struct history *h = atomic_load(&d->history);
+	int err = h ? history_flush(h) : 0;
+
+	return err ? err : d->image->format->flush(d->image);
+}
+
 /* Under flushing. The one that waited for another may find its work done. */
 static int flush_upto(struct disk *d, uint64_t upto)
 {
-	struct history *h = atomic_load(&d->history);
+	struct mirror *m = atomic_load(&d->mirror);
 	int err;
 
 	if (atomic_load(&d->broken_flush) || atomic_load(&d->lost))
@@ -227,9 +265,7 @@ static int flush_upto(struct disk *d, uint64_t upto)
 	upto = atomic_load(&d->unflushed);
 	if (!d->format->flat)
 		begin_change(d); /* of its tables */
-	err = h ? history_flush(h) : 0;
-	if (!err)
-		err = d->image->format->flush(d->image);
+	err = m ? mirror_flush(d, m, flush_disk) : flush_disk(d);
 	if (err)
 		disk_flush_failed(d, err);
 	else
@@ -252,17 +288,10 @@ int disk_flush(struct disk *d)
 	return finish(d, DISK_OP_FLUSH, err, 0, began);
 }
 
-static int zero_range(struct disk *d, uint64_t off, uint64_t len, enum zero_mode mode)
-{
-	struct history *h = atomic_load(&d->history);
-
-	return h ? history_write(h, NULL, len, off, 0, mode)
-		 : d->image->format->zero(d->image, off, len, mode);
-}
-
 /* Clips *len to the disk. */
 static int zero_inside(struct disk *d, uint64_t off, uint64_t *len, enum zero_mode mode)
 {
+	struct change c = { .off = off, .mode = mode };
 	struct range r;
 	uint64_t size;
 	int err;
@@ -273,13 +302,18 @@ static int zero_inside(struct disk *d, uint64_t off, uint64_t *len, enum zero_mo
 		*len = 0;
 	else if (*len > size - off)
 		*len = size - off;
-	begin_change(d);
-	err = may_change(d);
-	if (!err && *len)
-		err = zero_range(d, off, *len, mode);
-	changed(d);
+	c.len = *len;
+	err = change(d, &c);
 	range_unlock(&d->ranges, &r);
 	return err;
+}
+
+int disk_zero_once(struct disk *d, uint64_t off, uint64_t len, enum zero_mode mode)
+{
+	uint64_t began = monotonic_ns();
+	int err = zero_inside(d, off, &len, mode);
+
+	return finish(d, DISK_OP_ZERO, err, len, began);
 }
 
 int disk_zero(struct disk *d, uint64_t off, uint64_t len, enum zero_mode mode)
@@ -294,9 +328,25 @@ int disk_zero(struct disk *d, uint64_t off, uint64_t len, enum zero_mode mode)
 	return finish(d, DISK_OP_ZERO, err, len, began);
 }
 
+/* With everything from the smaller of both sizes on locked. */
+static int may_resize(struct disk *d, uint64_t size)
+{
+	struct mirror *m = atomic_load(&d->mirror);
+
+	return m ? mirror_may_resize(m, d->image->size, size) : 0;
+}
+
+static void resized(struct disk *d, uint64_t from)
+{
+	struct mirror *m = atomic_load(&d->mirror);
+
+	if (m && d->image->size != from)
+		mirror_resized(d, m, from);
+}
+
 int disk_allocate(struct disk *d, uint64_t off, uint64_t len, bool grow)
 {
-	uint64_t began = monotonic_ns();
+	uint64_t began = monotonic_ns(), size;
 	struct range r;
 	int err;
 
@@ -305,18 +355,29 @@ int disk_allocate(struct disk *d, uint64_t off, uint64_t len, bool grow)
 	if (off + len < off || off + len > INT64_MAX)
 		return -EFBIG;
 	lock_for_write(d, &r, off, len);
+	size = d->image->size;
 	begin_change(d);
 	err = may_change(d);
+	if (!err && grow && off + len > size)
+		err = may_resize(d, off + len);
 	if (!err)
 		err = d->image->format->allocate(d->image, off, len, grow);
+	resized(d, size);
 	changed(d);
 	range_unlock(&d->ranges, &r);
 	return finish(d, DISK_OP_RESIZE, err, 0, began);
 }
 
-int disk_seek(struct disk *d, uint64_t off, int whence, uint64_t *found)
+int disk_seek_locked(struct disk *d, uint64_t off, int whence, uint64_t *found)
 {
 	struct history *h = atomic_load(&d->history);
+
+	return h ? history_seek(h, off, whence, found)
+		 : d->image->format->seek(d->image, off, whence, found);
+}
+
+int disk_seek(struct disk *d, uint64_t off, int whence, uint64_t *found)
+{
 	struct range r;
 	int err;
 
@@ -326,8 +387,7 @@ int disk_seek(struct disk *d, uint64_t off, int whence, uint64_t *found)
 	else if (off >= d->image->size)
 		err = -ENXIO;
 	else
-		err = h ? history_seek(h, off, whence, found)
-			: d->image->format->seek(d->image, off, whence, found);
+		err = disk_seek_locked(d, off, whence, found);
 	range_unlock(&d->ranges, &r);
 	return err;
 }
@@ -341,19 +401,23 @@ static int resize_image(struct disk *d, uint64_t size)
 
 int disk_resize(struct disk *d, uint64_t size, bool shrink)
 {
-	uint64_t began = monotonic_ns();
+	uint64_t began = monotonic_ns(), from;
 	struct range r;
 	int err;
 
 	if (size > INT64_MAX)
 		return -EFBIG;
 	range_lock_write(&d->ranges, &r, 0, UINT64_MAX);
+	from = d->image->size;
 	begin_change(d);
 	err = may_change(d);
 	if (!err && size < d->image->size && !shrink)
 		err = -EINVAL;
+	if (!err && size != d->image->size && !d->image->format->resize)
+		err = -EOPNOTSUPP;
 	if (!err && size != d->image->size)
-		err = d->image->format->resize ? resize_image(d, size) : -EOPNOTSUPP;
+		err = may_resize(d, size) ?: resize_image(d, size);
+	resized(d, from);
 	changed(d);
 	range_unlock(&d->ranges, &r);
 	return finish(d, DISK_OP_RESIZE, err, 0, began);

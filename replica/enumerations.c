@@ -136,6 +136,21 @@ const struct enum_value copy_methodologies[] = {
 	{ NULL },
 };
 
+const struct enum_value job_states[] = {
+	{ "New", JOB_NEW },
+	{ "Starting", JOB_STARTING },
+	{ "Running", JOB_RUNNING },
+	{ "Suspended", JOB_SUSPENDED },
+	{ "Shutting Down", JOB_SHUTTING_DOWN },
+	{ "Completed", JOB_COMPLETED },
+	{ "Terminated", JOB_TERMINATED },
+	{ "Killed", JOB_KILLED },
+	{ "Exception", JOB_EXCEPTION },
+	{ "Service", JOB_SERVICE },
+	{ "Query Pending", JOB_QUERY_PENDING },
+	{ NULL },
+};
+
 const struct enum_value replica_operations[] = {
 	{ "Abort", OP_ABORT },
 	{ "ActivateConsistency", OP_ACTIVATE_CONSISTENCY },

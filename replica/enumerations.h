@@ -135,9 +135,24 @@ enum replica_operation {
 	OP_MAX
 };
 
+/* JobState of MSFT_StorageJob. */
+enum job_state {
+	JOB_NEW = 2,
+	JOB_STARTING,
+	JOB_RUNNING,
+	JOB_SUSPENDED,
+	JOB_SHUTTING_DOWN,
+	JOB_COMPLETED,
+	JOB_TERMINATED,
+	JOB_KILLED,
+	JOB_EXCEPTION,
+	JOB_SERVICE,
+	JOB_QUERY_PENDING
+};
+
 /* The names, by property. */
 extern const struct enum_value copy_states[], sync_types[], sync_modes[], create_modes[],
 	progress_statuses[], copy_types[], replica_types[], sync_states[], copy_priorities[],
-	copy_methodologies[], replica_operations[];
+	copy_methodologies[], replica_operations[], job_states[];
 
 #endif

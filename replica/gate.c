@@ -18,6 +18,7 @@ void gate_init(struct gate *g, unsigned limit)
 	pthread_mutex_init(&g->mutex, NULL);
 	g->limit = limit;
 	g->running = 0;
+	g->came = 0;
 	g->active = NULL;
 	g->parked = NULL;
 	g->parked_last = &g->parked;
@@ -45,6 +46,7 @@ bool gate_enter_few(struct gate *g, struct gate_item *item, unsigned limit)
 
 	item->since = monotonic_ns();
 	pthread_mutex_lock(&g->mutex);
+	g->came++;
 	enter = g->running < limit && g->running < g->limit;
 	if (enter) {
 		activate(g, item);
@@ -80,6 +82,17 @@ struct gate_item *gate_leave(struct gate *g, struct gate_item *done)
 	}
 	pthread_mutex_unlock(&g->mutex);
 	return next;
+}
+
+bool gate_is_busy(struct gate *g, uint64_t *came)
+{
+	bool busy;
+
+	pthread_mutex_lock(&g->mutex);
+	busy = g->running || g->parked;
+	*came = g->came;
+	pthread_mutex_unlock(&g->mutex);
+	return busy;
 }
 
 uint64_t gate_oldest(struct gate *g, uint64_t now)

@@ -20,6 +20,7 @@ struct gate_item {
 struct gate {
 	pthread_mutex_t mutex;
 	unsigned limit, running;
+	uint64_t came;            /* requests, ever */
 	struct gate_item *active; /* running now, newest first */
 	struct gate_item *parked, **parked_last;
 };
@@ -32,6 +33,8 @@ bool gate_enter(struct gate *g, struct gate_item *item);
 bool gate_enter_few(struct gate *g, struct gate_item *item, unsigned limit);
 /* The item is done. Returns the next to run, which has entered, or NULL. */
 struct gate_item *gate_leave(struct gate *g, struct gate_item *done);
+/* Some are under way, or parked; and how many came ever. */
+bool gate_is_busy(struct gate *g, uint64_t *came);
 /* How long the oldest request has been with us, in nanoseconds; 0 when idle. */
 uint64_t gate_oldest(struct gate *g, uint64_t now);
 

@@ -218,6 +218,8 @@ void origin_close(struct history *h);
 int history_fill_step(struct history *h, uint64_t bytes, bool share);
 /* Bytes that it has not come to. */
 uint64_t history_lacking(struct history *h);
+/* That had to be copied to fill it, since it was opened. */
+uint64_t history_copied(struct history *h);
 
 /* A restore runs, or it is a clone. */
 bool history_is_unfilled(struct history *h);

@@ -17,7 +17,9 @@
 #include "groups.h"
 #include "history.h"
 #include "lock.h"
+#include "jobs.h"
 #include "notes.h"
+#include "pairs.h"
 #include "scan.h"
 #include "snapshots.h"
 #include "tandem.h"
@@ -27,6 +29,8 @@
 #define DEFAULT_BLOCK_SIZE (16 << 10)
 #define DEFAULT_RESCAN_INTERVAL_S 60
 #define DEFAULT_STOP_TIMEOUT_S 90
+#define DEFAULT_MAX_COPIES 4
+#define LEAST_COPY_RATE (64 << 10)
 
 static const struct {
 	const char *name;
@@ -37,6 +41,8 @@ static const struct {
 	{ "RescanInterval", offsetof(struct tandem_settings, rescan_interval_s),
 	  DEFAULT_RESCAN_INTERVAL_S },
 	{ "StopTimeout", offsetof(struct tandem_settings, stop_timeout_s), DEFAULT_STOP_TIMEOUT_S },
+	{ "CopyRate", offsetof(struct tandem_settings, copy_rate), 0 },
+	{ "MaxCopies", offsetof(struct tandem_settings, max_copies), DEFAULT_MAX_COPIES },
 };
 #define SETTINGS (sizeof(settings) / sizeof(settings[0]))
 
@@ -59,6 +65,7 @@ static int load_settings(struct tandem *t, const struct tandem_options *o)
 		t->settings.block_size = o->block_size;
 	if (o->stop_timeout_s)
 		t->settings.stop_timeout_s = o->stop_timeout_s;
+	jobs_set_limits(t->jobs, t->settings.copy_rate, t->settings.max_copies);
 	return 0;
 }
 
@@ -83,6 +90,8 @@ int tandem_set(struct tandem *t, const struct tandem_settings *s, bool plan, str
 		return refuse(why, -EINVAL, "BlockSize is a power of two from 4K to 1M");
 	if (s->rescan_interval_s < 1)
 		return refuse(why, -EINVAL, "RescanInterval is at least 1s");
+	if (s->copy_rate && s->copy_rate < LEAST_COPY_RATE)
+		return refuse(why, -EINVAL, "CopyRate is at least 64K, or 0 for no limit");
 	if (plan)
 		return 0;
 	err = catalogue_begin(t->catalogue, &txn);
@@ -96,6 +105,7 @@ int tandem_set(struct tandem *t, const struct tandem_settings *s, bool plan, str
 	pthread_mutex_lock(&t->settings_lock);
 	t->settings = now;
 	pthread_mutex_unlock(&t->settings_lock);
+	jobs_set_limits(t->jobs, now.copy_rate, now.max_copies);
 	tandem_changed(t, NULL);
 	return 0;
 }
@@ -263,7 +273,7 @@ static struct tandem *allocate(void)
 
 static int open_all(struct tandem *t, const struct tandem_options *o, struct why *why)
 {
-	int err = crew_new(CREW_THREADS, &t->crew);
+	int err = crew_new(CREW_THREADS, &t->crew) ?: jobs_new(t, &t->jobs);
 
 	if (err)
 		return refuse(why, err, "out of memory");
@@ -287,7 +297,7 @@ static int open_all(struct tandem *t, const struct tandem_options *o, struct why
 		return refuse(why, err, "the catalogue's settings: %s", strerror(-err));
 	events_emit(t->events, EVENT_INFORMATION, "Started", "daemon", "Pid=%d Version=%s After=%s",
 		    getpid(), TANDEMFS_VERSION, t->was_clean ? "stop" : "crash-or-first-start");
-	err = snapshots_load(t, why) ?: groups_load(t, why);
+	err = snapshots_load(t, why) ?: groups_load(t, why) ?: pairs_load(t, why);
 	if (!err)
 		err = open_pools(t, o, why);
 	return err ? err : scan_all(t, why);
@@ -324,8 +334,11 @@ int tandem_start(struct tandem *t, struct why *why)
 	if (err)
 		return refuse(why, err, "the watcher cannot start: %s", strerror(-err));
 	err = snapshots_start(t);
-	return err ? refuse(why, err, "the threads of snapshots cannot start: %s", strerror(-err))
-		   : 0;
+	if (err)
+		return refuse(why, err, "the threads of snapshots cannot start: %s",
+			      strerror(-err));
+	pairs_start(t);
+	return 0;
 }
 
 /* ---- stop ---- */
@@ -447,6 +460,7 @@ static void remove_state(struct tandem *t)
 		unlinkat(t->state_dirfd, files[i], 0);
 	unlinkat(t->state_dirfd, "catalogue", AT_REMOVEDIR);
 	unlinkat(t->state_dirfd, "notes", AT_REMOVEDIR);
+	unlinkat(t->state_dirfd, "pairs", AT_REMOVEDIR);
 	rmdir(t->state_dir);
 }
 
@@ -454,6 +468,7 @@ void tandem_close(struct tandem *t)
 {
 	if (!t)
 		return;
+	pairs_stop(t); /* keepers use all of what ends now */
 	watch_free(t->watch);
 	t->watch = NULL;
 	snapshots_stop(t);
@@ -463,7 +478,9 @@ void tandem_close(struct tandem *t)
 		tandem_unlist_pool(t, t->pools[t->pool_count - 1]);
 	snapshots_free(t);
 	groups_free(t);
+	pairs_free(t);
 	crew_free(t->crew);
+	jobs_free(t->jobs);
 	events_close(t->events);
 	catalogue_close(t->catalogue);
 	if (t->made_state && !t->serving && t->state_dirfd >= 0)

@@ -16,6 +16,7 @@
 #include "clones.h"
 #include "groups.h"
 #include "notes.h"
+#include "pairs.h"
 #include "scan.h"
 #include "snapshots.h"
 
@@ -116,7 +117,7 @@ static int delete_disk(struct tandem *t, struct disk *d, const struct deletion *
 	err = t->read_only ? refuse(why, -EROFS, "the mount is read-only")
 			   : check_still_called(t, d, q->called, why);
 	if (!err)
-		err = check_no_children(d, why);
+		err = check_no_children(d, why) ?: pair_check_disk(d, why);
 	if (!err)
 		err = check_still_there(d, why);
 	if (!err)
@@ -177,7 +178,7 @@ static int check_rename(struct tandem *t, struct disk *d, const char *new_name, 
 		return refuse(why, -EPERM, "only raw disks, to names of raw disks");
 	if (check_file_name(new_name, why))
 		return -EPERM;
-	err = check_whole(d, why) ?: check_no_children(d, why);
+	err = check_whole(d, why) ?: pair_check_disk(d, why) ?: check_no_children(d, why);
 	return err ?: check_still_there(d, why);
 }
 
@@ -241,7 +242,8 @@ int tandem_rename_disk(struct tandem *t, struct disk *d, const char *called, con
 			err = refuse(why, -EEXIST, "'%s' is a disk that is %s", new_name,
 				     disk_state_name(disk_state(over)));
 		else if (over)
-			err = check_whole(over, why) ?: check_no_children(over, why)
+			err = check_whole(over, why) ?: pair_check_disk(over, why)
+				      ?: check_no_children(over, why)
 				      ?: check_still_there(over, why);
 	}
 	if (!err)
@@ -392,6 +394,11 @@ int tandem_accept_disk(struct tandem *t, struct disk *d, bool force, bool plan, 
 		err = snapshots_break(d, why);
 		if (err)
 			goto out;
+	}
+	err = pairs_differ(d);
+	if (err) {
+		refuse(why, err, "what its mirrors lack cannot be marked: %s", strerror(-err));
+		goto out;
 	}
 	/* Recorded first: a crash now leaves a disk that is known to be in doubt, or is not any more. */
 	scan_record(d, &r);

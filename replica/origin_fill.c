@@ -77,6 +77,7 @@ static int fill_blocks(struct filling *f, uint64_t first, uint64_t end)
 		stop = size;
 	if (off >= stop)
 		return 0;
+	atomic_fetch_add(&f->h->copied, stop - off);
 	err = origin_read(f->h, f->buf, stop - off, off);
 	return err ? err : write_blocks(f, off, stop - off);
 }

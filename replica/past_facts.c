@@ -6,6 +6,8 @@
 #include <time.h>
 
 #include "clones_inner.h"
+#include "jobs.h"
+#include "pairs.h"
 
 int past_check_served(struct disk *d, struct why *why)
 {
@@ -93,6 +95,8 @@ bool disk_has_past(const struct disk *d)
 
 	if (!d->tandem->snapshots)
 		return false;
+	if (disk_is_paired(d))
+		return true;
 	if (snapshots_count(d) || disk_is_clone(d) || disk_is_cloned(d))
 		return true;
 	if (h)
@@ -137,7 +141,7 @@ void disk_past(struct disk *d, struct past_facts *out)
 		out->restoring = !r.back;
 		out->aborting = r.back;
 	}
-	out->restored = r.total ? (r.done < r.total ? r.done * 100 / r.total : 99) : 0;
+	out->restored = percent_of_bytes(r.done, r.total);
 	if (f.ticks)
 		out->oldest_ms = oldest_tick(h);
 	if (!history_moment_seen(h, UINT64_MAX, &m))

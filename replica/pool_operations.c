@@ -9,6 +9,7 @@
 
 #include "operations.h"
 #include "clones.h"
+#include "pairs.h"
 #include "scan.h"
 #include "watch.h"
 
@@ -114,7 +115,7 @@ static int claim(struct disk *d, struct why *why)
 	if (disk_is_cloned_elsewhere(d))
 		return refuse_advise(why, -EBUSY, "wait until it is filled",
 				     "a disk of another pool is a clone of %s", d->label);
-	return disk_claim(d, why);
+	return pair_check_disk(d, why) ?: disk_claim(d, why);
 }
 
 /* All or none are claimed. */

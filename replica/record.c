@@ -299,8 +299,63 @@ int record_decode_clone(const void *bytes, size_t len, struct clone_record *out)
 	return 0;
 }
 
-/* Another version is none that we can read: what it adds may change what the rest means. */
 enum { GROUP_VERSION = 1, GROUP_FLAG_CONSISTENT = 1 };
+
+/* Another version is none that we can read: what it adds may change what the rest means. */
+enum { PAIR_VERSION = 1, PAIR_FLAG_STOPS = 1, PAIR_FLAG_MANUAL = 2, PAIR_FLAG_FIRST = 4 };
+
+void record_encode_pair(struct record *w, const struct pair_record *r)
+{
+	w->len = 0;
+	put_u(w, PAIR_VERSION, 1);
+	put_u(w, r->number, 4);
+	put_u(w, r->source, 4);
+	put_u(w, r->target, 4);
+	put_u(w, r->sync_time_ms, 8);
+	put_u(w, r->verified_ms, 8);
+	put_u(w, r->copy_state, 1);
+	put_u(w, r->mode, 1);
+	put_u(w, r->priority, 1);
+	put_u(w,
+	      (r->stops_host_io ? PAIR_FLAG_STOPS : 0) | (r->manual ? PAIR_FLAG_MANUAL : 0) |
+		      (r->first ? PAIR_FLAG_FIRST : 0),
+	      4);
+	put_bytes(w, r->name, strlen(r->name));
+}
+
+static bool is_pair(const struct pair_record *p)
+{
+	return p->number && p->source && p->target && p->source != p->target &&
+	       enum_name(copy_states, p->copy_state) && enum_name(create_modes, p->mode) &&
+	       enum_name(copy_priorities, p->priority) && p->name[0] && !strchr(p->name, '/');
+}
+
+int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
+{
+	struct reader r = { .at = bytes, .left = len };
+	struct pair_record p = { 0 };
+	uint32_t flags;
+
+	if (get_u(&r, 1) != PAIR_VERSION)
+		return -EIO;
+	p.number = get_u(&r, 4);
+	p.source = get_u(&r, 4);
+	p.target = get_u(&r, 4);
+	p.sync_time_ms = get_u(&r, 8);
+	p.verified_ms = get_u(&r, 8);
+	p.copy_state = get_u(&r, 1);
+	p.mode = get_u(&r, 1);
+	p.priority = get_u(&r, 1);
+	flags = get_u(&r, 4);
+	p.stops_host_io = flags & PAIR_FLAG_STOPS;
+	p.manual = flags & PAIR_FLAG_MANUAL;
+	p.first = flags & PAIR_FLAG_FIRST;
+	get_string(&r, p.name, sizeof(p.name));
+	if (r.bad || !is_pair(&p))
+		return -EIO;
+	*out = p;
+	return 0;
+}
 
 void record_encode_group(struct record *w, const struct group_record *r)
 {

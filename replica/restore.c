@@ -55,6 +55,11 @@ int restore_find(struct history *h, uint64_t first, size_t count, struct version
 
 /* ---- filling ---- */
 
+uint64_t history_copied(struct history *h)
+{
+	return atomic_load(&h->copied);
+}
+
 /* As a guest would, with what is there: nothing of it is lost if one writes meanwhile. */
 static int fill_block(struct history *h, uint64_t block)
 {
@@ -79,6 +84,7 @@ static int fill_block(struct history *h, uint64_t block)
 			atomic_fetch_add(&d->begun, 1);
 			err = history_write(h, content, len, off, 0, ZERO_KEEP);
 			atomic_fetch_add(&d->unflushed, 1);
+			atomic_fetch_add(&h->copied, len);
 		}
 		range_unlock(&d->ranges, &r);
 	}

@@ -16,12 +16,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jobs.h"
+#include "pairs.h"
+
 /* Disks that go back together. */
 struct aborting {
 	struct tandem *t;
 	struct one {
 		struct disk *d;
 		struct restorer *r; /* halted; NULL: not yet */
+		uint32_t job;       /* of the way back */
 		struct range whole;
 		struct history_restore old;
 		struct moment_record hidden;
@@ -139,8 +143,12 @@ static int put_one(struct one *o, struct catalogue_txn *txn)
 static int record_all(struct aborting *a)
 {
 	struct catalogue_txn *txn;
-	int err = catalogue_begin(a->t->catalogue, &txn);
+	int err = 0;
 
+	for (size_t i = 0; i < a->count && !err; i++)
+		err = pairs_differ(a->all[i].d);
+	if (!err)
+		err = catalogue_begin_growing(a->t->catalogue, a->count, &txn);
 	if (err)
 		return err;
 	for (size_t i = 0; i < a->count; i++)
@@ -217,9 +225,9 @@ static void turn_all(struct aborting *a)
 		struct one *o = &a->all[i];
 		const struct history_restore back = history_restore(a->hs[i]);
 
-		restorer_tell_ended(o->r, "Terminated");
+		restorer_end_job(o->r, JOB_TERMINATED);
 		restorer_turn(o->r, &back);
-		restorer_tell_begun(o->r);
+		restorer_begin_job(o->r, o->job);
 		moment_unpin(o->d, o->old.from);
 	}
 }
@@ -257,6 +265,8 @@ int tandem_abort_restore(struct tandem *t, struct disk *const *disks, size_t cou
 	if (err || plan)
 		return err;
 	err = aborting_init(&a, t, disks, count);
+	for (size_t i = 0; i < count && !err; i++)
+		err = job_new_number(t, &a.all[i].job);
 	if (err) {
 		refuse(why, err, "%s", strerror(-err));
 	} else {

@@ -10,35 +10,41 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
+#include "jobs.h"
+
 #define RETRY_NS 1000000000ull
+/* Of one turn. */
+#define STEP (4ull << 20)
 
-/* ---- what it tells ---- */
+/* ---- its job ---- */
 
-static const char *operation(const struct restorer *r)
+static struct jobs *jobs_of(const struct restorer *r)
 {
-	return r->back ? "Abort" : "RestoreTo";
+	return r->d->tandem->jobs;
 }
 
-void restorer_tell_begun(const struct restorer *r)
+void restorer_begin_job(struct restorer *r, uint32_t number)
 {
-	char object[DISK_LABEL_MAX + 8];
+	char object[JOB_OBJECT_MAX];
+	struct job_spec spec = {
+		.id = number,
+		.operation = r->back ? "Abort" : "RestoreTo",
+		.object = disk_object(r->d, object, sizeof(object)),
+		.moment = r->restore.from,
+		.disks = { r->d->number },
+	};
 
-	events_emit(r->d->tandem->events, EVENT_INFORMATION, "JobStarted",
-		    disk_object(r->d, object, sizeof(object)), "Operation=%s Moment=g%llu",
-		    operation(r), (unsigned long long)r->restore.from);
+	/* There may be no memory for one. */
+	atomic_store(&r->job, job_begin(jobs_of(r), &spec) ? 0 : number);
 	snapshots_changed(r->d->tandem, r->d);
 }
 
-void restorer_tell_ended(const struct restorer *r, const char *outcome)
+void restorer_end_job(struct restorer *r, enum job_state state)
 {
-	char object[DISK_LABEL_MAX + 8];
-
-	events_emit(r->d->tandem->events, EVENT_INFORMATION, "JobEnded",
-		    disk_object(r->d, object, sizeof(object)),
-		    "Operation=%s Moment=g%llu JobState=%s", operation(r),
-		    (unsigned long long)r->restore.from, outcome);
+	job_end(jobs_of(r), r->job, state, 0);
 	snapshots_changed(r->d->tandem, r->d);
 }
 
@@ -107,6 +113,7 @@ int restorer_halt(struct disk *d, struct restorer **out)
 	err = !r ? -ENOENT : r->wanted ? -EBUSY : 0;
 	if (!err) {
 		r->wanted = true;
+		jobs_wake(s->t->jobs);
 		while (r->state == RESTORER_FILLS)
 			pthread_cond_wait(&s->halted, &s->restoring);
 		if (r->state == RESTORER_OVER) {
@@ -145,12 +152,29 @@ void restorer_turn(struct restorer *r, const struct history_restore *restore)
 
 /* ---- the thread ---- */
 
+/* Between two turns. */
+static bool pause_point(struct restorer *r, uint64_t bytes)
+{
+	uint64_t copied = history_copied(atomic_load(&r->d->history));
+	bool go_on = job_pause_point(jobs_of(r), r->job, copied - r->copied, &r->wanted);
+
+	r->copied = copied;
+	r->told = bytes;
+	r->step = job_step(jobs_of(r), r->job, STEP);
+	return go_on;
+}
+
 static bool progress(void *arg, uint64_t bytes)
 {
 	struct restorer *r = arg;
 
 	atomic_store(&r->done, bytes);
-	return !atomic_load(&r->wanted);
+	if (atomic_load(&r->wanted))
+		return false;
+	if (bytes - r->told < r->step)
+		return true;
+	job_progress(jobs_of(r), r->job, bytes, atomic_load(&r->total));
+	return pause_point(r, bytes);
 }
 
 static void measure(struct restorer *r)
@@ -181,26 +205,39 @@ static bool is_begun(struct restorer *r)
 	return !r->cancelled;
 }
 
+/* -ECANCELED: somebody wants it to halt. */
+static int fill(struct restorer *r)
+{
+	int err;
+
+	measure(r);
+	job_progress(jobs_of(r), r->job, 0, atomic_load(&r->total));
+	if (!pause_point(r, 0))
+		return -ECANCELED;
+	err = history_fill(atomic_load(&r->d->history), progress, r);
+	return err ? err : conclude(r);
+}
+
 static void follow(struct restorer *r)
 {
 	static const struct timespec pause = { RETRY_NS / 1000000000, RETRY_NS % 1000000000 };
 	struct snapshots *s = r->d->tandem->snapshots;
 	int err;
 
+	r->copied = history_copied(atomic_load(&r->d->history));
 	do {
 		if (atomic_load(&r->wanted))
 			stand(r, RESTORER_HALTED);
-		measure(r);
-		err = history_fill(atomic_load(&r->d->history), progress, r);
-		if (!err)
-			err = conclude(r);
+		err = fill(r);
+		if (err)
+			job_wait_for(jobs_of(r), r->job, err == -ECANCELED ? "" : strerror(-err));
 		if (err && err != -ECANCELED)
 			nanosleep(&pause, NULL); /* of what fails the disk tells itself */
 	} while (err && (err == -ECANCELED || !atomic_load(&s->ending)));
 	let_moments_go(r);
 	stand(r, RESTORER_OVER);
 	if (!err)
-		restorer_tell_ended(r, "Completed");
+		restorer_end_job(r, JOB_COMPLETED);
 	disk_close(r->d);
 }
 
@@ -281,6 +318,7 @@ bool restore_facts(struct disk *d, struct restore_facts *out)
 	if (r)
 		*out = (struct restore_facts){
 			.from = r->restore.from,
+			.job = r->job,
 			.back = r->back,
 			.written = r->written != restorer_written(d),
 			.done = atomic_load(&r->done),

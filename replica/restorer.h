@@ -7,6 +7,7 @@
 #define TANDEMFS_RESTORER_H
 
 #include "clones_inner.h"
+#include "enumerations.h"
 
 enum restorer_state {
 	RESTORER_FILLS,
@@ -22,9 +23,11 @@ struct restorer {
 	uint64_t written;               /* restorer_written() when it began; UINT64_MAX: unknown */
 	pthread_t thread;
 	_Atomic uint64_t done, total;
-	bool cancelled;            /* set before its range is free: it never began */
-	_Atomic bool wanted;       /* somebody wants it to halt; changes under restoring */
-	enum restorer_state state; /* under restoring */
+	_Atomic uint32_t job;        /* 0: it has none */
+	uint64_t step, told, copied; /* its thread's: of its next turn, and when the last began */
+	bool cancelled;              /* set before its range is free: it never began */
+	_Atomic bool wanted;         /* somebody wants it to halt; changes under restoring */
+	enum restorer_state state;   /* under restoring */
 };
 
 /*
@@ -45,9 +48,9 @@ void restorer_go_on(struct restorer *r);
 void restorer_turn(struct restorer *r, const struct history_restore *restore);
 /* How many requests of clients may have changed the disk since the daemon began. */
 uint64_t restorer_written(struct disk *d);
-void restorer_tell_begun(const struct restorer *r);
-/* outcome: a JobState. */
-void restorer_tell_ended(const struct restorer *r, const char *outcome);
+/* Before its range is free, or it goes on. 0: it has none. */
+void restorer_begin_job(struct restorer *r, uint32_t number);
+void restorer_end_job(struct restorer *r, enum job_state state);
 
 /* With the whole range locked: nothing is pending, nothing unflushed, and nobody writes. */
 int restore_quiet(struct disk *d, struct why *why);

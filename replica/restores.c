@@ -15,6 +15,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "jobs.h"
+#include "pairs.h"
 #include "restorer.h"
 
 /* Disks that go back together. */
@@ -24,6 +26,7 @@ struct switching {
 		struct disk *d;
 		uint64_t from;
 		size_t place; /* as the caller has it */
+		uint32_t job;
 		struct range whole;
 		struct restorer *r; /* NULL: it has no thread */
 		bool set;           /* the old content is served */
@@ -143,7 +146,8 @@ static int set_one(struct one *o, uint64_t before)
 
 	if (err)
 		return err;
-	err = restorer_start(o->d, &restore, false, restorer_written(o->d), &o->r);
+	err = pairs_differ(o->d)
+		      ?: restorer_start(o->d, &restore, false, restorer_written(o->d), &o->r);
 	if (err) {
 		moment_unpin(o->d, before);
 		return err;
@@ -207,7 +211,7 @@ static int begin_all(struct switching *w, const char *name, struct why *why)
 		err = switch_all(w, name, why);
 	/* Before its range is free: its end is told of after its beginning. */
 	for (size_t i = 0; i < w->count && !err; i++)
-		restorer_tell_begun(w->all[i].r);
+		restorer_begin_job(w->all[i].r, w->all[i].job);
 	while (w->locked-- > 0)
 		range_unlock(&w->disks[w->locked]->ranges, &w->all[w->locked].whole);
 	if (err)
@@ -267,6 +271,8 @@ int tandem_restore(struct tandem *t, struct disk *const *disks, const uint64_t *
 		restorers_end(t->snapshots, disks[i]);
 	name_for(name, past_now(t->snapshots));
 	err = switching_init(&w, t, disks, generations, count);
+	for (size_t i = 0; i < count && !err; i++)
+		err = job_new_number(t, &w.all[i].job);
 	if (err)
 		refuse(why, err, "%s", strerror(-err));
 	else
@@ -284,6 +290,7 @@ static int take_up(struct disk *d, const struct history_restore *restore)
 	struct moment_record before;
 	struct restorer *r;
 	struct range first;
+	uint32_t job;
 	int err = moment_exactly(d, restore->before, &before);
 
 	if (!err)
@@ -292,13 +299,15 @@ static int take_up(struct disk *d, const struct history_restore *restore)
 		return err;
 	err = moment_pin(d, restore->before);
 	if (!err) {
+		if (job_new_number(d->tandem, &job))
+			job = 0; /* it goes on all the same */
 		/* Its end is told of after its beginning. */
 		range_lock_write(&d->ranges, &first, 0, 1);
 		err = restorer_start(d, restore, before.hidden, UINT64_MAX, &r);
 		if (err)
 			moment_unpin(d, restore->before);
 		else
-			restorer_tell_begun(r);
+			restorer_begin_job(r, job);
 		range_unlock(&d->ranges, &first);
 	}
 	if (err)
@@ -326,5 +335,6 @@ int restore_resume(struct disk *d)
 void restores_end(struct snapshots *s)
 {
 	atomic_store(&s->ending, true);
+	jobs_hurry(s->t->jobs);
 	restorers_end(s, NULL);
 }

@@ -19,6 +19,7 @@
 #include "names.h"
 #include "groups.h"
 #include "notes.h"
+#include "pairs.h"
 #include "probe.h"
 #include "snapshots.h"
 #include "watch.h"
@@ -106,7 +107,14 @@ static void attach(struct tandem *t, struct disk *d)
 {
 	char reason[sizeof(d->reason)];
 
-	if (!snapshots_attach(t, d, reason))
+	int err = snapshots_attach(t, d, reason);
+
+	if (!err) {
+		err = pairs_attach(d);
+		snprintf(reason, sizeof(reason), "what its mirrors lack cannot be marked: %s",
+			 strerror(-err));
+	}
+	if (!err)
 		return;
 	d->state = DISK_FAILED;
 	snprintf(d->reason, sizeof(d->reason), "%s", reason);
@@ -397,13 +405,13 @@ static bool settle_moved(struct batch *b, struct pool *p, const char *name,
 }
 
 /* A file that is incomplete by itself is a disk only with what the catalogue has of it. */
-static bool is_known_clone(struct tandem *t, const struct found *f)
+static bool is_known_incomplete(struct tandem *t, const struct found *f)
 {
 	struct origin_record o;
 	struct disk_record r;
 
 	return !catalogue_disk_by_identity(t->catalogue, &f->identity, &r) &&
-	       !origin_get(t->catalogue, r.number, &o);
+	       (!origin_get(t->catalogue, r.number, &o) || pairs_fill(t, r.number));
 }
 
 static void probe(struct batch *b, struct pool *p, const char *name, const struct image_name *kind,
@@ -442,7 +450,7 @@ static int find_new(struct batch *b, struct pool *p, const char *name,
 		goto out;
 	else if (f.st.st_nlink == 1)
 		identity_of(fd, &f.identity); /* of two links, each is shown for itself */
-	if (name_whole(name, whole) && !b->record && !is_known_clone(b->t, &f))
+	if (name_whole(name, whole) && !b->record && !is_known_incomplete(b->t, &f))
 		goto out;
 	if (!was && settle_moved(b, p, name, kind, &f))
 		goto out;
@@ -537,7 +545,7 @@ static bool is_reserved(struct batch *b, struct pool *p, const char *name)
 	if (!fstat(fd, &f.st) && S_ISREG(f.st.st_mode) && f.st.st_nlink == 1)
 		identity_of(fd, &f.identity);
 	close(fd);
-	return f.identity.len && is_known_clone(b->t, &f);
+	return f.identity.len && is_known_incomplete(b->t, &f);
 }
 
 /*

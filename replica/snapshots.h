@@ -97,6 +97,7 @@ int tandem_abort_restore(struct tandem *t, struct disk *const *disks, size_t cou
 			 bool plan, struct why *why);
 struct restore_facts {
 	uint64_t from;        /* the moment that the disk is as of */
+	uint32_t job;         /* 0: it has none */
 	bool back;            /* it is the abort of one */
 	bool written;         /* the disk was written since it began; or that is not known */
 	uint64_t done, total; /* bytes */

@@ -19,6 +19,8 @@
 
 struct crew;
 struct groups;
+struct jobs;
+struct pairs;
 struct snapshots;
 struct watch;
 
@@ -27,6 +29,8 @@ struct tandem_settings {
 	uint32_t block_size;        /* of disks that get tracked from now on */
 	uint32_t rescan_interval_s; /* look through the directories again, unasked */
 	uint32_t stop_timeout_s;
+	uint32_t copy_rate;  /* bytes in a second, of all copies together; 0: any */
+	uint32_t max_copies; /* at a time; 0: any number */
 };
 
 struct tandem {
@@ -47,6 +51,8 @@ struct tandem {
 	struct crew *crew;           /* for the settlers; NULL in some tests */
 	struct snapshots *snapshots; /* see snapshots.h; NULL in tests without a catalogue */
 	struct groups *groups;       /* see groups.h; likewise */
+	struct pairs *pairs;         /* see pairs.h; likewise */
+	struct jobs *jobs;           /* see jobs.h; NULL in some tests */
 
 	bool was_clean, serving; /* the last stop was clean; tandem_start was reached */
 	bool made_state;         /* there was no state directory before */

@@ -5,7 +5,7 @@
 
 struct why {
 	char message[400];
-	char advice[160]; /* empty: none */
+	char advice[320]; /* empty: none */
 };
 
 /* Sets the message (w may be NULL) and returns err, a -errno, for `return refuse(...)`. */

@@ -104,7 +104,7 @@ const char *cat(const char *path)
 int command_by(const char *path, const char *command, const struct caller *who)
 {
 	text_free(&out);
-	return node_command(ctl, at(path), command, strlen(command), who, &out);
+	return node_command(ctl, at(path), command, strlen(command), who, &out, NULL);
 }
 
 int command(const char *path, const char *text)

@@ -584,8 +584,9 @@ TEMPLATES = [b"CreateDisk Name=n1.img Size=1M", b'CreateDisk Name="n 2.img" Size
              b"DeleteDisk Name=n3.vhd", b"DeleteDisk Name=n4.vhd", b"DeleteDisk Name=n5.vhdx", b"RemovePool Name=pool", b"Rescan", b"Rescan wait=5s", b"Plan Rescan",
              b"Set BlockSize=16K", b"Set RescanInterval=60s StopTimeout=90s", b"SetLogLevel Level=info",
              b"Resize Size=2M", b"Resize Size=1M Force", b"Accept Force", b"Set ReadOnly=true", b"Set ReadOnly=false",
-             b"snapshot s At=-15m", b"CreateReplica SyncType=Mirror TargetStorageVolume=m.img Mode=Synchronous", b"12"]
-ONLY_PLANNED = [b"AddPool Name=pool Dir=/nowhere/at/all", b"DeleteDisk Name=kept.img", b"DeleteDisk Name=kept.img Force"]
+             b"snapshot s At=-15m", b"CreateReplica SyncType=Mirror Mode=Synchronous", b"12"]
+# Or done only in part when the next one comes.
+ONLY_PLANNED = [b"CreateReplica SyncType=Mirror TargetStorageVolume=m.img Mode=Synchronous", b"AddPool Name=pool Dir=/nowhere/at/all", b"DeleteDisk Name=kept.img", b"DeleteDisk Name=kept.img Force"]
 WORDS = sorted({word for template in TEMPLATES for word in template.split()} | {b"Force", b"Plan", b"wait", b'"', b"=", b"\\"})
 
 

@@ -133,7 +133,7 @@ START_TEST(that_are_no_more)
 	ck_assert_uint_eq(node_version(ctl, status), 0);
 	text_free(&out);
 	ck_assert_int_eq(node_render(ctl, status, &out), -ENOENT);
-	ck_assert_int_eq(node_command(ctl, gone, "snapshot x", 10, &root, &out), -ENOENT);
+	ck_assert_int_eq(node_command(ctl, gone, "snapshot x", 10, &root, &out, NULL), -ENOENT);
 	expect("\nMessage: the group is gone\n");
 }
 END_TEST
@@ -435,7 +435,7 @@ START_TEST(one_restore_is_aborted)
 END_TEST
 
 /* How many threads can be made; beyond that none. */
-static int threads_left = INT_MAX;
+static _Atomic int threads_left = INT_MAX;
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
 		   void *arg)

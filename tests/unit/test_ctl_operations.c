@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Which operation is possible in which CopyState, for snapshots; and the names. */
+/* Which operation is possible in which CopyState; and the names. */
 #include <check.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,7 @@ static void check(enum replica_operation op, enum copy_state from, struct expect
 {
 	struct why why = { .message = "" };
 	uint8_t next = NONE;
-	int err = replica_operation_check(SYNC_SNAPSHOT, op, from, &next, &why);
+	int err = replica_operation_check(SYNC_SNAPSHOT, op, from, false, &next, &why);
 
 	ck_assert_msg(err == e.err && next == e.next, "%s from %d: %d, %d", why.message, from, err,
 		      next);
@@ -83,20 +84,149 @@ START_TEST(never)
 	check(OP_FAILOVER, COPY_BROKEN,
 	      (struct expected){ -EOPNOTSUPP, NONE, "Failover is not for a Snapshot" });
 	/* No table, no success. */
-	ck_assert_int_eq(replica_operation_check(SYNC_MIRROR, OP_SPLIT, COPY_SYNCHRONIZED,
+	ck_assert_int_eq(replica_operation_check(0, OP_SPLIT, COPY_SYNCHRONIZED, true,
 						 &(uint8_t){ 0 }, NULL),
 			 -EOPNOTSUPP);
 }
 END_TEST
 
-/* Every cell says something: success or an errno with a reason. */
-START_TEST(every_cell)
+/*
+ * Of mirrors, each cell, as semantics has it: a CopyState's letter is where it leads, = stays, g is
+ * gone, b EBUSY, n EOPNOTSUPP; a capital letter needs Force.
+ */
+struct walk {
+	enum replica_operation op;
+	/* INI UNS SYN BRO FRA SPL INA SUS FOV PRE ABO SKW */
+	const char *cells;
+};
+
+// clang-format off
+static const struct walk mirrors[] = {
+	{ OP_ABORT,                   "aabbbbaababb" },
+	{ OP_ACTIVATE_CONSISTENCY,    "nnnnnnnnnnnn" },
+	{ OP_ACTIVATE,                "u==bbbubbubb" },
+	{ OP_ADD_SYNC_PAIR,           "nnnnnnnnnnnn" },
+	{ OP_DEACTIVATE_CONSISTENCY,  "nnnnnnnnnnnn" },
+	{ OP_DEACTIVATE,              "biibbb=bbbbI" },
+	{ OP_DETACH,                  "gGggggggGggg" },
+	{ OP_DISSOLVE,                "bbggggbbbbgg" },
+	{ OP_FAILOVER,                "nnnnnnnnnnnn" },
+	{ OP_FAILBACK,                "nnnnnnnnnnnn" },
+	{ OP_FRACTURE,                "bFfbbbbbbbbb" },
+	{ OP_REMOVE_SYNC_PAIR,        "nnnnnnnnnnnn" },
+	{ OP_RESYNC_REPLICA,          "bbbuuubbbbuU" },
+	{ OP_RESTORE_FROM_REPLICA,    "nnnnnnnnnnnn" },
+	{ OP_RESUME,                  "bbbbbbbubbbb" },
+	{ OP_RESET_TO_SYNC,           "========b=b=" },
+	{ OP_RESET_TO_ASYNC,          "nnnnnnnnnnnn" },
+	{ OP_RETURN_TO_RESOURCE_POOL, "nnnnnnnnnnnn" },
+	{ OP_REVERSE_ROLES,           "nnnnnnnnnnnn" },
+	{ OP_SPLIT,                   "bblbbbbbbbbb" },
+	{ OP_SUSPEND,                 "bhhbbbb=bbbb" },
+	{ OP_UNPREPARE,               "pppppppbb=pP" },
+	{ OP_PREPARE,                 "nnnnnnnnnnnn" },
+	{ OP_RESET_TO_ADAPTIVE,       "nnnnnnnnnnnn" },
+};
+// clang-format on
+
+static uint8_t meant(char cell)
+{
+	switch (cell) {
+	case '=':
+		return STAYS;
+	case 'g':
+		return GONE;
+	case 'a':
+		return COPY_ABORTED;
+	case 'f':
+		return COPY_FRACTURED;
+	case 'h':
+		return COPY_SUSPENDED;
+	case 'i':
+		return COPY_INACTIVE;
+	case 'l':
+		return COPY_SPLIT;
+	case 'p':
+		return COPY_PREPARED;
+	case 'u':
+		return COPY_UNSYNCHRONIZED;
+	}
+	return NONE;
+}
+
+static void check_mirror(enum replica_operation op, enum copy_state from, char cell, bool force)
+{
+	bool needs = strchr("AFGHILPU", cell);
+	int wanted = cell == 'b'       ? -EBUSY
+		     : cell == 'n'     ? -EOPNOTSUPP
+		     : needs && !force ? -EPERM
+				       : 0;
+	uint8_t leads = wanted ? NONE : meant(needs ? cell + 'a' - 'A' : cell), next = NONE;
+	struct why why = { .message = "" };
+	int err = replica_operation_check(SYNC_MIRROR, op, from, force, &next, &why);
+
+	ck_assert_msg(err == wanted && next == leads, "%s from %s: %d, %d, not %d, %d: %s",
+		      enum_name(replica_operations, op), enum_name(copy_states, from), err, next,
+		      wanted, leads, why.message);
+	ck_assert(!err || *why.message);
+	ck_assert(!replica_operation_loses(SYNC_MIRROR, op, from) == !needs);
+	ck_assert(err != -EPERM ||
+		  strstr(why.message, replica_operation_loses(SYNC_MIRROR, op, from)));
+}
+
+START_TEST(every_cell_of_mirrors)
+{
+	ck_assert_uint_eq(sizeof(mirrors) / sizeof(*mirrors), OP_MAX - OP_ABORT);
+	for (size_t i = 0; i < sizeof(mirrors) / sizeof(*mirrors); i++) {
+		ck_assert_uint_eq(mirrors[i].op, OP_ABORT + i);
+		ck_assert_uint_eq(strlen(mirrors[i].cells), COPY_MIXED - COPY_INITIALIZED);
+		for (uint32_t state = COPY_INITIALIZED; state < COPY_MIXED; state++) {
+			char cell = mirrors[i].cells[state - COPY_INITIALIZED];
+
+			check_mirror(mirrors[i].op, state, cell, false);
+			check_mirror(mirrors[i].op, state, cell, true);
+		}
+	}
+}
+END_TEST
+
+static void says(enum replica_operation op, enum copy_state from, const char *message,
+		 const char *advice)
+{
+	struct why why = { .message = "" };
+
+	replica_operation_check(SYNC_MIRROR, op, from, false, &(uint8_t){ 0 }, &why);
+	ck_assert_str_eq(why.message, message);
+	ck_assert_str_eq(why.advice, advice);
+}
+
+START_TEST(refused_mirrors)
+{
+	says(OP_RESUME, COPY_SPLIT, "CopyState is Split; Resume needs Suspended", "ResyncReplica");
+	says(OP_SPLIT, COPY_UNSYNCHRONIZED, "CopyState is Unsynchronized; Split needs Synchronized",
+	     "");
+	says(OP_RESYNC_REPLICA, COPY_SKEWED,
+	     "CopyState is Skewed: what was written on the target would be lost",
+	     "ResyncReplica with Force");
+	says(OP_RESYNC_REPLICA, COPY_SUSPENDED,
+	     "CopyState is Suspended; ResyncReplica needs Broken, Fractured, Split, Aborted, Skewed",
+	     "Resume");
+	says(OP_RESET_TO_SYNC, COPY_ABORTED,
+	     "CopyState is Aborted; ResetToSync needs Initialized, Unsynchronized, Synchronized, "
+	     "Broken, Fractured, Split, Inactive, Suspended, Prepared, Skewed",
+	     "ResyncReplica");
+	says(OP_RETURN_TO_RESOURCE_POOL, COPY_SPLIT, "ReturnToResourcePool is not for a Mirror",
+	     "");
+}
+END_TEST
+
+static void every_cell_of(enum sync_type type)
 {
 	for (uint32_t op = OP_ABORT; op < OP_MAX; op++) {
 		for (uint32_t state = 0; state < COPY_STATE_MAX; state++) {
 			struct why why = { .message = "" };
 			uint8_t next = NONE;
-			int err = replica_operation_check(SYNC_SNAPSHOT, op, state, &next, &why);
+			int err = replica_operation_check(type, op, state, true, &next, &why);
 
 			if (enum_name(copy_states, state) == NULL) {
 				ck_assert_int_ne(err, 0);
@@ -108,6 +238,15 @@ START_TEST(every_cell)
 				ck_assert_ptr_nonnull(enum_name(copy_states, next));
 		}
 	}
+}
+
+/* Every cell says something: success or an errno with a reason. */
+START_TEST(every_cell)
+{
+	every_cell_of(SYNC_MIRROR);
+	every_cell_of(SYNC_SNAPSHOT);
+	every_cell_of(SYNC_CLONE);
+	every_cell_of(SYNC_TOKENIZED_CLONE);
 }
 END_TEST
 
@@ -149,6 +288,8 @@ int main(void)
 	tcase_add_test(c, possible);
 	tcase_add_test(c, wrong_state);
 	tcase_add_test(c, never);
+	tcase_add_test(c, every_cell_of_mirrors);
+	tcase_add_test(c, refused_mirrors);
 	tcase_add_test(c, every_cell);
 	tcase_add_test(c, commands_and_numbers);
 	suite_add_tcase(s, c);

@@ -91,9 +91,9 @@ START_TEST(nodes_that_are_no_more)
 		node_version(ctl, n);
 	}
 	text_free(&out);
-	ck_assert_int_eq(node_command(ctl, control, "Accept", 6, &root, &out), -ENOENT);
+	ck_assert_int_eq(node_command(ctl, control, "Accept", 6, &root, &out, NULL), -ENOENT);
 	expect("ReturnValue: 8 Object Not Found\n");
-	ck_assert_int_eq(node_command(ctl, gone, "Accept", 6, &root, &out), -EINVAL);
+	ck_assert_int_eq(node_command(ctl, gone, "Accept", 6, &root, &out, NULL), -EINVAL);
 }
 END_TEST
 
@@ -106,7 +106,7 @@ START_TEST(help_fits_on_a_screen)
 	for (line = cat("help"); *line; line = strchr(line, '\n') + 1, lines++)
 		ck_assert_int_lt(strchr(line, '\n') - line, 80);
 	ck_assert_int_le(lines, 24);
-	expect("CreateDisk Name= [Size=] [Format=] [Parent=] ");
+	expect("CreateDisk Name= [Size= Format= Parent= ");
 }
 END_TEST
 
@@ -114,13 +114,14 @@ START_TEST(help_is_wrapped)
 {
 	start();
 	cat("help");
-	expect("\ncontrol CreateDisk Name= [Size=] ");
-	expect("[BlockSize=]\n    [LogicalSectorSize=] - DeleteDisk Name= [Force] - ");
-	expect("\ndisks/* Resize Size= [Force] - Accept [Force] - snapshot [Name=] [At=] -\n");
-	expect("\nreplicas/* Abort [Force] - Activate - ");
+	expect("\ncontrol CreateDisk Name= [Size= ");
+	expect(" BlockSize= LogicalSectorSize=];\n  DeleteDisk Name= !; ");
+	expect("\ndisks/* Resize Size= !; Accept !; snapshot [Name= At=]; ");
+	expect("\nreplicas/* Abort !; Activate; ");
 	/* What is told of already is only named. */
-	expect("\ngroups/* AddDisk Name= - RemoveDisk Name= - ");
-	expect(" - as above: snapshot, unsnapshot, Abort,");
+	expect("\ngroups/* AddDisk Name=; RemoveDisk Name=; ");
+	expect("; as above: snapshot, unsnapshot, Abort,");
+	expect("\njobs/* Suspend; Start; Terminate !; Kill !; Set CopyPriority=\n");
 }
 END_TEST
 
@@ -343,8 +344,8 @@ START_TEST(long_commands)
 	start();
 	memset(bytes, ' ', sizeof(bytes));
 	memcpy(bytes, "Rescan", 6);
-	ck_assert_int_eq(node_command(ctl, at("control"), bytes, 4096, &root, &out), 0);
-	ck_assert_int_eq(node_command(ctl, at("control"), bytes, 4097, &root, &out), -E2BIG);
+	ck_assert_int_eq(node_command(ctl, at("control"), bytes, 4096, &root, &out, NULL), 0);
+	ck_assert_int_eq(node_command(ctl, at("control"), bytes, 4097, &root, &out, NULL), -E2BIG);
 }
 END_TEST
 

@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <lmdb.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "jobs.h"
 #include "past_disk.h"
 #include "snapshots_inner.h"
 #include "unit.h"
@@ -35,14 +37,17 @@ int mdb_cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor)
 	return real(txn, dbi, cursor);
 }
 
-/* The test's own commits; the one that is 0 fails. */
-static int commits_left = -1;
+/* So many of the test's own commits fail, from the end of that generation on. */
+static uint64_t fail_from;
+static int failures;
 
 int mdb_txn_commit(MDB_txn *txn)
 {
 	int (*real)(MDB_txn *) = dlsym(RTLD_NEXT, "mdb_txn_commit");
 
-	if (pthread_equal(pthread_self(), tester) && commits_left >= 0 && commits_left-- == 0) {
+	if (pthread_equal(pthread_self(), tester) && failures &&
+	    atomic_load(&temp.t->generation) > fail_from) {
+		failures--;
 		mdb_txn_abort(txn);
 		return ENOSPC;
 	}
@@ -172,8 +177,15 @@ START_TEST(it_is_as_before)
 {
 	char text[100];
 	struct past_facts f;
+	struct history *h;
+	uint32_t job;
+	uint64_t g;
 
 	begin_to_restore();
+	job = job_of_disk(temp.t->jobs, p.d->number, false);
+	/* However late somebody comes who began to make a snapshot before. */
+	h = atomic_load(&p.d->history);
+	ck_assert_int_eq(generation_close(temp.t, &h, 1, MOMENT_NAMED, 0, NULL, &g), -EBUSY);
 	ck_assert_int_eq(tandem_abort_restore(temp.t, &p.d, 1, false, true, &why), 0);
 	past_check_now(&p);
 	ck_assert_int_eq(abort_it(false), 0);
@@ -191,8 +203,8 @@ START_TEST(it_is_as_before)
 	past_check_all(&p);
 	await_end();
 	snprintf(text, sizeof(text),
-		 "JobEnded disks/a.img Operation=RestoreTo Moment=g%llu JobState=Terminated",
-		 (unsigned long long)p.kept[0].generation);
+		 "JobEnded disks/a.img Operation=RestoreTo Moment=g%llu Job=%u JobState=Terminated",
+		 (unsigned long long)p.kept[0].generation, job);
 	ck_assert_uint_eq(temp_events(text), 1);
 	ck_assert_uint_eq(temp_events("JobStarted disks/a.img Operation=Abort"), 1);
 	ck_assert(temp_event_comes("Operation=Abort"));
@@ -250,28 +262,96 @@ START_TEST(there_must_be_one)
 }
 END_TEST
 
-/* Whatever cannot be recorded: the restore goes on, and can be aborted then. */
-START_TEST(what_cannot_be_recorded)
+static enum job_state state_of(uint32_t job)
 {
-	int failures = 0, err;
+	struct job_facts f;
 
+	ck_assert_int_eq(job_numbered(temp.t->jobs, job, &f), 0);
+	return f.state;
+}
+
+static bool waits(void *arg)
+{
+	struct job_facts f;
+
+	return !job_numbered(temp.t->jobs, *(uint32_t *)arg, &f) &&
+	       !strcmp(f.waits_for, "CopyRate");
+}
+
+static bool is_completed(void *arg)
+{
+	return state_of(*(uint32_t *)arg) == JOB_COMPLETED;
+}
+
+/* One that waits for its turn is aborted, too, and the way back is not suspended. */
+START_TEST(it_waits)
+{
+	struct jobs *js = temp.t->jobs;
+	struct job_facts f;
+	uint32_t job, back;
+
+	jobs_set_limits(js, 1, 0);
 	begin_to_restore();
-	do {
-		commits_left = failures;
-		err = abort_it(true);
-		if (err) {
-			ck_assert_int_eq(err, -ENOSPC);
-			ck_assert(is_running(false));
-			past_check_now(&p);
-			check_moments();
-		}
-		failures += commits_left < 0;
-	} while (err);
-	ck_assert_int_ge(failures, 1);
-	commits_left = -1;
-	ck_assert(is_running(true));
+	job = job_of_disk(js, p.d->number, false);
+	ck_assert(unit_until(waits, &job, 10));
+	job_suspend(js, job, true);
+	ck_assert_int_eq(abort_it(false), 0);
+	ck_assert_int_eq(state_of(job), JOB_TERMINATED);
+	back = job_of_disk(js, p.d->number, false);
+	ck_assert_uint_ne(back, job);
+	ck_assert_int_eq(job_numbered(js, back, &f), 0);
+	ck_assert_str_eq(f.operation, "Abort");
+	ck_assert(!f.ended && f.state != JOB_SUSPENDED);
 	now_is(&p.kept[1]);
 	past_check_all(&p);
+	jobs_set_limits(js, 0, 0);
+	check_that_nothing_is_left();
+	ck_assert(unit_until(is_completed, &back, 10));
+}
+END_TEST
+
+/* It is refused, and the restore goes on. */
+static void abort_in_vain(int count)
+{
+	fail_from = atomic_load(&temp.t->generation);
+	failures = count;
+	ck_assert_int_eq(abort_it(true), -ENOSPC);
+	ck_assert_int_eq(failures, 0);
+	ck_assert(is_running(false));
+	past_check_all(&p);
+	check_moments();
+	past_write(&p, 40 * PAST_BLOCK + 5, 3 * PAST_BLOCK, 7);
+	past_check_all(&p);
+}
+
+/* The hidden moment that was made for nothing goes at once. */
+START_TEST(it_cannot_be_recorded)
+{
+	begin_to_restore();
+	abort_in_vain(1);
+	ck_assert_int_eq(abort_it(true), 0);
+	now_is(&p.kept[1]);
+	past_check_all(&p);
+	await_end();
+	past_delete(&p, 1);
+	past_write(&p, 0, SIZE, 2);
+	restore();
+	abort_in_vain(1);
+	check_that_nothing_is_left();
+}
+END_TEST
+
+/* It may be what somebody has recorded, and stays until the next start. */
+START_TEST(nor_can_that)
+{
+	begin_to_restore();
+	abort_in_vain(2);
+	await_end();
+	past_check_all(&p);
+	past_disk_let_go(&p);
+	temp_close();
+	begin();
+	past_disk_again(&p);
 	check_that_nothing_is_left();
 }
 END_TEST
@@ -295,10 +375,12 @@ static void die_restoring(bool aborted)
 		past_disk_again(&p);
 		restore();
 		usleep(100000); /* some of it; any will do */
-		_exit(aborted ? abort_it(true) || !is_running(true) : !is_running(false));
+		if (!(aborted && abort_it(true)) && is_running(aborted))
+			raise(SIGKILL);
+		_exit(1);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert_int_eq(status, 0);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	atomic_store(&slow, true);
 	begin();
 	past_disk_again(&p);
@@ -374,5 +456,5 @@ START_TEST(a_hidden_moment_of_no_restore_goes)
 END_TEST
 
 UNIT_MAIN("restore abort", setup, teardown, it_is_as_before, what_was_written_since_is_lost,
-	  who_has_it_open_is_asked, there_must_be_one, what_cannot_be_recorded, a_death,
-	  after_a_death, a_hidden_moment_of_no_restore_goes)
+	  who_has_it_open_is_asked, there_must_be_one, it_cannot_be_recorded, nor_can_that, a_death,
+	  after_a_death, a_hidden_moment_of_no_restore_goes, it_waits)

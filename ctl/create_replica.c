@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* CreateReplica of disks/DISK/control: which words go with which SyncType. */
+#include "inner.h"
+
+#include <errno.h>
+
+#include "clones.h"
+#include "kept.h"
+#include "pairs.h"
+
+enum {
+	REPLICA_SYNC_TYPE,
+	REPLICA_ELEMENT_NAME,
+	REPLICA_COPY_PRIORITY,
+	REPLICA_COPY_METHODOLOGY,
+	REPLICA_TARGET_VOLUME,
+	REPLICA_FORMAT,
+	REPLICA_TOKEN,
+	REPLICA_TARGET_POOL,
+	REPLICA_MODE,
+	REPLICA_SUPPLIER,
+	REPLICA_STOPS_HOST_IO,
+	REPLICA_RECOVERY,
+	REPLICA_TARGET_SYSTEM,
+	REPLICA_OBJECTIVE,
+	REPLICA_USERNAME,
+	REPLICA_PASSWORD,
+};
+
+enum supplier { USE_EXISTING = 1, CREATE_NEW, USE_AND_CREATE, WE_DECIDE, CLIENT_MUST_SUPPLY };
+enum { RECOVERY_AUTOMATIC = 2, RECOVERY_MANUAL };
+
+// clang-format off
+static const struct enum_value suppliers[] = {
+	{ "Use Existing", USE_EXISTING },
+	{ "Create New", CREATE_NEW },
+	{ "Use and Create", USE_AND_CREATE },
+	{ "Implementation decides", WE_DECIDE },
+	{ "Client Must Supply", CLIENT_MUST_SUPPLY },
+	{ NULL },
+};
+
+static const struct enum_value recovery_modes[] = {
+	{ "Automatic", RECOVERY_AUTOMATIC },
+	{ "Manual", RECOVERY_MANUAL },
+	{ NULL },
+};
+
+const struct parameter create_replica_parameters[] = {
+	[REPLICA_SYNC_TYPE]        = { "SyncType", VALUE_ENUM, .required = true,
+				       .values = sync_types },
+	[REPLICA_ELEMENT_NAME]     = { "ElementName", VALUE_NAME },
+	[REPLICA_COPY_PRIORITY]    = { "CopyPriority", VALUE_ENUM, .values = copy_priorities },
+	[REPLICA_COPY_METHODOLOGY] = { "CopyMethodology", VALUE_ENUM,
+				       .values = copy_methodologies },
+	[REPLICA_TARGET_VOLUME]    = { "TargetStorageVolume", VALUE_TEXT },
+	[REPLICA_FORMAT]           = { "Format", VALUE_TEXT },
+	[REPLICA_TOKEN]            = { "Token", VALUE_TEXT },
+	[REPLICA_TARGET_POOL]      = { "TargetStoragePool", VALUE_TEXT },
+	/* Of mirrors. */
+	[REPLICA_MODE]             = { "Mode", VALUE_ENUM, .values = create_modes },
+	[REPLICA_SUPPLIER]         = { "TargetElementSupplier", VALUE_ENUM, .values = suppliers },
+	[REPLICA_STOPS_HOST_IO]    = { "FailedCopyStopsHostIO", VALUE_BOOL },
+	[REPLICA_RECOVERY]         = { "CopyRecoveryMode", VALUE_ENUM, .values = recovery_modes },
+	/* None of them has these; they are known, so that a refusal says why. */
+	[REPLICA_TARGET_SYSTEM]    = { "TargetStorageSystem", VALUE_TEXT, .hidden = true },
+	[REPLICA_OBJECTIVE]        = { "RecoveryPointObjective", VALUE_NUMBER, .hidden = true },
+	[REPLICA_USERNAME]         = { "Username", VALUE_TEXT, .hidden = true },
+	[REPLICA_PASSWORD]         = { "Password", VALUE_TEXT, .hidden = true },
+	{ NULL },
+};
+// clang-format on
+
+/* 0 and what the implementation decides are always right. */
+static bool fits_snapshot(const struct argument *priority, const struct argument *methodology)
+{
+	if (priority->number != PRIORITY_NOT_MANAGED)
+		return false;
+	return methodology->number == METHOD_NOT_SPECIFIED ||
+	       methodology->number == METHOD_IMPLEMENTATION_DECIDES ||
+	       methodology->number == METHOD_COPY_ON_WRITE;
+}
+
+/* Of a SyncType that has none of these. */
+static int refuse_any(const struct request *r, int first, int last)
+{
+	for (int i = first; i <= last; i++) {
+		if (r->args[i].given)
+			return refuse(&r->result->why, -EOPNOTSUPP, "a %s has no %s",
+				      r->args[REPLICA_SYNC_TYPE].text,
+				      create_replica_parameters[i].key);
+	}
+	return 0;
+}
+
+static int check_replica(const struct request *r)
+{
+	const struct argument *a = r->args;
+	struct why *why = &r->result->why;
+
+	if (a[REPLICA_USERNAME].given || a[REPLICA_PASSWORD].given)
+		return refuse(why, -EACCES,
+			      "no name and no password is taken here, where they can be read; "
+			      "they belong in STATE/credentials/PEER, with mode 0600");
+	if (a[REPLICA_SYNC_TYPE].number == SYNC_MIRROR)
+		return 0;
+	if (r->force)
+		return refuse(why, -EINVAL, "a %s never needs Force", a[REPLICA_SYNC_TYPE].text);
+	return refuse_any(r, REPLICA_MODE, REPLICA_OBJECTIVE);
+}
+
+static int check_snapshot(const struct request *r)
+{
+	const struct argument *a = r->args;
+	struct why *why = &r->result->why;
+	int err = refuse_any(r, REPLICA_TARGET_VOLUME, REPLICA_TARGET_POOL);
+
+	if (err)
+		return err;
+	if (!fits_snapshot(&a[REPLICA_COPY_PRIORITY], &a[REPLICA_COPY_METHODOLOGY]))
+		return refuse(why, -EOPNOTSUPP,
+			      "of a snapshot nothing is copied but what is written over: "
+			      "CopyPriority is Not Managed, CopyMethodology Copy-On-Write");
+	return 0;
+}
+
+static int check_clone(const struct request *r)
+{
+	bool tokenized = r->args[REPLICA_SYNC_TYPE].number == SYNC_TOKENIZED_CLONE;
+	const struct argument *token = &r->args[REPLICA_TOKEN];
+	struct why *why = &r->result->why;
+
+	if (token->given && !tokenized)
+		return refuse(why, -EINVAL, "a Token is for SyncType=TokenizedClone");
+	if (!r->args[REPLICA_TARGET_VOLUME].given && !r->args[REPLICA_TARGET_POOL].given &&
+	    (!tokenized || token->given))
+		return refuse(why, -EINVAL,
+			      "a clone needs TargetStorageVolume= or TargetStoragePool=");
+	switch (r->args[REPLICA_COPY_METHODOLOGY].number) {
+	case METHOD_NOT_SPECIFIED:
+	case METHOD_IMPLEMENTATION_DECIDES:
+	case METHOD_FULL_COPY:
+	case METHOD_COPY_ON_ACCESS:
+	case METHOD_SNAP_AND_CLONE:
+		return 0;
+	}
+	return refuse(why, -EOPNOTSUPP,
+		      "CopyMethodology of a clone is Full-Copy, Copy-On-Access or Snap-And-Clone");
+}
+
+static int create_clone(const struct request *r)
+{
+	const struct argument *a = r->args;
+	uint64_t method = a[REPLICA_COPY_METHODOLOGY].number;
+	struct clone_request q = {
+		.target = argument_text(&a[REPLICA_TARGET_VOLUME]),
+		.pool = argument_text(&a[REPLICA_TARGET_POOL]),
+		.name = argument_text(&a[REPLICA_ELEMENT_NAME]),
+		.format = argument_text(&a[REPLICA_FORMAT]),
+		.generation = GENERATION_NOW,
+		.priority = a[REPLICA_COPY_PRIORITY].number,
+		.methodology = method == METHOD_COPY_ON_ACCESS || method == METHOD_SNAP_AND_CLONE
+				       ? method
+				       : METHOD_FULL_COPY,
+	};
+	int err = check_clone(r);
+
+	if (err)
+		return err;
+	if (a[REPLICA_TOKEN].given)
+		return redeem_token(r, a[REPLICA_TOKEN].text, &q);
+	if (!q.target && !q.pool)
+		return make_token(r, &q);
+	return method == METHOD_SNAP_AND_CLONE ? snap_and_clone(r, &q) : make_clone(r, &q);
+}
+
+/* All of the source, then what differs; the words for that, and those that leave it to us. */
+static bool fits_mirror(uint64_t methodology)
+{
+	return methodology == METHOD_NOT_SPECIFIED ||
+	       methodology == METHOD_IMPLEMENTATION_DECIDES || methodology == METHOD_FULL_COPY ||
+	       methodology == METHOD_DELTA_UPDATE;
+}
+
+static int check_mirror(const struct request *r)
+{
+	const struct argument *a = r->args, *supplier = &a[REPLICA_SUPPLIER];
+	struct why *why = &r->result->why;
+	/* What is lost with the source of a synchronous one is nothing, which may be said. */
+	int last = a[REPLICA_OBJECTIVE].number ? REPLICA_OBJECTIVE : REPLICA_TARGET_SYSTEM;
+	int err = mirror_mode_check(r, &a[REPLICA_MODE]);
+
+	if (!err)
+		err = refuse_any(r, REPLICA_TOKEN, REPLICA_TARGET_POOL);
+	if (!err)
+		err = refuse_any(r, REPLICA_TARGET_SYSTEM, last);
+	if (err)
+		return err;
+	if (!a[REPLICA_TARGET_VOLUME].given)
+		return refuse(why, -EINVAL, "a mirror needs TargetStorageVolume=");
+	if (supplier->number == USE_AND_CREATE || supplier->number == CLIENT_MUST_SUPPLY)
+		return refuse(why, -EOPNOTSUPP,
+			      "a target is there, TargetElementSupplier=1, or it is made, 2 or 4");
+	if (r->force && supplier->number != USE_EXISTING)
+		return refuse(why, -EINVAL,
+			      "Force is for a target that is there: "
+			      "TargetElementSupplier=1");
+	if (!fits_mirror(a[REPLICA_COPY_METHODOLOGY].number))
+		return refuse(
+			why, -EOPNOTSUPP,
+			"CopyMethodology of a mirror is Full Copy, and Delta-Update behind it");
+	return 0;
+}
+
+static int create_mirror(const struct request *r)
+{
+	const struct argument *a = r->args;
+	struct pair_request q = {
+		.target = argument_text(&a[REPLICA_TARGET_VOLUME]),
+		.name = argument_text(&a[REPLICA_ELEMENT_NAME]),
+		.format = argument_text(&a[REPLICA_FORMAT]),
+		.mode = MODE_SYNCHRONOUS,
+		.priority = a[REPLICA_COPY_PRIORITY].number,
+		.existing = a[REPLICA_SUPPLIER].number == USE_EXISTING,
+		.stops_host_io = a[REPLICA_STOPS_HOST_IO].number,
+		.manual = a[REPLICA_RECOVERY].number == RECOVERY_MANUAL,
+		.force = r->force,
+	};
+	int err = check_mirror(r);
+
+	return err ? err : make_mirror(r, &q);
+}
+
+int create_replica_check(const struct request *r, const char **name)
+{
+	int err = check_replica(r);
+
+	*name = argument_text(&r->args[REPLICA_ELEMENT_NAME]);
+	if (!err && r->args[REPLICA_SYNC_TYPE].number != SYNC_SNAPSHOT)
+		err = refuse(&r->result->why, -EOPNOTSUPP,
+			     "of a group there are snapshots, and no %s",
+			     r->args[REPLICA_SYNC_TYPE].text);
+	return err ? err : check_snapshot(r);
+}
+
+int disk_create_replica(const struct request *r)
+{
+	int err = check_replica(r);
+
+	if (err)
+		return err;
+	if (r->args[REPLICA_SYNC_TYPE].number == SYNC_MIRROR)
+		return create_mirror(r);
+	if (r->args[REPLICA_SYNC_TYPE].number != SYNC_SNAPSHOT)
+		return create_clone(r);
+	err = check_snapshot(r);
+	return err ? err : make_snapshot(r, argument_text(&r->args[REPLICA_ELEMENT_NAME]), NULL);
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Mirrors: what disks/DISK/control makes of them. */
+#include "inner.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "pairs.h"
+
+int mirror_mode_check(const struct request *r, const struct argument *mode)
+{
+	if (!mode->given || mode->number == MODE_SYNCHRONOUS)
+		return 0;
+	return refuse_advise(
+		&r->result->why, -EOPNOTSUPP, "Mode=Synchronous",
+		"Mode=%s lets the target be behind its source, which tandemfs %s cannot",
+		mode->text, TANDEMFS_VERSION);
+}
+
+static int say_plan(const struct request *r, const struct pair_request *q)
+{
+	char size[VALUE_TEXT_MAX];
+	struct disk_facts facts;
+
+	disk_facts(r->disk, &facts);
+	value_human_size(size, facts.allocated);
+	if (q->existing)
+		result_say(
+			r->result,
+			"%.255s would lose what it holds, get about %s, and stay what this disk is",
+			q->target, size);
+	else
+		result_say(r->result,
+			   "would make %.255s, copy about %s, and keep it what this disk is",
+			   q->target, size);
+	return 0;
+}
+
+int make_mirror(const struct request *r, struct pair_request *q)
+{
+	struct pair_facts p;
+	int err;
+
+	/* Like any disk that is made here. */
+	q->mode_bits = 0600;
+	q->uid = r->caller->uid;
+	q->gid = r->caller->gid;
+	q->plan = r->plan;
+	err = tandem_mirror(r->ctl->tandem, r->disk, q, &p, &r->result->why);
+	if (err)
+		return err;
+	if (r->plan)
+		return say_plan(r, q);
+	snprintf(r->result->element_name, sizeof(r->result->element_name), "%s", p.name);
+	snprintf(r->result->target, sizeof(r->result->target), "%s", p.target);
+	r->result->copy = p.number;
+	result_say(r->result, "%.255s becomes what %.255s is, and is written with it from now on",
+		   p.target, p.source);
+	return 0;
+}
+
+enum { MIRROR_TARGET, MIRROR_MODE };
+
+const struct parameter mirror_parameters[] = {
+	[MIRROR_TARGET] = { "Target", VALUE_TEXT, .required = true },
+	[MIRROR_MODE] = { "Mode", VALUE_ENUM, .values = create_modes },
+	{ NULL },
+};
+
+int disk_mirror(const struct request *r)
+{
+	struct pair_request q = { .target = r->args[MIRROR_TARGET].text, .mode = MODE_SYNCHRONOUS };
+	int err = mirror_mode_check(r, &r->args[MIRROR_MODE]);
+
+	return err ? err : make_mirror(r, &q);
+}

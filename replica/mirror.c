@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "mirror.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "crew.h"
+#include "tandem.h"
+
+/* Requests at once that are handed on to other threads. */
+#define FEW 2
+
+struct mirror *mirror_of(struct disk *d)
+{
+	struct mirror *m = atomic_load(&d->mirror), *mine;
+
+	if (m)
+		return m;
+	mine = calloc(1, sizeof(*mine));
+	if (!mine || atomic_compare_exchange_strong(&d->mirror, &m, mine))
+		return mine;
+	free(mine);
+	return m;
+}
+
+void leg_lose(struct leg *leg, int err)
+{
+	if (!atomic_exchange(&leg->failed, true))
+		atomic_store(&leg->error, err);
+	/* Also what was acknowledged there and is not durable. */
+	marks_doubt(leg->marks);
+	leg->lost(leg->owner);
+}
+
+static bool is_writing(const struct leg *leg)
+{
+	return leg->writes && leg->to && !atomic_load(&leg->failed);
+}
+
+/* ---- a change ---- */
+
+struct fan {
+	struct disk *d;
+	struct mirror *m;
+	const struct change *c;
+	int (*flush)(struct disk *d); /* instead of a change */
+	unsigned turns[MIRROR_LEGS_MAX];
+	bool writing[MIRROR_LEGS_MAX];
+	int errors[1 + MIRROR_LEGS_MAX];
+};
+
+static int leg_write(struct leg *leg, const struct change *c, uint64_t off, uint64_t len)
+{
+	unsigned io = c->io & IO_DIRECT;
+
+	return c->buf ? disk_write_once(leg->to, (const char *)c->buf + (off - c->off), len, off,
+					io)
+		      : disk_zero_once(leg->to, off, len, c->mode);
+}
+
+/* What differs is left to whoever copies it. */
+static int leg_change(struct leg *leg, const struct change *c)
+{
+	uint64_t off = c->off, end = c->off + c->len, run;
+	int err = end > disk_size(leg->to) ? disk_resize(leg->to, end, false) : 0;
+
+	for (; !err && off < end; off += run) {
+		if (!marks_differs(leg->marks, off, end - off, &run))
+			err = leg_write(leg, c, off, run);
+	}
+	return err;
+}
+
+static int fan_step(void *arg, size_t i)
+{
+	struct fan *f = arg;
+	struct leg *leg = i ? f->m->legs[i - 1] : NULL;
+
+	if (!leg)
+		f->errors[0] = f->flush ? f->flush(f->d) : disk_apply(f->d, f->c);
+	else if (f->writing[i - 1])
+		f->errors[i] = f->flush ? disk_flush(leg->to) : leg_change(leg, f->c);
+	return 0; /* one that fails stops no other */
+}
+
+static void fan_out(struct fan *f)
+{
+	size_t writing = 0;
+
+	for (size_t i = 0; i < f->m->count; i++)
+		writing += f->writing[i];
+	if (writing) {
+		bool many = atomic_fetch_add(&f->m->under_way, 1) >= FEW;
+
+		crew_run(many ? NULL : f->d->tandem->crew, 1 + f->m->count, fan_step, f);
+		atomic_fetch_sub(&f->m->under_way, 1);
+	} else {
+		fan_step(f, 0);
+	}
+	for (size_t i = 0; i < f->m->count; i++)
+		if (f->errors[1 + i])
+			leg_lose(f->m->legs[i], f->errors[1 + i]);
+}
+
+/* What is new there is zeros on both sides only if they end at the same place. */
+static bool grows_alike(const struct leg *leg, uint64_t from)
+{
+	return is_writing(leg) && disk_size(leg->to) == from;
+}
+
+/* With everything from the end of the disk on locked, if it is to grow. */
+static int fit_marks(struct leg *leg, const struct change *c)
+{
+	uint64_t end = c->off + c->len, has = marks_size(leg->marks);
+
+	return end > has ? marks_resize(leg->marks, end, !grows_alike(leg, has)) : 0;
+}
+
+/* Nothing is written before it is marked. */
+static int begin(struct fan *f, size_t i)
+{
+	struct leg *leg = f->m->legs[i];
+	int err = leg->stops && atomic_load(&leg->failed) ? -EIO : fit_marks(leg, f->c);
+
+	if (!err)
+		err = marks_begin(leg->marks, f->c->off, f->c->len, &f->turns[i]);
+	if (err)
+		return err;
+	f->writing[i] = is_writing(leg);
+	if (!f->writing[i])
+		marks_set(leg->marks, f->c->off, f->c->len);
+	return 0;
+}
+
+/* It did not grow. */
+static void take_back(struct disk *d, struct mirror *m, const struct change *c)
+{
+	uint64_t size = d->image->size;
+
+	for (size_t i = 0; i < m->count && c->off + c->len > size; i++)
+		if (marks_size(m->legs[i]->marks) > size)
+			marks_resize(m->legs[i]->marks, size, false);
+}
+
+static int change_source(struct disk *d, struct mirror *m, const struct change *c)
+{
+	struct fan f = { .d = d, .m = m, .c = c };
+	size_t begun = 0;
+	int err = 0, refused = 0;
+
+	while (!err && begun < m->count) {
+		err = begin(&f, begun);
+		begun += !err;
+	}
+	if (!err) {
+		fan_out(&f);
+		err = f.errors[0];
+	}
+	for (size_t i = 0; i < begun; i++) {
+		struct leg *leg = m->legs[i];
+
+		/* What it holds now nobody knows; the targets may have it. */
+		if (err)
+			marks_set(leg->marks, c->off, c->len);
+		if (leg->stops && f.errors[1 + i])
+			refused = -EIO;
+		marks_end(leg->marks, f.turns[i]);
+		if (err)
+			leg->lost(leg->owner);
+	}
+	if (err)
+		take_back(d, m, c);
+	return err ? err : refused;
+}
+
+/* By a client, which is allowed to: the two will not be the same any more. */
+static int mark_target(struct leg *leg, uint64_t off, uint64_t len)
+{
+	uint64_t size = marks_size(leg->marks);
+	unsigned turn;
+	int err = leg->skewed(leg->owner);
+
+	/* What lies behind the source's end is cut off, or marked, when it is copied again. */
+	if (err || off >= size)
+		return err;
+	if (len > size - off)
+		len = size - off;
+	err = marks_begin(leg->marks, off, len, &turn);
+	if (err)
+		return err;
+	marks_set(leg->marks, off, len);
+	marks_end(leg->marks, turn);
+	return 0;
+}
+
+int mirror_change(struct disk *d, struct mirror *m, const struct change *c)
+{
+	struct leg *of = atomic_load(&m->of);
+	int err = of && atomic_load(&of->skews) ? mark_target(of, c->off, c->len) : 0;
+
+	if (err)
+		return err;
+	return m->count ? change_source(d, m, c) : disk_apply(d, c);
+}
+
+int mirror_may_resize(struct mirror *m, uint64_t from, uint64_t to)
+{
+	struct leg *of = atomic_load(&m->of);
+	uint64_t first = from < to ? from : to;
+
+	return of && atomic_load(&of->skews) ? mark_target(of, first, UINT64_MAX - first) : 0;
+}
+
+/*
+ * A crash between leaves a target of another size, which is found when it is opened next;
+ * and what is new differs until it has it.
+ */
+static int resize_leg(struct leg *leg, uint64_t from, uint64_t size)
+{
+	bool writing = is_writing(leg), alike = grows_alike(leg, from);
+	unsigned turn;
+	int err = marks_resize(leg->marks, size, true);
+
+	if (!err && writing)
+		err = leg_fit(leg, leg->to, size);
+	if (err || size <= from || !alike)
+		return err;
+	err = marks_begin(leg->marks, from, size - from, &turn);
+	if (err)
+		return err;
+	marks_clear(leg->marks, from, size - from);
+	marks_end(leg->marks, turn);
+	return 0;
+}
+
+void mirror_resized(struct disk *d, struct mirror *m, uint64_t from)
+{
+	for (size_t i = 0; i < m->count; i++) {
+		int err = resize_leg(m->legs[i], from, d->image->size);
+
+		if (err)
+			leg_lose(m->legs[i], err);
+		else
+			m->legs[i]->lost(m->legs[i]->owner); /* there may be something to copy */
+	}
+}
+
+int mirror_flush(struct disk *d, struct mirror *m, int (*flush)(struct disk *d))
+{
+	struct fan f = { .d = d, .m = m, .flush = flush };
+
+	for (size_t i = 0; i < m->count; i++)
+		f.writing[i] = is_writing(m->legs[i]);
+	fan_out(&f);
+	for (size_t i = 0; i < m->count; i++)
+		if (f.errors[1 + i] && m->legs[i]->stops)
+			return f.errors[0] ? f.errors[0] : -EIO;
+	return f.errors[0];
+}
+
+/* ---- in use, and not ---- */
+
+static int mark(struct leg *leg, uint64_t off, uint64_t end)
+{
+	unsigned turn;
+	int err = off < end ? marks_begin(leg->marks, off, end - off, &turn) : 0;
+
+	if (!err && off < end) {
+		marks_set(leg->marks, off, end - off);
+		marks_end(leg->marks, turn);
+	}
+	return err;
+}
+
+int leg_fit(struct leg *leg, struct disk *to, uint64_t size)
+{
+	uint64_t has = disk_size(to), known = marks_size(leg->marks);
+	int err;
+
+	if (has > size) {
+		disk_resize(to, size, true);
+		return 0;
+	}
+	if (has == size)
+		return 0;
+	err = mark(leg, has, size < known ? size : known);
+	return err ? err : disk_resize(to, size, false);
+}
+
+static int open_target(struct disk *d, struct leg *leg, struct disk **out)
+{
+	struct disk *to = tandem_disk_numbered(d->tandem, leg->target);
+	int err = to ? disk_open_target(to) : -ENOENT;
+
+	if (!err) {
+		err = leg_fit(leg, to, d->image->size);
+		if (err)
+			disk_close(to);
+	}
+	if (err)
+		disk_unref(to);
+	else
+		*out = to;
+	return err;
+}
+
+void mirror_open(struct disk *d)
+{
+	struct mirror *m = atomic_load(&d->mirror);
+
+	for (size_t i = 0; m && i < m->count; i++) {
+		struct leg *leg = m->legs[i];
+		struct disk *to = NULL;
+		int err = leg->writes && !leg->to ? open_target(d, leg, &to) : 0;
+
+		if (err)
+			leg_lose(leg, err);
+		pthread_mutex_lock(&d->flushing);
+		if (to)
+			leg->to = to;
+		pthread_mutex_unlock(&d->flushing);
+	}
+}
+
+static struct disk *take_target(struct disk *d, struct leg *leg)
+{
+	struct disk *to;
+
+	pthread_mutex_lock(&d->flushing);
+	to = leg->to;
+	leg->to = NULL;
+	pthread_mutex_unlock(&d->flushing);
+	return to;
+}
+
+static void close_target(struct disk *to)
+{
+	if (!to)
+		return;
+	disk_close(to);
+	disk_unref(to);
+}
+
+void mirror_close(struct disk *d)
+{
+	struct mirror *m = atomic_load(&d->mirror);
+
+	for (size_t i = 0; m && i < m->count; i++)
+		close_target(take_target(d, m->legs[i]));
+}
+
+/* ---- changes of legs ---- */
+
+/* Nobody uses them: see the head of mirror.h. */
+static void lock_all(struct disk *d, struct range *whole)
+{
+	pthread_mutex_lock(&d->opening);
+	range_lock_write(&d->ranges, whole, 0, UINT64_MAX);
+	pthread_mutex_lock(&d->flushing);
+}
+
+static void unlock_all(struct disk *d, struct range *whole)
+{
+	pthread_mutex_unlock(&d->flushing);
+	range_unlock(&d->ranges, whole);
+	pthread_mutex_unlock(&d->opening);
+}
+
+int mirror_add(struct disk *d, struct leg *leg)
+{
+	struct mirror *m = mirror_of(d);
+	struct range whole;
+	int err = m ? 0 : -ENOMEM;
+
+	if (err)
+		return err;
+	lock_all(d, &whole);
+	if (m->count == MIRROR_LEGS_MAX)
+		err = -EBUSY;
+	else if (marks_size(leg->marks) != d->image->size)
+		err = marks_resize(leg->marks, d->image->size, true);
+	if (!err)
+		m->legs[m->count++] = leg;
+	unlock_all(d, &whole);
+	return err;
+}
+
+void mirror_remove(struct disk *d, struct leg *leg)
+{
+	struct mirror *m = atomic_load(&d->mirror);
+	struct disk *to = NULL;
+	struct range whole;
+	size_t kept = 0;
+
+	if (!m)
+		return;
+	lock_all(d, &whole);
+	for (size_t i = 0; i < m->count; i++)
+		if (m->legs[i] != leg)
+			m->legs[kept++] = m->legs[i];
+	if (kept < m->count)
+		to = leg->to;
+	m->count = kept;
+	leg->to = NULL;
+	leg->writes = false;
+	unlock_all(d, &whole);
+	close_target(to);
+}
+
+bool mirror_set(struct disk *d, struct leg *leg, struct disk *to)
+{
+	struct range whole;
+	struct disk *old;
+	bool same;
+
+	lock_all(d, &whole);
+	same = leg->writes && !atomic_load(&leg->failed) && !marks_bytes(leg->marks);
+	old = leg->to;
+	leg->to = to;
+	leg->writes = to != NULL;
+	if (to) {
+		atomic_store(&leg->error, 0);
+		atomic_store(&leg->failed, false);
+	}
+	unlock_all(d, &whole);
+	close_target(old);
+	return same;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a request does to the mirrors of a disk. A disk that is mirrored has a leg
+ * for each target; a leg either writes, so that what is in step stays in step, or
+ * only marks what its target misses. What differs, and what may differ after a
+ * crash, is in marks.h:
+ *
+ *   D(mark: somebody writes there) -> source and target -> reply
+ *
+ * One request goes to both at the same time, so that it takes as long as the slower of
+ * them. Of many at once each goes to one after the other: the devices are busy, and
+ * handing on work to another thread would cost more than it saves.
+ *
+ * A region that is marked as different is not written to the target: whoever copies
+ * it (pair_keeper.c) has its range, and takes all of it. An error of a target is
+ * no error of the source: the leg is lost, everything that may not be durable on it
+ * differs, and its owner is told. An error of the source is the client's, and what
+ * it was about differs.
+ *
+ * Locks: legs, their mode and target are changed with the source's opening, all of its
+ * range and its flushing held, and so are read with any of the three. A source's locks come
+ * before its targets', which are disks like others; there is no ring of them.
+ */
+#ifndef TANDEMFS_MIRROR_H
+#define TANDEMFS_MIRROR_H
+
+#include "disk.h"
+#include "marks.h"
+
+#define MIRROR_LEGS_MAX 8
+
+struct leg {
+	void *owner;
+	void (*lost)(void *owner);  /* never blocks */
+	int (*skewed)(void *owner); /* a client is about to write to the target: recorded first */
+	struct marks *marks;
+	uint32_t source, target; /* disks */
+	bool stops;              /* the source takes no writes while it is lost */
+	bool writes;             /* else it marks */
+	struct disk *to;         /* open, while it writes and the source is in use; a reference */
+	_Atomic bool failed;     /* it writes no more */
+	_Atomic int error;       /* of that */
+	_Atomic bool skews;      /* clients may write its target, which is to be marked */
+};
+
+struct mirror {
+	struct leg *legs[MIRROR_LEGS_MAX];
+	size_t count;
+	_Atomic(struct leg *) of; /* the disk is this one's target; NULL */
+	atomic_uint under_way;    /* requests that go to legs */
+};
+
+/* A disk's; made when first needed, lives as long as the disk. NULL: no memory. */
+struct mirror *mirror_of(struct disk *d);
+
+/* For disk_io.c. With the range locked for writing. */
+int mirror_change(struct disk *d, struct mirror *m, const struct change *c);
+/*
+ * With everything locked from the smaller of the two on. Before it gets another size: what a
+ * client does so to a target is marked; -errno: it is not to be. And after: what fails is the leg's.
+ */
+int mirror_may_resize(struct mirror *m, uint64_t from, uint64_t to);
+void mirror_resized(struct disk *d, struct mirror *m, uint64_t from);
+/* The disk itself, and every leg that writes. Under flushing. */
+int mirror_flush(struct disk *d, struct mirror *m, int (*flush)(struct disk *d));
+
+/* Under opening: the disk's first client comes, its last one has gone. */
+void mirror_open(struct disk *d);
+void mirror_close(struct disk *d);
+
+/* ---- for pairs ---- */
+
+/* The disk has one more, whose marks have its size from here on; or one less. -EBUSY: too many. */
+int mirror_add(struct disk *d, struct leg *leg);
+void mirror_remove(struct disk *d, struct leg *leg);
+/*
+ * From here on it writes to `to`, which is open and a reference, both taken over, or only marks
+ * (NULL): then its target is closed. Whether both were the same at that instant.
+ */
+bool mirror_set(struct disk *d, struct leg *leg, struct disk *to);
+/* The target gets the size of the source, or stays longer if it cannot be cut off. It is open. */
+int leg_fit(struct leg *leg, struct disk *to, uint64_t size);
+/* Something of its target went wrong. */
+void leg_lose(struct leg *leg, int err);
+
+#endif

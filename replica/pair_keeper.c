@@ -1,0 +1,615 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The thread of a mirror. It copies what differs, and is a client like others in
+ * that: it takes the ranges of the source that it reads, so that nobody writes
+ * them meanwhile. It cleans marks, makes of a lost leg a Broken pair, and tries
+ * again what can be tried.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "crew.h"
+#include "jobs.h"
+#include "operations.h"
+#include "pairs_inner.h"
+#include "snapshots_inner.h"
+
+#define CLEAN_NS 2000000000ull
+#define RETRY_NS 1000000000ull
+#define RETRY_MAX_NS 30000000000ull
+/* What is copied at once, and how many of them. */
+#define CHUNK (1u << 20)
+#define CHUNKS 4
+
+/* ---- waiting ---- */
+
+void keeper_poke(struct pair *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->poke = true;
+	pthread_cond_broadcast(&p->poked);
+	pthread_mutex_unlock(&p->lock);
+	/* It may wait for its turn to copy. */
+	atomic_store(&p->interrupt, true);
+	jobs_wake(p->of->t->jobs);
+}
+
+static bool is_ending(struct pair *p)
+{
+	bool ending;
+
+	pthread_mutex_lock(&p->lock);
+	ending = p->ending || p->gone;
+	pthread_mutex_unlock(&p->lock);
+	return ending;
+}
+
+/* Until it is poked, or then; UINT64_MAX: never. */
+static void wait_until(struct pair *p, uint64_t ns)
+{
+	struct timespec until = { ns / 1000000000, ns % 1000000000 };
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->poke && !p->ending && !p->gone) {
+		if (ns == UINT64_MAX)
+			pthread_cond_wait(&p->poked, &p->lock);
+		else if (pthread_cond_clockwait(&p->poked, &p->lock, CLOCK_MONOTONIC, &until))
+			break;
+	}
+	p->poke = false;
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void say(struct pair *p, bool copying, int error)
+{
+	bool changed;
+
+	pthread_mutex_lock(&p->lock);
+	changed = p->copying != copying || p->error != error;
+	p->copying = copying;
+	p->error = error;
+	pthread_mutex_unlock(&p->lock);
+	if (changed)
+		pair_changed(p);
+}
+
+/* ---- cleaning ---- */
+
+/*
+ * Whatever its state: what a target was given before it was suspended may not be durable.
+ * What cannot be made so differs, which keeps it marked.
+ */
+static int flush_for_marks(void *arg)
+{
+	struct pair *p = arg;
+	struct disk *source = pair_source(p), *target = pair_target(p);
+	bool failed = atomic_load(&p->leg.failed) || !target || !target->image;
+	int err = source && source->image ? disk_flush(source) : -ENOENT;
+
+	if (!err && !failed) {
+		int lost = disk_flush(target);
+
+		failed = lost;
+		if (lost)
+			leg_lose(&p->leg, lost);
+	}
+	if (!err && failed)
+		marks_doubt(p->leg.marks);
+	disk_unref(source);
+	disk_unref(target);
+	return err;
+}
+
+/* A round, if it is time for one. The source is open. */
+void keeper_clean(struct pair *p)
+{
+	uint64_t now = monotonic_ns();
+
+	if (now < p->clean_at || !marks_any_active(p->leg.marks))
+		return;
+	marks_clean(p->leg.marks, false, flush_for_marks, p);
+	p->clean_at = monotonic_ns() + CLEAN_NS;
+}
+
+static void clean(struct pair *p)
+{
+	struct disk *source = pair_source(p);
+
+	if (source && marks_any_active(p->leg.marks) && !disk_open(source, false)) {
+		keeper_clean(p);
+		disk_close(source);
+	}
+	disk_unref(source);
+}
+
+/* ---- copying ---- */
+
+struct copy {
+	struct pair *p;
+	struct disk *source, *target;
+	void *buffers[CHUNKS];
+	struct chunk {
+		uint64_t off, len;
+	} chunks[CHUNKS];
+	size_t count;
+	_Atomic int source_error; /* of what was passed over */
+};
+
+static bool is_stopped(struct copy *c)
+{
+	return atomic_load(&c->p->stop) || atomic_load(&c->p->leg.failed) || is_ending(c->p);
+}
+
+/* What fails at the target is its loss; at the source, it is tried again. */
+static int copy_data(struct copy *c, void *buf, uint64_t off, uint64_t len)
+{
+	int err = disk_read_locked(c->source, buf, len, off, IO_DIRECT);
+
+	if (err)
+		return err;
+	err = disk_write_once(c->target, buf, len, off, IO_DIRECT);
+	if (err)
+		leg_lose(&c->p->leg, err);
+	return err;
+}
+
+static int copy_hole(struct copy *c, uint64_t off, uint64_t len)
+{
+	int err = disk_zero_once(c->target, off, len, ZERO_PUNCH);
+
+	if (err)
+		leg_lose(&c->p->leg, err);
+	return err;
+}
+
+static int find(struct disk *d, uint64_t off, int whence, uint64_t end, uint64_t *found)
+{
+	int err = disk_seek_locked(d, off, whence, found);
+
+	if (err == -ENXIO || (!err && *found > end))
+		*found = end;
+	return err == -ENXIO ? 0 : err;
+}
+
+/* With the range locked, and marked. */
+static int copy_range(struct copy *c, void *buf, uint64_t off, uint64_t end)
+{
+	uint64_t data, hole;
+	int err = 0;
+
+	while (!err && off < end) {
+		err = find(c->source, off, SEEK_DATA, end, &data);
+		if (!err && data > off)
+			err = copy_hole(c, off, data - off);
+		if (err || data == end)
+			break;
+		err = find(c->source, data, SEEK_HOLE, end, &hole);
+		if (!err)
+			err = copy_data(c, buf, data, hole - data);
+		off = hole;
+	}
+	return err;
+}
+
+static int copy_marked(struct copy *c, void *buf, uint64_t off, uint64_t len)
+{
+	struct marks *marks = c->p->leg.marks;
+	unsigned turn;
+	int err = marks_begin(marks, off, len, &turn);
+
+	if (err)
+		return err;
+	err = copy_range(c, buf, off, off + len);
+	if (!err)
+		marks_clear(marks, off, len);
+	marks_end(marks, turn);
+	return err;
+}
+
+static int copy_chunk(void *arg, size_t i)
+{
+	struct copy *c = arg;
+	uint64_t off = c->chunks[i].off, len = c->chunks[i].len, size;
+	struct range r;
+	int err = 0;
+
+	range_lock_read(&c->source->ranges, &r, off, len);
+	size = disk_size(c->source);
+	if (off + len > size)
+		len = size > off ? size - off : 0;
+	/* Changed by who has all ranges: see mirror.h. */
+	if (c->p->leg.to != c->target || is_stopped(c))
+		err = -ECANCELED;
+	else if (len)
+		err = copy_marked(c, c->buffers[i], off, len);
+	range_unlock(&c->source->ranges, &r);
+	/* What cannot be read keeps nobody from the rest. */
+	if (err && err != -ECANCELED && !atomic_load(&c->p->leg.failed)) {
+		atomic_store(&c->source_error, err);
+		err = 0;
+	}
+	return err;
+}
+
+/* The next ones from there on. */
+static void choose(struct copy *c, uint64_t *at)
+{
+	struct marks *marks = c->p->leg.marks;
+	uint64_t off, run, size = marks_size(marks), has = disk_size(c->source);
+
+	if (size > has)
+		size = has;
+	for (c->count = 0; c->count < CHUNKS; c->count++) {
+		off = marks_next(marks, *at);
+		if (off >= size)
+			break;
+		marks_differs(marks, off, size - off < CHUNK ? size - off : CHUNK, &run);
+		c->chunks[c->count] = (struct chunk){ off, run };
+		*at = off + run;
+	}
+}
+
+static struct jobs *jobs_of(const struct pair *p)
+{
+	return p->of->t->jobs;
+}
+
+static void tell_progress(struct pair *p)
+{
+	uint64_t size = marks_size(p->leg.marks), differs = marks_bytes(p->leg.marks);
+
+	job_progress(jobs_of(p), p->job, differs < size ? size - differs : 0, size);
+	pair_changed(p);
+}
+
+/* From the beginning to the end, once. */
+static int copy_pass(struct copy *c)
+{
+	uint64_t at = 0, copied = 0;
+	int err = 0;
+
+	while (!err && !is_stopped(c) &&
+	       job_pause_point(jobs_of(c->p), c->p->job, copied, &c->p->interrupt)) {
+		choose(c, &at);
+		if (!c->count)
+			return 0;
+		err = crew_run(c->source->tandem->crew, c->count, copy_chunk, c);
+		keeper_clean(c->p);
+		tell_progress(c->p);
+		copied = 0;
+		for (size_t i = 0; i < c->count; i++)
+			copied += c->chunks[i].len;
+	}
+	return err ? err : -ECANCELED;
+}
+
+static int copy_all(struct copy *c)
+{
+	int err;
+
+	do
+		err = copy_pass(c) ?: atomic_load(&c->source_error);
+	while (!err && marks_bytes(c->p->leg.marks));
+	return err;
+}
+
+static int copy(struct pair *p, struct disk *source, struct disk *target)
+{
+	struct copy c = { .p = p, .source = source, .target = target };
+	int err = 0;
+
+	for (size_t i = 0; i < CHUNKS && !err; i++)
+		err = posix_memalign(&c.buffers[i], 4096, CHUNK) ? -ENOMEM : 0;
+	if (!err)
+		err = copy_all(&c);
+	for (size_t i = 0; i < CHUNKS; i++)
+		free(c.buffers[i]);
+	return err;
+}
+
+/* ---- states ---- */
+
+static int flush_both(struct pair *p, struct disk *source, struct disk *target)
+{
+	int err = disk_flush(source);
+
+	if (err)
+		return err;
+	err = disk_flush(target);
+	if (err)
+		leg_lose(&p->leg, err);
+	return err;
+}
+
+/* Both are the same, and durably so. */
+static int conclude(struct pair *p, struct disk *source, struct disk *target)
+{
+	int err = flush_both(p, source, target);
+	struct pair_record r;
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&p->changing);
+	r = pair_record_of(p);
+	if (r.copy_state != COPY_UNSYNCHRONIZED || atomic_load(&p->stop) ||
+	    atomic_load(&p->leg.failed) || marks_bytes(p->leg.marks))
+		err = -EAGAIN;
+	if (!err && r.first)
+		err = operations_complete_name(target);
+	if (!err) {
+		r.copy_state = COPY_SYNCHRONIZED;
+		r.first = false;
+		r.sync_time_ms = past_now(p->of->t->snapshots);
+		err = pair_set(p, COPY_UNSYNCHRONIZED, &r);
+	}
+	pthread_mutex_unlock(&p->changing);
+	return err;
+}
+
+/* The source is open. */
+static int synchronize(struct pair *p, struct disk *source)
+{
+	struct disk *target = pair_target(p);
+	struct why why = { 0 };
+	int err = target ? 0 : -ENOENT;
+
+	pthread_mutex_lock(&p->changing);
+	if (!err && pair_record_of(p).copy_state != COPY_UNSYNCHRONIZED)
+		err = -ECANCELED;
+	if (!err && p->leg.to != target) {
+		err = pair_engage(p, source, &why);
+		if (err)
+			leg_lose(&p->leg, err);
+	}
+	pthread_mutex_unlock(&p->changing);
+	if (!err)
+		err = copy(p, source, target);
+	if (!err)
+		err = conclude(p, source, target);
+	disk_unref(target);
+	return err;
+}
+
+/* The target failed, or was not there. */
+static void lose(struct pair *p)
+{
+	struct pair_record r;
+	enum copy_state from;
+
+	pthread_mutex_lock(&p->changing);
+	r = pair_record_of(p);
+	from = r.copy_state;
+	if (pair_writes(&r) && atomic_load(&p->leg.failed)) {
+		r.copy_state = COPY_BROKEN;
+		if (!pair_set(p, from, &r))
+			pair_disengage(p);
+	}
+	pthread_mutex_unlock(&p->changing);
+	say(p, false, atomic_load(&p->leg.error));
+}
+
+/* It was in step, and is not any more: something of the source went wrong, or of both by a crash. */
+static void unsynchronize(struct pair *p)
+{
+	struct pair_record r;
+
+	pthread_mutex_lock(&p->changing);
+	r = pair_record_of(p);
+	if (r.copy_state == COPY_SYNCHRONIZED && marks_bytes(p->leg.marks)) {
+		r.copy_state = r.manual ? COPY_SUSPENDED : COPY_UNSYNCHRONIZED;
+		pair_set(p, COPY_SYNCHRONIZED, &r);
+		if (r.manual)
+			pair_disengage(p);
+	}
+	pthread_mutex_unlock(&p->changing);
+}
+
+static void try_again(struct pair *p)
+{
+	struct why why = { 0 };
+
+	pthread_mutex_lock(&p->changing);
+	if (pair_record_of(p).copy_state == COPY_BROKEN)
+		pair_resume(p, &why);
+	pthread_mutex_unlock(&p->changing);
+}
+
+/* ---- its job ---- */
+
+/* Each copy is one, also if it is suspended meanwhile. */
+static void begin_job(struct pair *p)
+{
+	char object[JOB_OBJECT_MAX];
+	struct job_spec spec = {
+		.operation = "Mirror",
+		.object = object,
+		.replica = p->number,
+		.disks = { p->leg.source, p->leg.target },
+		.priority = pair_record_of(p).priority,
+	};
+
+	if (p->job) {
+		job_suspend(jobs_of(p), p->job, false);
+		return;
+	}
+	if (job_new_number(p->of->t, &spec.id))
+		return; /* it goes on all the same */
+	snprintf(object, sizeof(object), "replicas/%.*s", (int)sizeof(object) - 10, p->name);
+	if (!job_begin(jobs_of(p), &spec))
+		p->job = spec.id;
+}
+
+static void end_job(struct pair *p, enum job_state state, int err)
+{
+	job_end(jobs_of(p), p->job, state, err);
+	p->job = 0;
+}
+
+/* After a copy that is not complete; or something else came between. */
+static void stop_job(struct pair *p, int err)
+{
+	enum copy_state state = pair_record_of(p).copy_state;
+
+	if (is_ending(p) || !p->job)
+		return;
+	if (atomic_load(&p->leg.failed))
+		end_job(p, JOB_EXCEPTION, atomic_load(&p->leg.error));
+	else if (state == COPY_UNSYNCHRONIZED)
+		job_wait_for(jobs_of(p), p->job, err == -ECANCELED ? "" : strerror(-err));
+	else if (state == COPY_SUSPENDED)
+		job_suspend(jobs_of(p), p->job, true);
+	else
+		end_job(p, JOB_TERMINATED, 0);
+}
+
+/* ---- the thread ---- */
+
+static int copy_on(struct pair *p)
+{
+	struct disk *source = pair_source(p);
+	int err;
+
+	atomic_store(&p->interrupt, false);
+	begin_job(p);
+	err = source ? disk_open(source, false) : -ENOENT;
+	if (!err) {
+		say(p, true, 0);
+		err = synchronize(p, source);
+		disk_close(source);
+	}
+	if (err)
+		stop_job(p, err);
+	else
+		end_job(p, JOB_COMPLETED, 0);
+	disk_unref(source);
+	if (err == -ECANCELED || err == -EAGAIN || err == -EBUSY)
+		say(p, false, 0);
+	else
+		say(p, false, err);
+	return err;
+}
+
+static void verify_on(struct pair *p)
+{
+	struct disk *source = pair_source(p), *target = pair_target(p);
+	int err = source && target ? disk_open(source, false) : -ENOENT;
+
+	if (!err) {
+		err = pair_verify(p, source, target);
+		disk_close(source);
+	}
+	disk_unref(source);
+	disk_unref(target);
+	atomic_store(&p->verify, false);
+	pair_changed(p);
+}
+
+/* Its target is gone, though nobody writes to it. */
+static void look_at_target(struct pair *p)
+{
+	struct disk *target = pair_target(p);
+
+	if (!target || !disk_is_served(target))
+		leg_lose(&p->leg, -ENOENT);
+	disk_unref(target);
+}
+
+/* 0: look again at once; else when to do so if nobody pokes. */
+static uint64_t work(struct pair *p)
+{
+	struct pair_record r = pair_record_of(p);
+	uint64_t now = monotonic_ns();
+	int err;
+
+	if (pair_writes(&r) && !atomic_load(&p->leg.failed))
+		look_at_target(p);
+	if (pair_writes(&r) && atomic_load(&p->leg.failed)) {
+		lose(p);
+		p->retry_at = now + p->retry_ns;
+		return 0;
+	}
+	if (r.copy_state == COPY_SYNCHRONIZED && marks_bytes(p->leg.marks)) {
+		unsynchronize(p);
+		return 0;
+	}
+	if (r.copy_state == COPY_UNSYNCHRONIZED && !atomic_load(&p->stop)) {
+		err = copy_on(p);
+		if (!err)
+			p->retry_ns = RETRY_NS;
+		if (!err || atomic_load(&p->leg.failed))
+			return 0;
+		return now + (err == -EBUSY || err == -EAGAIN ? RETRY_NS / 100 : RETRY_NS);
+	}
+	stop_job(p, 0);
+	if (r.copy_state == COPY_SYNCHRONIZED && atomic_load(&p->verify)) {
+		verify_on(p);
+		return 0;
+	}
+	atomic_store(&p->verify, false);
+	if (r.copy_state == COPY_BROKEN && !r.manual && now >= p->retry_at) {
+		try_again(p);
+		p->retry_ns = 2 * p->retry_ns < RETRY_MAX_NS ? 2 * p->retry_ns : RETRY_MAX_NS;
+		p->retry_at = monotonic_ns() + p->retry_ns;
+		return 0;
+	}
+	return now + CLEAN_NS;
+}
+
+static void forget_marks(struct pair *p)
+{
+	struct marks *marks;
+
+	pthread_mutex_lock(&p->recording);
+	pthread_mutex_lock(&p->lock);
+	marks = p->leg.marks;
+	p->leg.marks = NULL;
+	pthread_mutex_unlock(&p->lock);
+	pthread_mutex_unlock(&p->recording);
+	marks_close(marks);
+}
+
+static void *run(void *arg)
+{
+	struct pair *p = arg;
+
+	p->retry_ns = RETRY_NS;
+	while (!is_ending(p)) {
+		uint64_t next = work(p);
+
+		clean(p);
+		if (next)
+			wait_until(p, next);
+	}
+	if (p->gone)
+		end_job(p, JOB_TERMINATED, 0);
+	/* Who lets it go has taken the leg away before he says so. */
+	pthread_mutex_lock(&p->changing);
+	if (p->gone)
+		forget_marks(p);
+	pthread_mutex_unlock(&p->changing);
+	return NULL;
+}
+
+void keeper_start(struct pair *p)
+{
+	pthread_mutex_lock(&p->of->managing);
+	if (!p->runs && !p->of->ending)
+		p->runs = !pthread_create(&p->thread, NULL, run, p);
+	pthread_mutex_unlock(&p->of->managing);
+}
+
+void keeper_end(struct pair *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->ending = true;
+	pthread_cond_broadcast(&p->poked);
+	pthread_mutex_unlock(&p->lock);
+	pthread_mutex_lock(&p->of->managing);
+	if (p->runs)
+		pthread_join(p->thread, NULL);
+	p->runs = false;
+	pthread_mutex_unlock(&p->of->managing);
+}

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* How a mirror begins: see pairs_inner.h for what comes before what. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clones_inner.h"
+#include "names.h"
+#include "operations.h"
+#include "pairs_inner.h"
+#include "snapshots_inner.h"
+
+struct pairing {
+	struct tandem *t;
+	struct disk *source;
+	const struct pair_request *q;
+	char target[DISK_LABEL_MAX + 1];
+	struct pair *p; /* NULL: it has no record yet */
+};
+
+/* ---- its name ---- */
+
+static bool is_taken(struct tandem *t, const char *name)
+{
+	struct clone_facts c;
+
+	return pairs_have(t, name) || !clone_named(t, name, &c);
+}
+
+/* With discovery held: the first free one of SOURCE-N, or what was asked for. */
+static int choose_name(struct pairing *k, char name[SNAPSHOT_NAME_MAX + 1], struct why *why)
+{
+	char stem[SNAPSHOT_NAME_MAX + 1];
+
+	if (k->q->name) {
+		snprintf(name, SNAPSHOT_NAME_MAX + 1, "%s", k->q->name);
+		return is_taken(k->t, name)
+			       ? refuse(why, -EEXIST, "there is a relationship '%s' already", name)
+			       : 0;
+	}
+	name_stem(k->source->file_name, stem, sizeof(stem) - 12);
+	for (unsigned n = 1; n; n++) {
+		snprintf(name, SNAPSHOT_NAME_MAX + 1, "%.*s-%u", SNAPSHOT_NAME_MAX - 12, stem, n);
+		if (!is_taken(k->t, name))
+			break;
+	}
+	return 0;
+}
+
+/* ---- its record ---- */
+
+static int make_marks(struct pairs *ps, uint32_t number, uint64_t size, struct marks **out)
+{
+	struct file *file;
+	int err = pairs_open_file(ps, number, O_CREAT, &file);
+
+	if (err)
+		return err;
+	err = marks_create(file, number, size, true, out);
+	if (err)
+		file->ops->close(file);
+	else if (fsync(ps->dirfd)) {
+		err = -errno;
+		marks_close(*out);
+	}
+	return err;
+}
+
+static void drop_file(struct pairs *ps, uint32_t number)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%u", number);
+	unlinkat(ps->dirfd, name, 0);
+}
+
+/* With discovery held, in a transaction: the pair is known, and everything differs. */
+static int record(void *arg, struct catalogue_txn *txn, struct disk *target)
+{
+	struct pairing *k = arg;
+	struct pairs *ps = k->t->pairs;
+	struct pair_record r = {
+		.source = k->source->number,
+		.target = target->number,
+		.copy_state = COPY_UNSYNCHRONIZED,
+		.mode = k->q->mode,
+		.priority = k->q->priority,
+		.stops_host_io = k->q->stops_host_io,
+		.manual = k->q->manual,
+		.first = !k->q->existing, /* else it has its name */
+	};
+	struct why why = { 0 };
+	struct marks *marks;
+	int err = choose_name(k, r.name, &why) ?: catalogue_new_number(txn, &r.number);
+
+	if (!err)
+		err = make_marks(ps, r.number, disk_size(k->source), &marks);
+	if (err)
+		return err;
+	err = pair_new(ps, &r, marks, &k->p);
+	if (err) {
+		marks_close(marks);
+		drop_file(ps, r.number);
+		return err;
+	}
+	return pair_put(txn, &r);
+}
+
+/* ---- its target ---- */
+
+static int make_target(struct pairing *k, struct why *why)
+{
+	const struct pair_request *q = k->q;
+	struct create_disk create = {
+		.name = k->target,
+		.format = q->format,
+		.size = disk_size(k->source),
+		.mode = q->mode_bits,
+		.uid = q->uid,
+		.gid = q->gid,
+		.plan = q->plan,
+		.incomplete = true,
+		.record = record,
+		.arg = k,
+	};
+	struct disk *made = NULL;
+	int err = tandem_create_disk(k->t, &create, &made, why);
+
+	disk_unref(made);
+	return err;
+}
+
+static bool is_zero(const char *bytes, size_t len)
+{
+	return !len || (!bytes[0] && !memcmp(bytes, bytes + 1, len - 1));
+}
+
+/* -EPERM: it holds something. The disk is open. */
+static int look_for_data(struct disk *d, char *buf, size_t room)
+{
+	uint64_t off = 0;
+	size_t done;
+	int err;
+
+	for (;;) {
+		err = disk_seek(d, off, SEEK_DATA, &off);
+		if (err)
+			return err == -ENXIO ? 0 : err;
+		err = disk_read(d, buf, room, off, IO_DIRECT, &done);
+		if (!err && !is_zero(buf, done))
+			err = -EPERM;
+		if (err || !done)
+			return err;
+		off += done;
+	}
+}
+
+static int check_empty(struct disk *d, struct why *why)
+{
+	const size_t room = 1 << 20;
+	void *buf = NULL;
+	int err = posix_memalign(&buf, 4096, room) ? -ENOMEM : disk_open(d, false);
+
+	if (!err) {
+		err = look_for_data(d, buf, room);
+		disk_close(d);
+	}
+	free(buf);
+	if (err == -EPERM)
+		return refuse_advise(why, err, "Force", "%s holds something, which would be lost",
+				     d->label);
+	return err ? refuse(why, err, "%s: %s", d->label, strerror(-err)) : 0;
+}
+
+static int check_existing(struct pairing *k, struct disk *d, struct why *why)
+{
+	if (!d || !disk_is_served(d))
+		return refuse(why, -ENOENT, "there is no disk '%s' that is served", k->target);
+	if (d == k->source)
+		return refuse(why, -EINVAL, "%s cannot be its own mirror", d->label);
+	if (disk_is_open(d))
+		return refuse_advise(why, -EBUSY, "close it first", "%s is open", d->label);
+	if (atomic_load(&d->children))
+		return refuse(why, -EBUSY, "%s is the parent of others", d->label);
+	if (disk_is_paired(d))
+		return refuse_advise(why, -EBUSY, "Detach", "%s is in a mirror", d->label);
+	if (disk_is_clone(d))
+		return refuse_advise(why, -EBUSY, "wait until it is filled",
+				     "%s is a clone that is not filled yet", d->label);
+	if (d->image->read_only || d->want_read_only)
+		return refuse(why, -EROFS, "%s is read-only", d->label);
+	return 0;
+}
+
+/* With discovery held. */
+static int record_existing(struct pairing *k, struct disk *d, struct why *why)
+{
+	struct catalogue_txn *txn;
+	int err = tandem_txn(k->t, &txn);
+
+	if (!err) {
+		err = record(k, txn, d);
+		err = tandem_commit(k->t) ?: err;
+	}
+	return err ? refuse(why, err, "it cannot be recorded: %s", strerror(-err)) : 0;
+}
+
+/* Nobody writes it from here on, so what is found stays. */
+static int claim_existing(struct pairing *k, struct disk **out, struct why *why)
+{
+	struct disk *d;
+	int err;
+
+	pthread_mutex_lock(&k->t->discovery);
+	d = tandem_disk_called(k->t, k->target);
+	err = check_existing(k, d, why);
+	if (!err && disk_set_target_use(d, TARGET_READS))
+		err = refuse(why, -EBUSY, "%s is open", d->label);
+	pthread_mutex_unlock(&k->t->discovery);
+	if (err)
+		disk_unref(d);
+	else
+		*out = d;
+	return err;
+}
+
+static int take_existing(struct pairing *k, struct why *why)
+{
+	struct disk *d;
+	int err = claim_existing(k, &d, why);
+
+	if (err)
+		return err;
+	err = k->q->force ? 0 : check_empty(d, why);
+	pthread_mutex_lock(&k->t->discovery);
+	if (!err) /* somebody else may have been faster */
+		err = check_existing(k, d, why);
+	if (!err && !k->q->plan)
+		err = record_existing(k, d, why);
+	if (!err && !k->q->plan)
+		err = pair_attach_target(k->p, &k->p->r, d);
+	if (err || k->q->plan)
+		disk_set_target_use(d, TARGET_FREE);
+	pthread_mutex_unlock(&k->t->discovery);
+	disk_unref(d);
+	return err;
+}
+
+/* ---- the operation ---- */
+
+/* From here on what is written is marked; until now everything was. */
+static int attach_source(struct pairing *k, struct why *why)
+{
+	struct leg *leg = &k->p->leg;
+	int err;
+
+	leg->writes = true;
+	err = mirror_add(k->source, leg);
+	if (err == -EBUSY)
+		return refuse(why, err, "%s has %u mirrors already", k->source->label,
+			      MIRROR_LEGS_MAX);
+	return err ? refuse(why, err, "it cannot be marked: %s", strerror(-err)) : 0;
+}
+
+static int check(struct pairing *k, struct why *why)
+{
+	struct mirror *m = atomic_load(&k->source->mirror);
+	int err = k->t->read_only ? refuse(why, -EROFS, "the mount is read-only")
+				  : past_check_disk(k->source, why);
+
+	if (!err && k->q->mode != MODE_SYNCHRONOUS)
+		err = refuse(why, -EOPNOTSUPP, "this tandemfs mirrors synchronously only");
+	if (!err && k->q->name)
+		err = name_check(k->q->name, why);
+	if (!err && k->q->name && is_taken(k->t, k->q->name))
+		err = refuse(why, -EEXIST, "there is a relationship '%s' already", k->q->name);
+	if (!err && m && m->count == MIRROR_LEGS_MAX)
+		err = refuse(why, -EBUSY, "%s has %u mirrors already", k->source->label,
+			     MIRROR_LEGS_MAX);
+	return err ?: clone_name_target(k->t, k->q->target, k->target, why);
+}
+
+int tandem_mirror(struct tandem *t, struct disk *source, const struct pair_request *q,
+		  struct pair_facts *out, struct why *why)
+{
+	struct pairing k = { .t = t, .source = source, .q = q };
+	int err = check(&k, why);
+
+	if (!err)
+		err = q->existing ? take_existing(&k, why) : make_target(&k, why);
+	if (!err && !q->plan)
+		err = attach_source(&k, why);
+	if (err && k.p)
+		pair_abandon(k.p);
+	if (err || q->plan)
+		return err;
+	pair_announce(k.p, "-", "Unsynchronized");
+	keeper_start(k.p);
+	return pair_numbered(t, k.p->number, out);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the catalogue knows of mirrors. Changes are made in a transaction. 0 or -errno. */
+#ifndef TANDEMFS_PAIR_RECORDS_H
+#define TANDEMFS_PAIR_RECORDS_H
+
+#include "catalogue.h"
+
+struct pair_record {
+	uint32_t number;         /* catalogue_new_number() */
+	uint32_t source, target; /* disks */
+	uint64_t sync_time_ms;   /* when they were in step last; 0: never */
+	uint64_t verified_ms;    /* when a proof began that they are the same; 0: never */
+	uint8_t copy_state;      /* CopyState's number */
+	uint8_t mode, priority;
+	bool stops_host_io; /* without its target the source takes no writes */
+	bool manual;        /* after a crash or a failure somebody has to say Resume */
+	bool first;         /* it was never in step: the target is no disk yet */
+	char name[201];     /* under replicas/ */
+};
+int pair_put(struct catalogue_txn *txn, const struct pair_record *r);
+int pair_del(struct catalogue_txn *txn, uint32_t number);
+/* By number. fn must not write. */
+int pairs_each(struct catalogue *c, int (*fn)(void *arg, const struct pair_record *r), void *arg);
+
+#endif

@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* How mirrors get from one state to another. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pairs_inner.h"
+
+static int record(struct pair *p, const struct pair_record *r)
+{
+	struct catalogue_txn *txn;
+	int err = catalogue_begin(p->of->t->catalogue, &txn);
+
+	if (err)
+		return err;
+	pair_put(txn, r);
+	return catalogue_commit(txn);
+}
+
+int pair_set(struct pair *p, enum copy_state from, const struct pair_record *r)
+{
+	int err;
+
+	pthread_mutex_lock(&p->recording);
+	err = p->gone || p->r.copy_state != from ? -EAGAIN : record(p, r);
+	if (!err) {
+		pthread_mutex_lock(&p->lock);
+		p->r = *r;
+		pthread_mutex_unlock(&p->lock);
+	}
+	pthread_mutex_unlock(&p->recording);
+	if (!err && from != r->copy_state)
+		pair_announce(p, enum_name(copy_states, from),
+			      enum_name(copy_states, r->copy_state));
+	return err;
+}
+
+/* ---- the leg ---- */
+
+/* As the state says. */
+static void settle_target(struct pair *p)
+{
+	struct pair_record r = pair_record_of(p);
+	struct disk *target = pair_target(p);
+
+	if (target)
+		pair_attach_target(p, &r, target);
+	disk_unref(target);
+}
+
+static int take_target(struct pair *p, struct disk *source, struct disk *target, struct why *why)
+{
+	int err = disk_set_target_use(target, TARGET_READS);
+
+	if (err)
+		return refuse_advise(why, err, "close it first", "%s is open for writing",
+				     target->label);
+	atomic_store(&p->leg.skews, false);
+	err = disk_open_target(target);
+	if (err)
+		return refuse(why, err, "%s cannot be opened: %s", target->label, strerror(-err));
+	err = leg_fit(&p->leg, target, disk_size(source));
+	if (!err)
+		return 0;
+	disk_close(target);
+	return refuse(why, err, "%s cannot have the size of %s: %s", target->label, source->label,
+		      strerror(-err));
+}
+
+int pair_engage(struct pair *p, struct disk *source, struct why *why)
+{
+	struct disk *target = pair_target(p);
+	int err;
+
+	if (!target)
+		return refuse(why, -ENOENT, "its target is not there");
+	err = take_target(p, source, target, why);
+	if (err) {
+		settle_target(p);
+		disk_unref(target);
+		return err;
+	}
+	mirror_set(source, &p->leg, target); /* takes over both */
+	return 0;
+}
+
+/* Whether both were the same at one instant, and that is durable. */
+static bool disengage(struct pair *p)
+{
+	struct disk *source = pair_source(p), *target = pair_target(p);
+	bool same = source && mirror_set(source, &p->leg, NULL);
+
+	if (!source)
+		p->leg.writes = false;
+	/* Nobody flushes it for the source any more. */
+	if (!target || !target->image || atomic_load(&p->leg.failed)) {
+		same = false;
+	} else {
+		int err = disk_flush(target);
+
+		if (err)
+			leg_lose(&p->leg, err);
+		same = same && !err;
+	}
+	disk_unref(source);
+	disk_unref(target);
+	return same;
+}
+
+void pair_disengage(struct pair *p)
+{
+	disengage(p);
+	settle_target(p);
+}
+
+/* ---- operations ---- */
+
+static int check_source(struct disk *source, struct why *why)
+{
+	if (!source || !disk_is_served(source))
+		return refuse(why, -ENOENT, "its source is not there");
+	return 0;
+}
+
+static int check_copy(struct pair *p, const struct pair_record *r, bool force, struct why *why)
+{
+	struct disk *target = pair_target(p);
+	int err = 0;
+
+	if (!target || !disk_is_served(target))
+		err = refuse(why, -ENOENT, "its target is not there");
+	else if (!atomic_load(&target->target_use) && disk_is_written(target))
+		err = refuse_advise(why, -EBUSY, "close it first", "%s is open for writing",
+				    target->label);
+	else if (r->copy_state == COPY_SKEWED && !force)
+		err = refuse_advise(why, -EPERM, "ResyncReplica Force",
+				    "what was written to %s itself would be lost", target->label);
+	disk_unref(target);
+	return err;
+}
+
+/*
+ * Under changing. What differs is copied by the keeper, which engages first: until it is
+ * recorded the target is what it was.
+ */
+static int begin_copy(struct pair *p, struct pair_record r, bool force, bool plan, struct why *why)
+{
+	enum copy_state from = r.copy_state;
+	struct disk *source = pair_source(p), *target = pair_target(p);
+	int err = check_source(source, why) ?: check_copy(p, &r, force, why);
+
+	if (err || plan)
+		goto out;
+	err = disk_set_target_use(target, TARGET_READS);
+	if (err) {
+		refuse_advise(why, err, "close it first", "%s is open for writing", target->label);
+		goto out;
+	}
+	atomic_store(&p->leg.skews, false);
+	atomic_store(&p->leg.failed, false);
+	atomic_store(&p->leg.error, 0);
+	atomic_store(&p->stop, false);
+	r.copy_state = COPY_UNSYNCHRONIZED;
+	err = pair_set(p, from, &r);
+	if (err) {
+		refuse(why, err, "it cannot be recorded: %s", strerror(-err));
+		settle_target(p);
+	}
+	keeper_poke(p);
+out:
+	disk_unref(source);
+	disk_unref(target);
+	return err;
+}
+
+int pair_resume(struct pair *p, struct why *why)
+{
+	return begin_copy(p, pair_record_of(p), false, false, why);
+}
+
+/* The keeper goes on. */
+static void go_on(struct pair *p)
+{
+	settle_target(p);
+	atomic_store(&p->stop, false);
+	keeper_poke(p);
+}
+
+/* Clients do not write to it any more. */
+static int close_to_clients(struct pair *p, const struct pair_record *r, struct why *why)
+{
+	struct disk *target = pair_target(p);
+	int err = 0;
+
+	if (target && pair_target_use(&p->r) == TARGET_FREE && pair_target_use(r) != TARGET_FREE)
+		err = disk_set_target_use(target, TARGET_READS);
+	if (err)
+		refuse_advise(why, err, "close it first", "%s is open for writing", target->label);
+	disk_unref(target);
+	return err;
+}
+
+/*
+ * Under changing. Nothing is written to the target any more, only marked. A crash before
+ * it is recorded leaves a pair with marks, whose copy goes on.
+ */
+static int stop_in(struct pair *p, struct pair_record r, enum copy_state to, struct why *why)
+{
+	enum copy_state from = r.copy_state;
+	bool whole = to == COPY_SPLIT || (to == COPY_FRACTURED && from == COPY_SYNCHRONIZED);
+	int err;
+
+	r.copy_state = to;
+	err = close_to_clients(p, &r, why);
+	if (err)
+		return err;
+	atomic_store(&p->stop, true);
+	if (!disengage(p) && whole)
+		err = refuse(why, -EBUSY, "it is not Synchronized just now");
+	if (!err && to == COPY_PREPARED && (err = marks_set_all(p->leg.marks)))
+		refuse(why, err, "it cannot be marked: %s", strerror(-err));
+	if (!err && (err = pair_set(p, from, &r)))
+		refuse(why, err, "it cannot be recorded: %s", strerror(-err));
+	if (err)
+		go_on(p);
+	else
+		settle_target(p);
+	return err;
+}
+
+static int forget(struct pair *p)
+{
+	struct catalogue_txn *txn;
+	char name[16];
+	int err;
+
+	pthread_mutex_lock(&p->recording);
+	err = catalogue_begin(p->of->t->catalogue, &txn);
+	if (!err) {
+		pair_del(txn, p->number);
+		err = catalogue_commit(txn);
+	}
+	if (!err) {
+		pthread_mutex_lock(&p->lock);
+		p->gone = true;
+		pthread_mutex_unlock(&p->lock);
+	}
+	pthread_mutex_unlock(&p->recording);
+	if (err)
+		return err;
+	snprintf(name, sizeof(name), "%u", p->number);
+	unlinkat(p->of->dirfd, name, 0);
+	return 0;
+}
+
+/* The two have nothing to do with each other any more. */
+int pair_let_go(struct pair *p)
+{
+	const char *from = enum_name(copy_states, pair_record_of(p).copy_state);
+	struct disk *source, *target;
+	struct range whole;
+	struct mirror *m;
+	int err;
+
+	atomic_store(&p->stop, true);
+	err = forget(p);
+	if (err) {
+		atomic_store(&p->stop, false);
+		return err;
+	}
+	source = pair_source(p);
+	target = pair_target(p);
+	if (source)
+		mirror_remove(source, &p->leg);
+	if (target) {
+		atomic_store(&p->leg.skews, false);
+		if (target->image)
+			disk_flush(target); /* what fails is said of the disk */
+		m = atomic_load(&target->mirror);
+		if (m)
+			atomic_store(&m->of, NULL);
+		/* Whoever found it there is done with it. */
+		range_lock_write(&target->ranges, &whole, 0, UINT64_MAX);
+		range_unlock(&target->ranges, &whole);
+		disk_set_target_use(target, TARGET_FREE);
+	}
+	disk_unref(source);
+	disk_unref(target);
+	pair_announce(p, from, "-");
+	keeper_poke(p); /* it ends */
+	return 0;
+}
+
+/* It was made for the pair, and nobody has ever had it. If it stays, no start takes it for a disk. */
+static void delete_half(struct pair *p)
+{
+	struct disk *target = pair_target(p);
+	struct why ignored;
+
+	if (target)
+		tandem_delete_disk(p->of->t, target, NULL, true, false, &ignored);
+	disk_unref(target);
+}
+
+void pair_abandon(struct pair *p)
+{
+	bool first = pair_record_of(p).first;
+
+	pthread_mutex_lock(&p->changing);
+	if (pair_let_go(p)) { /* it stays recorded, and goes on at the next start */
+		pthread_mutex_unlock(&p->changing);
+		return;
+	}
+	pthread_mutex_unlock(&p->changing);
+	if (first)
+		delete_half(p);
+}
+
+/* The target is half of something. */
+static int check_let_go(const struct pair_record *r, bool force, struct why *why)
+{
+	if (force || (r->copy_state != COPY_UNSYNCHRONIZED && !r->first))
+		return 0;
+	return refuse_advise(why, -EPERM, "wait until it is Synchronized, or Detach Force",
+			     r->first ? "the target, which is no disk yet, would be deleted"
+				      : "the target would be neither what it was nor its source");
+}
+
+static int operate(struct pair *p, enum replica_operation op, struct pair_record r, bool force,
+		   bool plan, struct why *why)
+{
+	static const uint8_t stops[OP_MAX] = {
+		[OP_ABORT] = COPY_ABORTED,      [OP_DEACTIVATE] = COPY_INACTIVE,
+		[OP_FRACTURE] = COPY_FRACTURED, [OP_SPLIT] = COPY_SPLIT,
+		[OP_SUSPEND] = COPY_SUSPENDED,  [OP_UNPREPARE] = COPY_PREPARED,
+	};
+	int err;
+
+	switch (op) {
+	case OP_ACTIVATE:
+	case OP_RESUME:
+	case OP_RESYNC_REPLICA:
+		return begin_copy(p, r, force, plan, why);
+	case OP_DETACH:
+	case OP_DISSOLVE:
+		err = check_let_go(&r, force, why);
+		if (!err && !plan && (err = pair_let_go(p)))
+			refuse(why, err, "it cannot be recorded: %s", strerror(-err));
+		return err;
+	default:
+		if (!stops[op])
+			return refuse(why, -EOPNOTSUPP, "a mirror has no %s",
+				      enum_name(replica_operations, op));
+		return plan ? 0 : stop_in(p, r, stops[op], why);
+	}
+}
+
+int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operation op,
+			enum copy_state from, bool force, bool plan, struct why *why)
+{
+	struct pair *p = t->pairs ? pair_of_number(t->pairs, number) : NULL;
+	struct pair_facts f = { 0 };
+	int err;
+
+	if (!p)
+		return refuse(why, -ENOENT, "there is no such mirror");
+	pthread_mutex_lock(&p->changing);
+	if (pair_numbered(t, number, &f))
+		err = refuse(why, -ENOENT, "there is no such mirror");
+	else if (f.state != from)
+		err = refuse(why, -EBUSY, "CopyState is %s by now",
+			     enum_name(copy_states, f.state));
+	else
+		err = operate(p, op, pair_record_of(p), force, plan, why);
+	pthread_mutex_unlock(&p->changing);
+	if (!err && !plan && f.first && (op == OP_DETACH || op == OP_DISSOLVE))
+		delete_half(p);
+	return err;
+}
+
+int tandem_verify_pair(struct tandem *t, uint32_t number, bool plan, struct why *why)
+{
+	struct pair *p = t->pairs ? pair_of_number(t->pairs, number) : NULL;
+	struct pair_facts f;
+	int err = 0;
+
+	if (!p || pair_numbered(t, number, &f))
+		return refuse(why, -ENOENT, "there is no such mirror");
+	pthread_mutex_lock(&p->changing);
+	if (pair_numbered(t, number, &f) || f.state != COPY_SYNCHRONIZED)
+		err = refuse_advise(why, -EBUSY, "wait until it is Synchronized",
+				    "CopyState is %s; Verify needs Synchronized",
+				    enum_name(copy_states, f.state));
+	else if (f.verifying)
+		err = refuse(why, -EBUSY, "it is being verified: %u %%", f.verified);
+	else if (!plan)
+		atomic_store(&p->verify, true);
+	pthread_mutex_unlock(&p->changing);
+	if (!err && !plan)
+		keeper_poke(p);
+	return err;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Mirrors as an administrator knows them: a relationship of two disks, of which
+ * the target becomes and stays what the source is. On top of mirror.h, which does
+ * what a write needs.
+ *
+ * A state is recorded, then set, then announced, then acted upon. As operations in
+ * snapshots.h: 0, or -errno with why and nothing changed. Any thread, with no lock
+ * held.
+ */
+#ifndef TANDEMFS_PAIRS_H
+#define TANDEMFS_PAIRS_H
+
+#include "enumerations.h"
+#include "snapshots.h"
+
+struct pair_request {
+	const char *target; /* [POOL:]FILE, or a path in DISKDIR or a pool */
+	const char *name;   /* under replicas/; NULL: made up */
+	const char *format; /* NULL: by ending */
+	enum sync_mode mode;
+	enum copy_priority priority;
+	bool existing;      /* the target is a disk that is there; else it must not be */
+	bool stops_host_io; /* FailedCopyStopsHostIO */
+	bool manual;        /* CopyRecoveryMode=Manual: after a crash it does not go on by itself */
+	bool force;         /* an existing target may hold something */
+	uint32_t mode_bits, uid, gid; /* of a new file */
+	bool plan;
+};
+
+struct pair_facts {
+	uint32_t number; /* never given to another object */
+	char name[SNAPSHOT_NAME_MAX + 1];
+	char source[DISK_LABEL_MAX + 1], target[DISK_LABEL_MAX + 1]; /* "": not there now */
+	enum copy_state state;
+	enum copy_state requested; /* COPY_NOT_APPLICABLE: it is where it should be */
+	enum progress_status progress;
+	enum sync_mode mode;
+	enum copy_priority priority;
+	bool stops_host_io, manual;
+	bool first;            /* its first copy is not complete yet */
+	uint64_t sync_time_ms; /* when it was in step last; 0: never */
+	uint64_t verified_ms;  /* when the last proof began that both are the same; 0: never */
+	bool verifying;
+	unsigned verified; /* percent */
+	uint64_t mended;   /* bytes of regions that the last proof found different */
+	uint64_t size;     /* of the source */
+	uint64_t differs;  /* bytes of regions that are to be copied */
+	unsigned percent;  /* 100 only while it is Synchronized */
+	bool copying;
+	int error; /* why it does not get on; 0 */
+};
+
+int tandem_mirror(struct tandem *t, struct disk *source, const struct pair_request *q,
+		  struct pair_facts *out, struct why *why);
+/*
+ * One of: Abort, Activate, Deactivate, Detach, Dissolve, Fracture, ResyncReplica, Resume, Split,
+ * Suspend, Unprepare. It leads to `next`, or the relationship goes, or stays as it is
+ * (cells of replica_operation_check). -EBUSY: its state is not `from` any more.
+ */
+int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operation op,
+			enum copy_state from, bool force, bool plan, struct why *why);
+
+/*
+ * Reads both, while they are used, and compares. What differs is marked, and so copied
+ * again. -EBUSY: not Synchronized, or it is being done.
+ */
+int tandem_verify_pair(struct tandem *t, uint32_t number, bool plan, struct why *why);
+
+/* Calls fn for each, by number, until it returns false. */
+void pairs_list(struct tandem *t, bool (*fn)(void *arg, const struct pair_facts *p), void *arg);
+/* -ENOENT. */
+int pair_numbered(struct tandem *t, uint32_t number, struct pair_facts *out);
+int pair_named(struct tandem *t, const char *name, struct pair_facts *out);
+
+bool pairs_have(struct tandem *t, const char *name);
+
+/* It is the source or the target of a mirror; then: -EBUSY. */
+bool disk_is_paired(const struct disk *d);
+int pair_check_disk(struct disk *d, struct why *why);
+
+/* ---- for the rest of replica/ ---- */
+
+/* At the start, before the scan; with disks; and at the stop, before they rest. */
+int pairs_load(struct tandem *t, struct why *why);
+void pairs_start(struct tandem *t);
+void pairs_stop(struct tandem *t);
+void pairs_free(struct tandem *t);
+/* It is the target of one whose first copy is not complete: half a disk. */
+bool pairs_fill(struct tandem *t, uint32_t disk);
+/* Of a disk that is not listed yet. */
+int pairs_attach(struct disk *d);
+/* The disk becomes another by other means than writes: all of it differs, durably. */
+int pairs_differ(struct disk *d);
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files behind pairs.h share; nobody else includes it.
+ *
+ * A pair has a keeper, a thread that copies, cleans marks, and makes of a lost leg
+ * a Broken pair. A state is recorded and set under `changing` of the pair, which is
+ * held across commits and the changes of its leg, and by one at a time.
+ *
+ *   tandem.discovery -> pair.changing -> LMDB's write lock
+ *   pair.changing -> a disk's opening, ranges, flushing (mirror.h)
+ *   a disk's range -> pair.recording -> LMDB's write lock, pair.lock
+ *
+ * On disk, in this order:
+ *
+ *   STATE/pairs/NUMBER, everything differs, D -> pair (and target) in the catalogue, D
+ *   -> its leg is in place: from now on every write of the source is marked
+ *   ... copied, D(both) -> FILE.incomplete is called FILE -> Synchronized, D
+ *   the pair goes from the catalogue, D -> its file goes
+ */
+#ifndef TANDEMFS_PAIRS_INNER_H
+#define TANDEMFS_PAIRS_INNER_H
+
+#include "mirror.h"
+#include "pair_records.h"
+#include "pairs.h"
+#include "tandem.h"
+
+struct pair {
+	struct pair *next;
+	struct pairs *of;
+	uint32_t number; /* fixed, as in r */
+	char name[SNAPSHOT_NAME_MAX + 1];
+	struct leg leg;           /* fixed, but for what mirror.h says */
+	pthread_mutex_t changing; /* see above */
+	pthread_mutex_t
+		recording;    /* held across the commit of its record; taken last but for lock */
+	pthread_mutex_t lock; /* a leaf, for the record and what is said of the keeper */
+	pthread_cond_t poked; /* with lock */
+	struct pair_record r; /* changed with changing and lock */
+	bool gone;            /* likewise; only its number is known still */
+	int error;            /* under lock: why copying does not get on */
+	bool copying;         /* under lock */
+	_Atomic bool stop;    /* its copying */
+	_Atomic bool verify;  /* is asked for, or being done */
+	_Atomic uint64_t verified, mended; /* bytes */
+	/* The keeper; under managing. */
+	pthread_t thread;
+	bool runs;
+	bool ending, poke;                     /* under lock */
+	_Atomic bool interrupt;    /* its wait for a turn */
+	uint32_t job;              /* its own; 0: none */
+	uint64_t clean_at, retry_at, retry_ns; /* its own */
+};
+
+/* None is ever taken out of the list before the daemon ends. */
+struct pairs {
+	struct tandem *t;
+	int dirfd;            /* STATE/pairs */
+	pthread_mutex_t lock; /* a leaf */
+	struct pair *list;
+	pthread_mutex_t managing; /* who starts and ends keepers; none of them takes it */
+	bool ending;
+};
+
+/* ---- pairs.c ---- */
+
+struct pair *pair_of_number(struct pairs *ps, uint32_t number);
+/* Into the list; r is copied. marks are taken over on success. */
+int pair_new(struct pairs *ps, const struct pair_record *r, struct marks *marks, struct pair **out);
+/* STATE/pairs/NUMBER. */
+int pairs_open_file(struct pairs *ps, uint32_t number, int flags, struct file **out);
+/* Its target is this disk. */
+int pair_attach_target(struct pair *p, const struct pair_record *r, struct disk *d);
+void pair_announce(struct pair *p, const char *from, const char *to);
+/* Something that is shown of it is different. */
+void pair_changed(struct pair *p);
+struct pair_record pair_record_of(struct pair *p);
+/* Clients may do that with the target. */
+enum target_use pair_target_use(const struct pair_record *r);
+/* It copies, or writes to its target all the time. */
+bool pair_writes(const struct pair_record *r);
+/* The source, the target; a reference, or NULL. */
+struct disk *pair_source(struct pair *p);
+struct disk *pair_target(struct pair *p);
+
+/* ---- pair_state.c; under changing ---- */
+
+/*
+ * Records, sets, announces. What it leads to is done by who calls. -EAGAIN: its state is not
+ * `from` any more. Needs no changing, if who calls knows that the state stays what it makes it.
+ */
+int pair_set(struct pair *p, enum copy_state from, const struct pair_record *r);
+/* The target is opened, and gets what is written from now on. The source is open. */
+int pair_engage(struct pair *p, struct disk *source, struct why *why);
+/* It only marks from now on. */
+void pair_disengage(struct pair *p);
+/* It goes, and its marks; its disks are like others. */
+int pair_let_go(struct pair *p);
+/* One that never began, recorded or not, and its new target. It has no keeper. */
+void pair_abandon(struct pair *p);
+/* Broken -> Unsynchronized. */
+int pair_resume(struct pair *p, struct why *why);
+
+/* ---- pair_verify.c ---- */
+
+/* By the keeper. The source is open, and so is its target. -ECANCELED: it is no proof. */
+int pair_verify(struct pair *p, struct disk *source, struct disk *target);
+
+/* ---- pair_keeper.c ---- */
+
+void keeper_start(struct pair *p);
+void keeper_end(struct pair *p);
+void keeper_poke(struct pair *p);
+/* Marks that are not needed any more go, now and then. By itself, with the source open. */
+void keeper_clean(struct pair *p);
+
+#endif

@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Mirrors below .replication/, without FUSE: what is shown of them, and their commands. */
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "replica_facts.h"
+#include "temp_ctl.h"
+
+/* ---- what is shown together ---- */
+
+static struct replica_facts shown(const struct pair_facts *p)
+{
+	struct replica_facts r;
+
+	memset(&r, 0xff, sizeof(r));
+	replica_facts_of_pair(p, &r);
+	return r;
+}
+
+// clang-format off
+static const struct {
+	enum copy_state state;
+	enum progress_status progress; /* as the pair says */
+	enum sync_state sync_state;
+	enum progress_status shown;
+} states[] = {
+	{ COPY_INITIALIZED, PROGRESS_INITIALIZING, SYNC_INITIALIZED, PROGRESS_INITIALIZING },
+	{ COPY_INITIALIZED, 0, SYNC_INITIALIZED, PROGRESS_REQUIRES_ACTIVATE },
+	{ COPY_PREPARED, PROGRESS_PREPARING, SYNC_PREPARE_IN_PROGRESS, PROGRESS_PREPARING },
+	{ COPY_PREPARED, 0, SYNC_PREPARED, PROGRESS_REQUIRES_ACTIVATE },
+	{ COPY_UNSYNCHRONIZED, PROGRESS_RESYNCING, SYNC_RESYNC_IN_PROGRESS, PROGRESS_RESYNCING },
+	{ COPY_UNSYNCHRONIZED, PROGRESS_RESTORING, SYNC_RESTORE_IN_PROGRESS, PROGRESS_RESTORING },
+	{ COPY_UNSYNCHRONIZED, 0, SYNC_RESYNC_IN_PROGRESS, PROGRESS_RESYNCING },
+	{ COPY_SYNCHRONIZED, 0, SYNC_SYNCHRONIZED, PROGRESS_COMPLETED },
+	{ COPY_BROKEN, 0, SYNC_BROKEN, PROGRESS_COMPLETED },
+	{ COPY_FRACTURED, PROGRESS_FRACTURING, SYNC_FRACTURE_IN_PROGRESS, PROGRESS_FRACTURING },
+	{ COPY_FRACTURED, 0, SYNC_FRACTURED, PROGRESS_COMPLETED },
+	{ COPY_SPLIT, PROGRESS_SPLITTING, SYNC_FRACTURE_IN_PROGRESS, PROGRESS_SPLITTING },
+	{ COPY_SPLIT, 0, SYNC_FRACTURED, PROGRESS_COMPLETED },
+	{ COPY_INACTIVE, 0, SYNC_QUIESCED, PROGRESS_DORMANT },
+	{ COPY_SUSPENDED, PROGRESS_SUSPENDING, SYNC_QUIESCE_IN_PROGRESS, PROGRESS_SUSPENDING },
+	{ COPY_SUSPENDED, 0, SYNC_QUIESCED, PROGRESS_DORMANT },
+	{ COPY_FAILEDOVER, PROGRESS_FAILING_OVER, SYNC_BROKEN, PROGRESS_FAILING_OVER },
+	{ COPY_FAILEDOVER, 0, SYNC_BROKEN, PROGRESS_COMPLETED },
+	{ COPY_ABORTED, PROGRESS_ABORTING, SYNC_BROKEN, PROGRESS_ABORTING },
+	{ COPY_ABORTED, 0, SYNC_BROKEN, PROGRESS_REQUIRES_RESYNC },
+	{ COPY_SKEWED, 0, SYNC_BROKEN, PROGRESS_COMPLETED },
+};
+// clang-format on
+
+/* Every property in every state has a name, and SyncMaintained goes with Synchronized alone. */
+START_TEST(facts_of_every_state)
+{
+	const struct property *p;
+	uint32_t seen = 0;
+
+	for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++) {
+		struct pair_facts pair = {
+			.name = "m",
+			.source = "a.img",
+			.target = "b.img",
+			.sync_time_ms = 5,
+			.state = states[i].state,
+			.progress = states[i].progress,
+			.mode = MODE_SYNCHRONOUS,
+			.percent = 100,
+			.copying = true,
+		};
+		struct replica_facts r = shown(&pair);
+
+		seen |= 1u << states[i].state;
+		ck_assert_int_eq(r.copy_state, states[i].state);
+		ck_assert_int_eq(r.progress, states[i].shown);
+		ck_assert_int_eq(r.sync_state, states[i].sync_state);
+		ck_assert_uint_eq(r.percent, states[i].state == COPY_SYNCHRONIZED ? 100 : 99);
+		for (p = replica_properties; p->name; p++) {
+			struct text value = { 0 };
+
+			ck_assert_msg(property_value(p, &r, true, &value), "%s", p->name);
+			if (!strcmp(p->name, "SyncMaintained"))
+				ck_assert_str_eq(value.bytes, states[i].state == COPY_SYNCHRONIZED
+								      ? "true"
+								      : "false");
+			text_free(&value);
+		}
+	}
+	for (uint32_t s = COPY_INITIALIZED; s < COPY_MIXED; s++)
+		ck_assert_msg(seen & 1u << s, "%s", enum_name(copy_states, s));
+}
+END_TEST
+
+START_TEST(facts_of_a_copy)
+{
+	struct pair_facts pair = {
+		.number = 7,
+		.name = "m",
+		.source = "a.img",
+		.target = "b.img",
+		.state = COPY_UNSYNCHRONIZED,
+		.requested = COPY_SYNCHRONIZED,
+		.mode = MODE_SYNCHRONOUS,
+		.priority = PRIORITY_LOW,
+		.first = true,
+		.copying = true,
+		.size = 1000,
+		.differs = 300,
+		.percent = 70,
+		.manual = true,
+	};
+	struct replica_facts r = shown(&pair);
+	uint64_t lag;
+
+	ck_assert_uint_eq(r.number, 7);
+	ck_assert_str_eq(r.label, "m");
+	ck_assert_int_eq(r.sync_type, SYNC_MIRROR);
+	ck_assert_int_eq(r.sync_mode, MODE_SYNCHRONOUS);
+	ck_assert_int_eq(r.copy_type, COPY_SYNC);
+	ck_assert_int_eq(r.replica_type, REPLICA_FULL_COPY);
+	ck_assert_int_eq(r.requested, COPY_SYNCHRONIZED);
+	ck_assert_int_eq(r.progress, PROGRESS_SYNCHRONIZING);
+	ck_assert_int_eq(r.methodology, METHOD_FULL_COPY);
+	ck_assert_int_eq(r.priority, PRIORITY_LOW);
+	ck_assert_uint_eq(r.objective_s, 0);
+	ck_assert_uint_eq(r.percent, 70);
+	ck_assert_uint_eq(r.behind, 300);
+	ck_assert_uint_eq(r.size, 1000);
+	ck_assert(r.manual && !r.stops_host_io);
+	/* It never was what its source was. */
+	ck_assert(!replica_lag(&r, 9000, &lag));
+	pair.copying = false;
+	ck_assert_int_eq(shown(&pair).progress, PROGRESS_PENDING);
+	pair.copying = true;
+	pair.error = -EIO;
+	ck_assert_int_eq(shown(&pair).progress, PROGRESS_PENDING);
+	pair.error = 0;
+	pair.first = false;
+	pair.sync_time_ms = 4000;
+	pair.requested = 0;
+	r = shown(&pair);
+	ck_assert_int_eq(r.progress, PROGRESS_RESYNCING);
+	ck_assert_int_eq(r.methodology, METHOD_DELTA_UPDATE);
+	ck_assert_int_eq(r.requested, COPY_NOT_APPLICABLE);
+	ck_assert(replica_lag(&r, 9000, &lag) && lag == 5000);
+	/* A clock that was set back is no reason for a lag of centuries. */
+	ck_assert(replica_lag(&r, 1000, &lag) && lag == 0);
+	pair.state = COPY_SUSPENDED;
+	r = shown(&pair);
+	ck_assert(replica_lag(&r, 9000, &lag) && lag == 5000);
+	/* Nothing was written since. */
+	pair.differs = 0;
+	r = shown(&pair);
+	ck_assert(replica_lag(&r, 9000, &lag) && lag == 0);
+	pair.mode = MODE_ASYNCHRONOUS;
+	r = shown(&pair);
+	ck_assert_int_eq(r.copy_type, COPY_ASYNC);
+	ck_assert_int_eq(r.sync_mode, MODE_ASYNCHRONOUS);
+	ck_assert_uint_eq(r.objective_s, REPLICA_UNKNOWN);
+}
+END_TEST
+
+/* ---- commands ---- */
+
+#define DISK "disks/a.img/control"
+#define MIRROR "replicas/m/control"
+
+/* Commands return before the copy has ended. */
+static void await_state(const char *state)
+{
+	struct timespec pause = { .tv_nsec = 2000000 };
+
+	for (int i = 0; strcmp(cat("replicas/m/CopyState"), state) != 0; i++) {
+		ck_assert_msg(i < 5000, "%s, not %s", out.bytes, state);
+		nanosleep(&pause, NULL);
+	}
+}
+
+static void make_mirror(void)
+{
+	make("a.img", 1 << 20);
+	make("other.img", 1 << 20);
+	start();
+	ck_assert_int_eq(command(DISK, "CreateReplica SyncType=Mirror TargetStorageVolume=b.img "
+				       "ElementName=m CopyPriority=Low CopyRecoveryMode=Manual"),
+			 0);
+	expect("\nElementName: m\nTargetStorageVolume: b.img\n");
+	await_state("Synchronized\n");
+}
+
+START_TEST(a_mirror_is_shown)
+{
+	// clang-format off
+	static const char *const values[][2] = {
+		{ "SourceVirtualDisk", "a.img\n" }, { "TargetVirtualDisk", "b.img\n" },
+		{ "SyncMaintained", "true\n" }, { "CopyState", "Synchronized\n" },
+		{ "RequestedCopyState", "Not Applicable\n" }, { "SyncType", "Mirror\n" },
+		{ "SyncMode", "Synchronous\n" }, { "ProgressStatus", "Completed\n" },
+		{ "PercentSynced", "100\n" }, { "CopyType", "Sync\n" },
+		{ "ReplicaType", "Full Copy\n" }, { "SyncState", "Synchronized\n" },
+		{ "CopyPriority", "Low\n" }, { "CopyMethodology", "Delta-Update\n" },
+		{ "RecoveryPointObjective", "0\n" }, { "source", "../../../a.img" },
+		{ "target", "../../../b.img" }, { "wait/Synchronized", "Synchronized\n" },
+	};
+	// clang-format on
+	char path[64];
+
+	make_mirror();
+	ck_assert_str_eq(list("replicas"), "m/ ");
+	for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++) {
+		snprintf(path, sizeof(path), "replicas/m/%s", values[i][0]);
+		ck_assert_str_eq(cat(path), values[i][1]);
+	}
+	ck_assert_ptr_nonnull(strstr(cat("replicas/m/SyncTime"), "Z\n"));
+	cat("replicas/m/status");
+	expect("Name: m\n");
+	expect("\nBehind: 0 (0)\nLag: 0s\nFailedCopyStopsHostIO: false\nCopyRecoveryMode: Manual\n"
+	       "Verified: -\nVerifying: -\nDiffered: 0 (0)\n");
+	cat("replicas/m/status.json");
+	expect("\"LagSeconds\":0.000,\"BehindBytes\":0,\"BehindWrites\":0,"
+	       "\"FailedCopyStopsHostIO\":false,\"CopyRecoveryMode\":\"Manual\",\"Verified\":null,"
+	       "\"VerifyingPercent\":null,\"Differed\":0,\"Job\":null,\"Exclusive\":");
+	cat("status");
+	expect("\nREPLICA TYPE   MODE        SOURCE TARGET COPYSTATE    PROGRESS  PERCENT BEHIND RPO\n"
+	       "m       Mirror Synchronous a.img  b.img  Synchronized Completed 100     0      0s\n");
+	cat("metrics");
+	expect("\ntandemfs_replica_copy_state{replica=\"m\",state=\"Synchronized\"} 1\n");
+	expect("\ntandemfs_replica_copy_state{replica=\"m\",state=\"Broken\"} 0\n");
+	expect("\ntandemfs_replica_synced_ratio{replica=\"m\"} 1\n");
+	expect("\ntandemfs_replica_behind_bytes{replica=\"m\"} 0\n");
+	cat("status.json");
+	expect("\"m\":{\"SourceVirtualDisk\":\"a.img\",\"TargetVirtualDisk\":\"b.img\",");
+}
+END_TEST
+
+START_TEST(operations_on_a_mirror)
+{
+	struct node n;
+	uint64_t version;
+
+	make_mirror();
+	ck_assert_int_eq(command(MIRROR, "Resume"), -EBUSY);
+	expect("\nMessage: CopyState is Synchronized; Resume needs Suspended\n");
+	ck_assert_int_eq(command(MIRROR, "Failover"), -EOPNOTSUPP);
+	ck_assert_int_eq(command(MIRROR, "ReturnToResourcePool"), -EOPNOTSUPP);
+	ck_assert_int_eq(command(MIRROR, "17"), 0);
+	expect("\nMessage: SyncMode is Synchronous already; nothing was done\n");
+	ck_assert_int_eq(command(MIRROR, "Plan Suspend"), 0);
+	expect("\nMessage: would be Suspended; ");
+	ck_assert_str_eq(cat("replicas/m/CopyState"), "Synchronized\n");
+	version = node_version(ctl, at("replicas/m/status"));
+	ck_assert_int_eq(command(MIRROR, "22"), 0);
+	ck_assert_uint_ne(node_version(ctl, at("replicas/m/status")), version);
+	ck_assert_str_eq(cat("replicas/m/SyncState"), "Quiesced\n");
+	ck_assert_str_eq(cat("replicas/m/SyncMaintained"), "false\n");
+	ck_assert_int_eq(command(MIRROR, "suspend"), 0);
+	expect("\nMessage: CopyState is Suspended already; nothing was done\n");
+	n = at("replicas/m/wait/Synchronized");
+	ck_assert_int_eq(node_open(ctl, n), 0);
+	ck_assert_uint_eq(node_version(ctl, n), NODE_WAITS);
+	ck_assert_int_eq(command(MIRROR, "Abort"), 0);
+	text_free(&out);
+	ck_assert_int_eq(node_render(ctl, n, &out), -ECANCELED);
+	ck_assert_str_eq(cat("replicas/m/wait/12"), "Aborted\n");
+	ck_assert_int_eq(command(MIRROR, "setreplicationrelationship operation=resyncreplica"), 0);
+	await_state("Synchronized\n");
+	ck_assert_int_eq(command(MIRROR, "Split"), 0);
+	ck_assert_str_eq(cat("replicas/m/CopyState"), "Split\n");
+	ck_assert_int_eq(command(MIRROR, "ResyncReplica"), 0);
+	await_state("Synchronized\n");
+	ck_assert_int_eq(command(MIRROR, "Deactivate"), 0);
+	ck_assert_int_eq(command(MIRROR, "Dissolve"), -EBUSY);
+	expect("\nRecommendedActions: Activate\n");
+	ck_assert_int_eq(command(MIRROR, "Detach"), 0);
+	expect("\nMessage: is gone; the target is a disk by itself\n");
+	ck_assert_str_eq(list("replicas"), "");
+	text_free(&out);
+	ck_assert_int_eq(node_render(ctl, n, &out), -ENODEV);
+	node_close(ctl, n);
+	ck_assert_str_eq(list("disks"), "a.img/ b.img/ other.img/ ");
+	cat("events");
+	expect(" CommandDone replicas/m Operation=Detach ");
+}
+END_TEST
+
+START_TEST(refused_mirrors)
+{
+	// clang-format off
+	static const struct {
+		const char *command;
+		int err;
+	} cases[] = {
+		{ "mirror", -EINVAL }, { "mirror c.img Mode=Nonsense", -EINVAL },
+		{ "mirror c.img Mode=Asynchronous", -EOPNOTSUPP }, { "mirror c.img Force", -EINVAL },
+		{ "mirror c.img Mode=4", -EOPNOTSUPP }, { "mirror other.img", -EEXIST },
+		{ "CreateReplica SyncType=6", -EINVAL },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Mode=Adaptive", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Token=x", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetStoragePool=x", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img RecoveryPointObjective=9", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img CopyMethodology=6", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetElementSupplier=3", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetElementSupplier=6", -EINVAL },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img FailedCopyStopsHostIO=2", -EINVAL },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img CopyRecoveryMode=1", -EINVAL },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Force", -EINVAL },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img ElementName=m", -EEXIST },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetElementSupplier=1", -ENOENT },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Password=x", -EACCES },
+		{ "CreateReplica SyncType=8 TargetStorageVolume=c.img ElementName=m", -EEXIST },
+		{ "CreateReplica SyncType=9 ElementName=m", -EEXIST },
+		{ "CreateReplica SyncType=8 TargetStorageVolume=c.img TargetElementSupplier=1", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=7 CopyRecoveryMode=2", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=7 Force", -EINVAL },
+	};
+	// clang-format on
+
+	make_mirror();
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		int err = command(DISK, cases[i].command);
+
+		ck_assert_msg(err == cases[i].err, "%s: %d", cases[i].command, err);
+		expect("\nMessage: ");
+	}
+	ck_assert_int_eq(command(DISK, "Plan mirror c.img"), 0);
+	expect("\nMessage: would make c.img, copy about ");
+	ck_assert_int_eq(command(DISK,
+				 "Plan CreateReplica SyncType=6 TargetStorageVolume=c.img "
+				 "RecoveryPointObjective=0 Mode=Synchronous CopyMethodology=8 "
+				 "TargetElementSupplier=4"),
+			 0);
+	ck_assert_str_eq(list("disks"), "a.img/ b.img/ other.img/ ");
+	ck_assert_str_eq(list("replicas"), "m/ ");
+	/* A name of a clone is no mirror's. */
+	ck_assert_int_eq(command(DISK, "CreateReplica SyncType=9 ElementName=token"), 0);
+	ck_assert_int_eq(
+		command("disks/other.img/control",
+			"CreateReplica SyncType=6 TargetStorageVolume=c.img ElementName=token"),
+		-EEXIST);
+}
+END_TEST
+
+/* What a command with `wait` waits for is a wait/ file. */
+START_TEST(a_command_waits)
+{
+	static const char suspend[] = "Suspend wait", resume[] = "Resume wait=3s";
+	struct wait_for wait = { 0 };
+	struct node control;
+
+	make_mirror();
+	control = at(MIRROR);
+	ck_assert_int_eq(node_command(ctl, control, suspend, strlen(suspend), &root, &out, &wait),
+			 0);
+	ck_assert(!wait.any);
+	ck_assert_int_eq(node_command(ctl, control, "Plan Resume wait", 16, &root, &out, &wait), 0);
+	ck_assert(!wait.any);
+	ck_assert_int_eq(node_command(ctl, control, resume, strlen(resume), &root, &out, &wait), 0);
+	ck_assert(wait.any);
+	ck_assert_uint_eq(wait.ms, 3000);
+	ck_assert_int_eq(node_kind(wait.node), NODE_WAIT);
+	await_state("Synchronized\n");
+	text_free(&out);
+	ck_assert_int_eq(node_render(ctl, wait.node, &out), 0);
+	node_close(ctl, wait.node);
+	ck_assert_int_eq(node_command(ctl, control, resume, strlen(resume), &root, &out, &wait),
+			 -EBUSY);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("ctl mirrors");
+	TCase *c = tcase_create("facts"), *commands = tcase_create("commands");
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	tcase_add_test(c, facts_of_every_state);
+	tcase_add_test(c, facts_of_a_copy);
+	suite_add_tcase(s, c);
+	tcase_add_checked_fixture(commands, setup, teardown);
+	tcase_add_test(commands, a_mirror_is_shown);
+	tcase_add_test(commands, operations_on_a_mirror);
+	tcase_add_test(commands, refused_mirrors);
+	tcase_add_test(commands, a_command_waits);
+	suite_add_tcase(s, commands);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Mirrors, where something else happens at the same time, or went wrong before. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "pairs_inner.h"
+#include "temp_pair.h"
+#include "unit.h"
+
+static struct pair *the_pair(void)
+{
+	return pair_of_number(temp.t->pairs, number);
+}
+
+static void synchronize(void)
+{
+	change_much(source, 50);
+	make();
+	await(COPY_SYNCHRONIZED);
+}
+
+/* Synchronized, and rightly so. */
+static void check_same(const char *target)
+{
+	await(COPY_SYNCHRONIZED);
+	ck_assert_msg(is_same("a.img", target), "Synchronized, and not the same");
+}
+
+/* A split target, open for writing. */
+static struct disk *split(void)
+{
+	struct disk *target;
+
+	synchronize();
+	do_it(OP_SPLIT);
+	target = temp_disk("b.img");
+	ck_assert_int_eq(disk_open(target, true), 0);
+	return target;
+}
+
+static void let_go(struct disk *d)
+{
+	disk_close(d);
+	disk_unref(d);
+}
+
+static void resync_needs_force(void)
+{
+	ck_assert_int_eq(facts().state, COPY_SKEWED);
+	ck_assert_int_eq(operate(OP_RESYNC_REPLICA, false), -EPERM);
+	ck_assert_msg(!operate(OP_RESYNC_REPLICA, true), "%s", why.message);
+	check_same("b.img");
+}
+
+/* ---- a target that clients have ---- */
+
+START_TEST(a_split_target_is_shrunk)
+{
+	struct disk *target = split();
+
+	ck_assert_int_eq(disk_resize(target, SIZE / 2, true), 0);
+	let_go(target);
+	resync_needs_force();
+}
+END_TEST
+
+static void *append(void *arg)
+{
+	uint64_t mine = (uintptr_t)&mine;
+
+	for (unsigned i = 0; i < 100; i++) {
+		char buf[512] = { i };
+
+		disk_write(arg, buf, sizeof(buf), SIZE + MIB + unit_below(&mine, 90000) * 512, 0);
+	}
+	return NULL;
+}
+
+START_TEST(a_split_target_grows)
+{
+	struct disk *target = split();
+	pthread_t threads[4];
+
+	ck_assert_int_eq(change(target, SIZE, 512), 0);
+	ck_assert_int_eq(disk_resize(target, SIZE + 60 * MIB, false), 0);
+	for (size_t i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, append, target);
+	for (size_t i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	let_go(target);
+	resync_needs_force();
+}
+END_TEST
+
+START_TEST(a_target_in_use_is_not_taken_away)
+{
+	struct disk *target = split();
+
+	ck_assert_int_eq(operate(OP_UNPREPARE, true), -EBUSY);
+	ck_assert_int_eq(operate(OP_DEACTIVATE, true), -EBUSY);
+	ck_assert_int_eq(facts().state, COPY_SPLIT);
+	change_much(target, 20);
+	let_go(target);
+	resync_needs_force();
+}
+END_TEST
+
+START_TEST(unprepared)
+{
+	struct disk *target = split();
+
+	let_go(target);
+	do_it(OP_UNPREPARE);
+	ck_assert_uint_eq(facts().differs, SIZE);
+	do_it(OP_ACTIVATE);
+	check_same("b.img");
+}
+END_TEST
+
+START_TEST(a_reader_of_the_target_is_in_nobodys_way)
+{
+	struct disk *target;
+
+	synchronize();
+	target = temp_disk("b.img");
+	ck_assert_int_eq(disk_open(target, false), 0);
+	do_it(OP_SUSPEND);
+	do_it(OP_RESUME);
+	await(COPY_SYNCHRONIZED);
+	let_go(target);
+}
+END_TEST
+
+START_TEST(a_split_target_goes_back)
+{
+	struct snapshot_facts f, before;
+	struct disk *target;
+
+	synchronize();
+	target = temp_disk("b.img");
+	ck_assert_msg(!tandem_snapshot(temp.t, &target, 1, "s", false, &f, &why), "%s",
+		      why.message);
+	change_much(source, 30);
+	do_it(OP_SPLIT);
+	ck_assert_msg(!tandem_restore(temp.t, &target, &f.generation, 1, true, false, &before,
+				      &why),
+		      "%s", why.message);
+	disk_unref(target);
+	ck_assert_int_eq(facts().state, COPY_SKEWED);
+	ck_assert_uint_eq(facts().differs, SIZE);
+}
+END_TEST
+
+/* ---- marks ---- */
+
+static bool is_clean(void *arg)
+{
+	return !marks_any_active(the_pair()->leg.marks);
+}
+
+START_TEST(an_idle_mirror_is_cleaned)
+{
+	unsigned turn;
+
+	synchronize();
+	ck_assert(unit_until(is_clean, NULL, 30));
+	change_much(source, 5);
+	ck_assert(!is_clean(NULL));
+	ck_assert(unit_until(is_clean, NULL, 30));
+	/* As when a write of the source fails. */
+	ck_assert_int_eq(marks_begin(the_pair()->leg.marks, 0, 4096, &turn), 0);
+	marks_set(the_pair()->leg.marks, 0, 4096);
+	marks_end(the_pair()->leg.marks, turn);
+	ck_assert_int_eq(facts().state, COPY_UNSYNCHRONIZED);
+	await(COPY_SYNCHRONIZED);
+}
+END_TEST
+
+START_TEST(marks_that_are_lost)
+{
+	char name[16];
+	int fd;
+
+	synchronize();
+	close_source();
+	snprintf(name, sizeof(name), "%u", number);
+	fd = openat(temp.t->pairs->dirfd, name, O_RDWR | O_CLOEXEC);
+	temp_close();
+	ck_assert_int_eq(pwrite(fd, "x", 1, 0), 1);
+	close(fd);
+	begin();
+	open_source();
+	check_same("b.img");
+	close_source();
+	ck_assert_int_eq(unlinkat(temp.t->pairs->dirfd, name, 0), 0);
+	temp_close();
+	begin();
+	open_source();
+	check_same("b.img");
+}
+END_TEST
+
+START_TEST(a_file_of_marks_without_a_mirror)
+{
+	char name[16];
+
+	for (unsigned i = 1; i < 12; i++) {
+		snprintf(name, sizeof(name), "%u", source->number + i);
+		close(openat(temp.t->pairs->dirfd, name, O_CREAT | O_RDWR, 0600));
+	}
+	synchronize();
+	check_same("b.img");
+}
+END_TEST
+
+/* ---- sizes ---- */
+
+/* The source got that size, its marks too, and then everything ended. */
+static void die_in_a_resize(uint64_t size)
+{
+	pid_t pid;
+
+	close_source();
+	temp_close();
+	pid = fork();
+	if (!pid) {
+		begin();
+		open_source();
+		source->image->format->resize(source->image, size);
+		marks_resize(the_pair()->leg.marks, size, false);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	begin();
+	open_source();
+}
+
+START_TEST(a_crash_in_a_resize)
+{
+	synchronize();
+	die_in_a_resize(SIZE + MIB);
+	check_same("b.img");
+	ck_assert_int_eq(change(source, SIZE - MIB, 2 * MIB), 0);
+	check_same("b.img");
+	die_in_a_resize(SIZE - MIB);
+	check_same("b.img");
+	ck_assert_int_eq(disk_resize(source, SIZE, false), 0);
+	check_same("b.img");
+}
+END_TEST
+
+START_TEST(a_target_that_cannot_shrink)
+{
+	ck_assert_int_eq(change(source, SIZE - 4 * MIB, 4 * MIB), 0);
+	ck_assert_msg(!mirror("c.vhdx", (struct pair_request){ 0 }), "%s", why.message);
+	check_same("c.vhdx");
+	ck_assert_int_eq(disk_resize(source, SIZE - 4 * MIB, true), 0);
+	await(COPY_SYNCHRONIZED);
+	ck_assert_int_eq(disk_resize(source, SIZE, false), 0);
+	check_same("c.vhdx");
+}
+END_TEST
+
+/* ---- what is lost ---- */
+
+START_TEST(a_host_that_stops_with_its_target)
+{
+	ck_assert_int_eq(mirror("b.img", (struct pair_request){ .stops_host_io = true }), 0);
+	ck_assert_int_eq(change(source, 0, 4096), 0);
+	await(COPY_SYNCHRONIZED);
+	do_it(OP_SUSPEND);
+	ck_assert_int_eq(change(source, 0, 4096), 0);
+	ck_assert_int_eq(change(source, SIZE + MIB, 4096), 0);
+	do_it(OP_RESUME);
+	check_same("b.img");
+	ck_assert_int_eq(rename(temp_path("b.img"), temp_path("b.txt")), 0);
+	temp_rescan();
+	await(COPY_BROKEN);
+	ck_assert_int_eq(change(source, 0, 4096), -EIO);
+	ck_assert_int_eq(rename(temp_path("b.txt"), temp_path("b.img")), 0);
+	temp_rescan();
+	check_same("b.img");
+	ck_assert_int_eq(change(source, 0, 4096), 0);
+}
+END_TEST
+
+START_TEST(a_target_that_others_write)
+{
+	struct disk *target;
+
+	synchronize();
+	target = temp_disk("b.img");
+	temp_scribble("b.img");
+	pthread_mutex_lock(&temp.t->discovery);
+	scan_name(temp.t, target->pool, "b.img", SCAN_CLOSED);
+	pthread_mutex_unlock(&temp.t->discovery);
+	ck_assert_int_eq(disk_state(target), DISK_CHANGED);
+	disk_unref(target);
+	await(COPY_BROKEN);
+}
+END_TEST
+
+START_TEST(stopped_with_clients)
+{
+	synchronize();
+	change_much(source, 20);
+	disk_unref(source);
+	source = NULL;
+	temp_close();
+	begin();
+	open_source();
+	ck_assert_int_eq(facts().state, COPY_SYNCHRONIZED);
+	check_same("b.img");
+}
+END_TEST
+
+static unsigned descriptors(void)
+{
+	unsigned n = 0;
+
+	for (int i = 0; i < 1024; i++)
+		n += fcntl(i, F_GETFD) >= 0;
+	return n;
+}
+
+static bool has_let_go(void *arg)
+{
+	return descriptors() <= *(unsigned *)arg;
+}
+
+START_TEST(nothing_stays_of_those_that_go)
+{
+	unsigned before;
+
+	for (unsigned i = 0; i < 5; i++) {
+		struct disk *target;
+
+		make();
+		await(COPY_SYNCHRONIZED);
+		do_it(OP_DETACH);
+		target = temp_disk("b.img");
+		ck_assert_int_eq(tandem_delete_disk(temp.t, target, NULL, false, false, &why), 0);
+		disk_unref(target);
+		if (!i)
+			before = descriptors();
+	}
+	ck_assert(unit_until(has_let_go, &before, 10));
+}
+END_TEST
+
+UNIT_MAIN("pair_edges", setup, teardown, a_split_target_is_shrunk, a_split_target_grows,
+	  a_target_in_use_is_not_taken_away, unprepared, a_reader_of_the_target_is_in_nobodys_way,
+	  a_split_target_goes_back, an_idle_mirror_is_cleaned, marks_that_are_lost,
+	  a_file_of_marks_without_a_mirror, a_crash_in_a_resize, a_target_that_cannot_shrink,
+	  a_host_that_stops_with_its_target, a_target_that_others_write, stopped_with_clients,
+	  nothing_stays_of_those_that_go)
