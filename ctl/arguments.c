@@ -156,10 +156,11 @@ static int bind_word(const struct command *command, const struct word *w, struct
 	return parse_value(p, w->value, arg, why);
 }
 
-void command_words(const struct command *command, struct text *out)
+void command_words(const struct command *command, unsigned most, struct text *out)
 {
 	const struct parameter *p = command->parameters;
 	bool optional = false;
+	unsigned told = 0;
 
 	text_addf(out, "%s", command->name);
 
@@ -168,6 +169,11 @@ void command_words(const struct command *command, struct text *out)
 
 		if (is_hidden(p))
 			continue;
+		if (told++ == most) {
+			text_addf(out, optional ? " ..." : " [...");
+			optional = true;
+			break;
+		}
 		if (needed)
 			text_addf(out, optional ? "] %s=" : " %s=", p->key);
 		else
@@ -180,7 +186,7 @@ void command_words(const struct command *command, struct text *out)
 
 void command_usage(const struct command *command, struct text *out)
 {
-	command_words(command, out);
+	command_words(command, UINT_MAX, out);
 	if (command->force)
 		text_addf(out, " [Force]");
 }
@@ -232,9 +238,6 @@ int command_bind(const struct command *command, const struct words *words, struc
 static const char *const later[] = {
 	/* the whole */
 	"AddPeer", "RemovePeer", "Scrub", "Release",
-	/* disks */
-	"MirrorVirtualDisk", "BreakMirrorVirtualDisk", "CancelIo",
-	"GetVirtualDiskOperationProgress",
 	/* peers */
 	"Connect", "Disconnect"
 };

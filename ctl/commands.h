@@ -112,6 +112,13 @@ int disk_mirror(const struct request *r);
 int make_mirror(const struct request *r, struct pair_request *q);
 int mirror_mode_check(const struct request *r, const struct argument *mode);
 
+/* move_commands.c */
+extern const struct parameter mirror_virtual_disk_parameters[];
+int disk_mirror_virtual_disk(const struct request *r);
+int disk_break_mirror(const struct request *r);
+int disk_cancel_io(const struct request *r);
+int disk_operation_progress(const struct request *r);
+
 /* create_replica.c */
 extern const struct parameter create_replica_parameters[];
 int disk_create_replica(const struct request *r);
@@ -162,7 +169,7 @@ int command_bind(const struct command *command, const struct words *words, struc
 /* "CreateDisk Name= Size= [Format=]", appended to out. */
 void command_usage(const struct command *command, struct text *out);
 /* The same without Force. */
-void command_words(const struct command *command, struct text *out);
+void command_words(const struct command *command, unsigned most, struct text *out);
 /* The manual's name of an operation that this version does not have, or NULL. */
 const char *command_of_later(const char *word);
 

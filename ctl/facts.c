@@ -52,7 +52,7 @@ const char *facts_mount_path(const struct disk_facts *d, char buf[MOUNT_PATH_MAX
 {
 	buf[0] = '\0';
 	if (facts_served(d))
-		snprintf(buf, MOUNT_PATH_MAX, "%s%s%s", d->pool, *d->pool ? "/" : "",
+		snprintf(buf, MOUNT_PATH_MAX, "%s%s%s", d->mount_dir, *d->mount_dir ? "/" : "",
 			 d->mount_name);
 	return buf;
 }

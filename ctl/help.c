@@ -9,6 +9,8 @@
 
 #define COLUMNS 79
 #define INDENT 2
+/* Of one operation; the manual has all. */
+#define KEYS_TOLD 4
 
 /* Behind what is there, or on a new line where this one is full. */
 static void add_piece(struct text *out, size_t *column, const char *piece, size_t len)
@@ -66,7 +68,7 @@ static void add_operations(struct text *out, const char *control, const struct c
 		if (c->refused || is_of_others(c, table))
 			continue;
 		text_addf(&list, "%s", before);
-		command_words(c, &list);
+		command_words(c, KEYS_TOLD, &list);
 		text_addf(&list, c->force ? " !" : "");
 		before = "; ";
 	}

@@ -109,10 +109,11 @@ static int detach(const struct request *r, const struct snapshot_facts *s)
 	if (err)
 		return err;
 	snprintf(r->result->target, sizeof(r->result->target), "%s", c.target);
-	snprintf(r->result->element_name, sizeof(r->result->element_name), "%s", c.name);
-	if (!r->plan)
+	if (!r->plan) { /* it has no name before */
+		snprintf(r->result->element_name, sizeof(r->result->element_name), "%s", c.name);
 		result_add_job(r->result, job_of_replica(r->ctl->tandem->jobs, c.number, true));
-	r->result->copy = r->plan ? 0 : c.number;
+		r->result->copy = c.number;
+	}
 	result_say(r->result, "%.256s %s its place once it is filled, and can be used at once",
 		   c.target, r->plan ? "would take" : "takes");
 	return 0;

@@ -2,6 +2,7 @@
 #include "result.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -176,4 +177,9 @@ void result_render(const struct result *r, struct text *out)
 		text_add_field(out, "Token", r->token);
 	if (*r->target)
 		text_add_field(out, "TargetStorageVolume", r->target);
+	if (!r->progress.status)
+		return;
+	text_add_fieldf(out, "OperationStatus", "%u", r->progress.status);
+	text_add_fieldf(out, "CurrentValue", "%" PRIu64, r->progress.current);
+	text_add_fieldf(out, "CompletionValue", "%" PRIu64, r->progress.completion);
 }

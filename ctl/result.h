@@ -31,6 +31,9 @@ const struct return_code *return_code_started(void);
 
 #define OPERATION_MAX 64
 
+/* As Windows numbers errors: ERROR_IO_PENDING. */
+#define OPERATION_IN_PROGRESS 997
+
 struct result {
 	char operation[OPERATION_MAX]; /* as in the tables; as typed when it is in none */
 	bool plan;
@@ -42,6 +45,10 @@ struct result {
 	char token[202];                         /* "": none */
 	char target[DISK_LABEL_MAX + 1];         /* a disk that was made as one; "": none */
 	char job[200];                           /* numbers of jobs that it began, blanks between */
+	struct progress {
+		unsigned status; /* 0: none was asked for */
+		uint64_t current, completion;
+	} progress;
 	uint32_t copy; /* the mirror that is copied from now on, for those who wait; 0: none */
 };
 

@@ -84,13 +84,22 @@ int image_open(struct file *file, const struct image_format *format,
 	return 0;
 }
 
-void image_close(struct image *img)
+void image_shut(struct image *img)
 {
-	if (!img)
+	if (!img->file)
 		return;
 	drop_contents(img);
 	img->file->ops->close(img->file);
 	notes_close(img->notes);
+	img->file = NULL;
+	img->notes = NULL;
+}
+
+void image_close(struct image *img)
+{
+	if (!img)
+		return;
+	image_shut(img);
 	free(img);
 }
 

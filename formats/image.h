@@ -168,6 +168,8 @@ int image_open(struct file *file, const struct image_format *format,
 	       const struct image_around *around, struct image **out, char reason[IMAGE_REASON]);
 /* Closes the file, the parent and the notes too; NULL is fine. */
 void image_close(struct image *img);
+/* Likewise, but what it was (its size, its format) can be read until image_close. */
+void image_shut(struct image *img);
 /*
  * Somebody else changed the file while nobody used the disk: reads again what
  * open read. On failure the image is as it was and must not be used.

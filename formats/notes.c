@@ -25,6 +25,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <stdalign.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -46,13 +47,13 @@ int notes_open(int dirfd, const char *name, const uint8_t boot[16], struct notes
 	struct stat st;
 	int err = 0;
 
-	assert(!strchr(name, '/') && strcmp(name, ".."));
+	assert(!strchr(name, '/') && strcmp(name, "..") && strlen(name) <= NAME_MAX);
 	if (!n)
 		return -ENOMEM;
 	pthread_mutex_init(&n->lock, NULL);
 	n->dirfd = dirfd;
 	memcpy(n->boot, boot, sizeof(n->boot));
-	n->name = strdup(name);
+	snprintf(n->name, sizeof(n->name), "%s", name);
 	n->fd = openat(dirfd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (n->fd < 0 && errno != ENOENT)
 		err = errno == EISDIR ? -EINVAL : -errno;
@@ -60,8 +61,6 @@ int notes_open(int dirfd, const char *name, const uint8_t boot[16], struct notes
 		err = -errno;
 	else if (n->fd >= 0 && !S_ISREG(st.st_mode))
 		err = -EINVAL;
-	else if (!n->name)
-		err = -ENOMEM;
 	if (err) {
 		notes_close(n);
 		return err;
@@ -77,7 +76,6 @@ void notes_close(struct notes *n)
 	if (n->fd >= 0)
 		close(n->fd);
 	pthread_mutex_destroy(&n->lock);
-	free(n->name);
 	free(n);
 }
 
@@ -339,6 +337,15 @@ int notes_clear(struct notes *n)
 	err = remove_file(n);
 	pthread_mutex_unlock(&n->lock);
 	return err;
+}
+
+void notes_rename(struct notes *n, const char *name)
+{
+	assert(!strchr(name, '/') && strlen(name) <= NAME_MAX);
+	pthread_mutex_lock(&n->lock);
+	assert(n->fd < 0);
+	snprintf(n->name, sizeof(n->name), "%s", name);
+	pthread_mutex_unlock(&n->lock);
 }
 
 int notes_begin(struct notes *n, const uint8_t binding[NOTES_BINDING])

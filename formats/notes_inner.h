@@ -3,6 +3,7 @@
 #ifndef TANDEMFS_NOTES_INNER_H
 #define TANDEMFS_NOTES_INNER_H
 
+#include <limits.h>
 #include <pthread.h>
 
 #include "notes.h"
@@ -30,7 +31,7 @@ _Static_assert(sizeof(struct notes_record) == 24, "no padding");
 
 struct notes {
 	int dirfd;
-	char *name;
+	char name[NAME_MAX + 1];
 	uint8_t boot[16], binding[NOTES_BINDING];
 	bool ready;  /* there is a binding: records can be added */
 	bool usable; /* fd is a file with a head of this boot and binding */

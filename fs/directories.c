@@ -125,12 +125,14 @@ void dir_list(struct mount *m, uint32_t pool, struct text *names)
 	for (size_t i = 0; i < count; i++) {
 		struct disk *d = disks[i];
 		char name[sizeof(d->mount_name)];
+		bool here;
 
-		if (d->pool->number != pool || !disk_is_served(d))
-			continue;
 		pthread_mutex_lock(&d->lock);
+		here = d->mount_pool == pool;
 		memcpy(name, d->mount_name, sizeof(name));
 		pthread_mutex_unlock(&d->lock);
+		if (!here || !disk_is_served(d))
+			continue;
 		dir_add(names, name,
 			ino_of((struct place){ .kind = PLACE_DISK, .number = d->number }), S_IFREG);
 	}

@@ -32,6 +32,9 @@ struct disk_record {
 	struct identity identity;
 	struct file_stat stopped; /* the image at the last clean stop; mtime 0 when unknown */
 	char file_name[NAME_MAX + 1];
+	/* Its name in the mount, in the directory of that pool, if it is not that of its file; else "". */
+	char mount_name[NAME_MAX + 1 + 4];
+	uint32_t mount_pool;
 };
 
 struct pool_record {

@@ -60,6 +60,7 @@ int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t n
 	gate_init(&d->gate, t->requests_per_disk);
 	pthread_mutex_init(&d->flushing, NULL);
 	pthread_mutex_init(&d->opening, NULL);
+	pthread_rwlock_init(&d->looking, NULL);
 	pthread_mutex_init(&d->lock, NULL);
 	/* What was written before we came may not be durable: the first flush is a real one. */
 	atomic_store(&d->unflushed, 1);
@@ -108,17 +109,22 @@ void disk_unref(struct disk *d)
 {
 	if (!d || atomic_fetch_sub(&d->refs, 1) != 1)
 		return;
-	if (d->image && !d->image->read_only)
+	if (d->image && !d->image->read_only && !d->shut)
 		watch_own_close(d->tandem->watch, d->pool, d->file_name);
 	free(atomic_load(&d->mirror));
 	history_close(atomic_load(&d->history));
 	image_close(d->image);
-	pool_unref(d->pool);
+	if (d->shut)
+		pool_forget(d->pool);
+	else
+		pool_unref(d->pool);
 	gate_destroy(&d->gate);
 	range_lock_destroy(&d->ranges);
 	pthread_mutex_destroy(&d->lock);
 	pthread_mutex_destroy(&d->flushing);
 	pthread_mutex_destroy(&d->opening);
+	pthread_rwlock_destroy(&d->looking);
+	disk_unref(d->left);
 	free(d);
 }
 
@@ -137,7 +143,48 @@ void disk_set_names(struct disk *d, const char *file_name)
 		snprintf(d->label, sizeof(d->label), "%s", file_name);
 	snprintf(d->mount_name, sizeof(d->mount_name), "%s%s", file_name,
 		 d->format && d->format->flat ? "" : ".raw");
+	d->mount_pool = d->pool->number;
+	snprintf(d->mount_dir, sizeof(d->mount_dir), "%s", d->pool->name);
+	if (d->kept_name.known) {
+		memcpy(d->mount_name, d->kept_name.name, sizeof(d->mount_name));
+		d->mount_pool = d->kept_name.pool;
+		memcpy(d->mount_dir, d->kept_name.dir, sizeof(d->mount_dir));
+	}
 	pthread_mutex_unlock(&d->lock);
+}
+
+void disk_keep_name(struct disk *d, uint32_t pool, const char *mount_name)
+{
+	struct pool *p = tandem_pool_numbered(d->tandem, pool);
+
+	pthread_mutex_lock(&d->lock);
+	snprintf(d->kept_name.name, sizeof(d->kept_name.name), "%s", mount_name);
+	d->kept_name.pool = pool;
+	snprintf(d->kept_name.dir, sizeof(d->kept_name.dir), "%s", p ? p->name : "");
+	/* Without its directory it is where its file is, until the pool is back. */
+	d->kept_name.known = p && mount_name[0];
+	pthread_mutex_unlock(&d->lock);
+	pool_unref(p);
+}
+
+bool disk_is_mounted_as(struct disk *d, uint32_t pool, const char *mount_name)
+{
+	bool is;
+
+	pthread_mutex_lock(&d->lock);
+	is = d->mount_pool == pool && !strcmp(d->mount_name, mount_name);
+	pthread_mutex_unlock(&d->lock);
+	return is;
+}
+
+bool disk_keeps_name(struct disk *d)
+{
+	bool keeps;
+
+	pthread_mutex_lock(&d->lock);
+	keeps = d->kept_name.known;
+	pthread_mutex_unlock(&d->lock);
+	return keeps;
 }
 
 const char *disk_object(struct disk *d, char *buf, size_t size)
@@ -555,6 +602,17 @@ void disk_unclaim(struct disk *d)
 	pthread_mutex_unlock(&d->lock);
 }
 
+static int stat_file(struct disk *d, struct file_stat *st)
+{
+	int err = -ENOENT;
+
+	pthread_rwlock_rdlock(&d->looking);
+	if (!d->shut)
+		err = d->image->file->ops->stat(d->image->file, st);
+	pthread_rwlock_unlock(&d->looking);
+	return err;
+}
+
 /* Under lock. Not when attributes were set since it was asked for. */
 static void remember_stat(struct disk *d, const struct file_stat *st, uint64_t writes, uint64_t set)
 {
@@ -570,7 +628,7 @@ void disk_know(struct disk *d)
 	uint64_t set = atomic_load(&d->attributes_set);
 	struct file_stat st;
 
-	if (!d->image || d->image->file->ops->stat(d->image->file, &st))
+	if (!d->image || stat_file(d, &st))
 		return;
 	/* Another size than the one we go by is a change that is still to be found. */
 	if (d->format->flat && st.size != d->image->size)
@@ -615,6 +673,7 @@ void disk_facts(struct disk *d, struct disk_facts *out)
 	memcpy(out->label, d->label, sizeof(out->label));
 	memcpy(out->mount_name, d->mount_name, sizeof(out->mount_name));
 	memcpy(out->file_name, d->file_name, sizeof(out->file_name));
+	memcpy(out->mount_dir, d->mount_dir, sizeof(out->mount_dir));
 	memcpy(out->reason, d->reason, sizeof(out->reason));
 	out->format = d->about.kind ? d->about.kind : d->format ? d->format->name : NULL;
 	out->sector_size = d->about.sector_size;
@@ -654,7 +713,7 @@ static int stat_image(struct disk *d, struct file_stat *st)
 	pthread_mutex_unlock(&d->lock);
 	if (last)
 		return 0;
-	err = d->image->file->ops->stat(d->image->file, st);
+	err = stat_file(d, st);
 	if (err)
 		return err;
 	pthread_mutex_lock(&d->lock);
@@ -702,10 +761,12 @@ int disk_set_attributes(struct disk *d, const struct disk_attributes *a)
 
 	if (!d->image)
 		return -ENOENT;
-	err = set_attributes(file_fd(d->image->file), a);
+	pthread_rwlock_rdlock(&d->looking);
+	err = d->shut ? -ENOENT : set_attributes(file_fd(d->image->file), a);
+	pthread_rwlock_unlock(&d->looking);
 	set = atomic_fetch_add(&d->attributes_set, 1) + 1;
 	/* Whoever asks while requests are in progress is told of it, too. */
-	if (!d->image->file->ops->stat(d->image->file, &st)) {
+	if (!stat_file(d, &st)) {
 		pthread_mutex_lock(&d->lock);
 		remember_stat(d, &st, writes, set);
 		pthread_mutex_unlock(&d->lock);

@@ -87,10 +87,16 @@ struct disk {
 	uint32_t number; /* never given to another disk: node ids are made of it */
 	uint8_t id[16];  /* its identity, for people and peers */
 	struct tandem *tandem;
-	struct pool *pool;                 /* holds a reference */
-	const struct image_format *format; /* NULL: this build has none for it */
-	struct image *image;               /* NULL when it could not be opened */
-	struct identity identity;          /* unknown when it could not be opened */
+	/*
+	 * Likewise, but for BreakMirrorVirtualDisk, which gives a disk another image
+	 * (pair_break.c). What was here before stays in memory as long as the disk, so that
+	 * whoever just looks (at a size, a name) needs no lock; its file is closed.
+	 */
+	_Atomic(struct pool *) pool;                 /* holds a reference */
+	_Atomic(const struct image_format *) format; /* NULL: this build has none for it */
+	_Atomic(struct image *) image;               /* NULL when it could not be opened */
+	struct identity identity; /* unknown when it could not be opened; with discovery */
+	struct disk *left;        /* has what was here before; a reference, or NULL */
 
 	atomic_uint refs;
 	struct range_lock ranges;
@@ -117,12 +123,24 @@ struct disk {
 	 * held while the store is waited for. */
 	pthread_mutex_t opening;
 	_Atomic enum file_use use; /* set under opening: what other programs are told */
+	/* Who asks the file for its attributes holds it for reading: nothing else keeps it open for
+	 * them. Before lock. */
+	pthread_rwlock_t looking;
+	bool shut; /* under looking: the file is closed, and of the pool there is the name only */
 
 	pthread_mutex_t lock;
 	/* Under lock. */
 	char file_name[NAME_MAX + 1];      /* FILE.incomplete of a clone that is not filled yet */
 	char label[DISK_LABEL_MAX + 1];    /* FILE or POOL:FILE: its name under .replication/ */
 	char mount_name[NAME_MAX + 1 + 4]; /* FILE or FILE.raw: its name in its mount directory */
+	uint32_t mount_pool;               /* the number of the pool whose directory that is */
+	char mount_dir[201];               /* its name */
+	struct {
+		char name[NAME_MAX + 1 + 4]; /* what mount_name is instead; "": nothing */
+		uint32_t pool;
+		char dir[201];
+		bool known; /* there is such a pool */
+	} kept_name;
 	enum disk_state state;
 	char reason[200];
 	struct { /* of the image, by disk_describe */
@@ -154,7 +172,8 @@ struct disk_facts {
 	char label[DISK_LABEL_MAX + 1];
 	char mount_name[NAME_MAX + 1 + 4];
 	char file_name[NAME_MAX + 1];
-	char pool[201]; /* "" for DISKDIR */
+	char pool[201];      /* "" for DISKDIR */
+	char mount_dir[201]; /* the pool in whose directory of the mount it is; likewise */
 	enum disk_state state;
 	char reason[200];
 	char warning[2 * IMAGE_REASON + 4]; /* what is wrong with it though it can be used; "" */
@@ -258,6 +277,11 @@ int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t n
 	     const uint8_t id[16], struct image *image, struct disk **out);
 /* Of a disk that is not listed, or with table held for writing: a label is read under table. */
 void disk_set_names(struct disk *d, const char *file_name);
+/* Likewise, before its names are set: what it is called in the mount, whatever its file is called. */
+void disk_keep_name(struct disk *d, uint32_t pool, const char *mount_name);
+/* It is called so in that directory of the mount; and keeps that name. */
+bool disk_is_mounted_as(struct disk *d, uint32_t pool, const char *mount_name);
+bool disk_keeps_name(struct disk *d);
 /* Of a disk with an image that nothing else is wrong with. */
 enum disk_state disk_natural_state(const struct disk *d);
 /*

@@ -204,7 +204,11 @@ static int write_range(struct disk *d, const void *buf, size_t len, uint64_t off
 	int err;
 
 	lock_for_write(d, &r, off, len);
-	err = change(d, &c);
+	/* It may have moved to a container meanwhile, which does not grow so. */
+	if (off + len > d->image->size && !d->image->format->grows_by_write)
+		err = -EFBIG;
+	else
+		err = change(d, &c);
 	range_unlock(&d->ranges, &r);
 	return err;
 }
@@ -358,6 +362,8 @@ int disk_allocate(struct disk *d, uint64_t off, uint64_t len, bool grow)
 	size = d->image->size;
 	begin_change(d);
 	err = may_change(d);
+	if (!err && !d->image->format->allocate)
+		err = -EOPNOTSUPP; /* it moved to a container meanwhile */
 	if (!err && grow && off + len > size)
 		err = may_resize(d, off + len);
 	if (!err)

@@ -137,6 +137,9 @@ void history_barrier(struct history *h);
  */
 void history_pause(struct history *h);
 void history_resume(struct history *h);
+/* Likewise, and nobody reads the past: the image may become another. With all of its range locked. */
+void history_hold_image(struct history *h);
+void history_release_image(struct history *h);
 /* A reader of a moment: a pinned one is not to be dropped. Waits as history_await. -ENOENT. */
 int history_pin(struct history *h, uint64_t g);
 void history_unpin(struct history *h, uint64_t g);

@@ -54,18 +54,20 @@ static int check_in_image(struct history *h, uint64_t g, uint64_t first, uint64_
 int history_share_at(struct history *h, uint64_t g, struct file *to, uint64_t off, uint64_t len)
 {
 	uint64_t first = off / h->block_size, end = (off + len - 1) / h->block_size + 1;
-	struct image *img = h->disk->image;
 	struct moment_record m;
+	struct image *img;
 	int err;
 
-	if (!h->disk->format->flat || history_is_unfilled(h))
+	if (history_is_unfilled(h))
 		return -EOPNOTSUPP;
 	/* Copied it can be also from a log that cannot be settled. */
 	if (has_older_pieces(h, g, first, end) && history_settle(h))
 		return -EOPNOTSUPP;
 	history_pause(h);
 	pthread_rwlock_rdlock(&h->resizing);
-	err = off + len > img->size ? -EOPNOTSUPP : history_moment_kept(h, g, &m);
+	img = h->disk->image;
+	err = !img->format->flat || off + len > img->size ? -EOPNOTSUPP
+							  : history_moment_kept(h, g, &m);
 	if (!err)
 		err = check_in_image(h, g, first, end);
 	if (!err)

@@ -387,19 +387,28 @@ int history_write(struct history *h, const void *buf, uint64_t len, uint64_t off
 	return err;
 }
 
-/* Nobody else uses the image, also those who take no range. */
+void history_hold_image(struct history *h)
+{
+	history_pause(h);
+	pthread_rwlock_wrlock(&h->resizing);
+}
+
+void history_release_image(struct history *h)
+{
+	pthread_rwlock_unlock(&h->resizing);
+	history_resume(h);
+}
+
 static int resize_image(struct history *h, uint64_t size)
 {
 	struct image *img = h->disk->image;
 	int err;
 
-	history_pause(h);
-	pthread_rwlock_wrlock(&h->resizing);
+	history_hold_image(h);
 	if (size < atomic_load(&h->durable_size))
 		atomic_store(&h->durable_size, size);
 	err = img->format->resize(img, size);
-	pthread_rwlock_unlock(&h->resizing);
-	history_resume(h);
+	history_release_image(h);
 	return err;
 }
 

@@ -386,16 +386,12 @@ int mirror_add(struct disk *d, struct leg *leg)
 	return err;
 }
 
-void mirror_remove(struct disk *d, struct leg *leg)
+struct disk *mirror_take_out(struct disk *d, struct leg *leg)
 {
 	struct mirror *m = atomic_load(&d->mirror);
 	struct disk *to = NULL;
-	struct range whole;
 	size_t kept = 0;
 
-	if (!m)
-		return;
-	lock_all(d, &whole);
 	for (size_t i = 0; i < m->count; i++)
 		if (m->legs[i] != leg)
 			m->legs[kept++] = m->legs[i];
@@ -404,6 +400,18 @@ void mirror_remove(struct disk *d, struct leg *leg)
 	m->count = kept;
 	leg->to = NULL;
 	leg->writes = false;
+	return to;
+}
+
+void mirror_remove(struct disk *d, struct leg *leg)
+{
+	struct disk *to;
+	struct range whole;
+
+	if (!atomic_load(&d->mirror))
+		return;
+	lock_all(d, &whole);
+	to = mirror_take_out(d, leg);
 	unlock_all(d, &whole);
 	close_target(to);
 }

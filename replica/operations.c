@@ -38,6 +38,8 @@ static int check_still_there(struct disk *d, struct why *why)
 {
 	struct stat named, ours;
 
+	if (d->shut)
+		return refuse(why, -ENOENT, "%s is gone", d->label);
 	if (!d->image)
 		return 0; /* could not be opened; the name is all there is */
 	if (fstatat(d->pool->dirfd, d->file_name, &named, AT_SYMLINK_NOFOLLOW)) {
@@ -178,8 +180,19 @@ static int check_rename(struct tandem *t, struct disk *d, const char *new_name, 
 		return refuse(why, -EPERM, "only raw disks, to names of raw disks");
 	if (check_file_name(new_name, why))
 		return -EPERM;
+	if (disk_keeps_name(d))
+		return refuse(why, -EPERM, "%s was moved, and keeps its name", d->label);
 	err = check_whole(d, why) ?: pair_check_disk(d, why) ?: check_no_children(d, why);
 	return err ?: check_still_there(d, why);
+}
+
+/* By a disk whose file has another name, so that a rename would not replace it. */
+static bool is_kept(struct tandem *t, const struct pool *p, const char *name)
+{
+	struct disk *d = tandem_disk_mounted(t, p, name);
+
+	disk_unref(d);
+	return d;
 }
 
 static void rename_done(struct tandem *t, struct disk *d, const char *new_name)
@@ -236,7 +249,14 @@ int tandem_rename_disk(struct tandem *t, struct disk *d, const char *called, con
 		goto out;
 	if (!err) {
 		over = tandem_disk_of_file(t, d->pool, new_name);
-		if (over && flags & RENAME_NOREPLACE)
+		if (!over && is_kept(t, d->pool, new_name))
+			err = refuse(why, -EEXIST, "'%s' is the name of a disk that was moved",
+				     new_name);
+		else if (over && disk_is_served(over) &&
+			 !disk_is_mounted_as(over, d->pool->number, new_name))
+			err = refuse(why, -EEXIST, "'%s' is the file of %s, which was moved",
+				     new_name, over->mount_name);
+		else if (over && flags & RENAME_NOREPLACE)
 			err = refuse(why, -EEXIST, "'%s' exists", new_name);
 		else if (over && !disk_is_served(over))
 			err = refuse(why, -EEXIST, "'%s' is a disk that is %s", new_name,

@@ -90,6 +90,7 @@ static int record(void *arg, struct catalogue_txn *txn, struct disk *target)
 		.priority = k->q->priority,
 		.stops_host_io = k->q->stops_host_io,
 		.manual = k->q->manual,
+		.moves = k->q->moves,
 		.first = !k->q->existing, /* else it has its name */
 	};
 	struct why why = { 0 };
@@ -192,6 +193,14 @@ static int check_existing(struct pairing *k, struct disk *d, struct why *why)
 				     "%s is a clone that is not filled yet", d->label);
 	if (d->image->read_only || d->want_read_only)
 		return refuse(why, -EROFS, "%s is read-only", d->label);
+	if (k->q->moves && atomic_load(&d->history))
+		return refuse_advise(why, -EBUSY, "a new file", "%s has, or had, a past of its own",
+				     d->label);
+	/* What is longer can be cut off of a flat one. */
+	if (k->q->moves && (disk_size(d) < disk_size(k->source) ||
+			    (disk_size(d) > disk_size(k->source) && !d->format->flat)))
+		return refuse(why, -EINVAL, "%s has not the size of %s", d->label,
+			      k->source->label);
 	return 0;
 }
 
@@ -268,6 +277,7 @@ static int attach_source(struct pairing *k, struct why *why)
 static int check(struct pairing *k, struct why *why)
 {
 	struct mirror *m = atomic_load(&k->source->mirror);
+	struct pair_facts f;
 	int err = k->t->read_only ? refuse(why, -EROFS, "the mount is read-only")
 				  : past_check_disk(k->source, why);
 
@@ -277,6 +287,9 @@ static int check(struct pairing *k, struct why *why)
 		err = name_check(k->q->name, why);
 	if (!err && k->q->name && is_taken(k->t, k->q->name))
 		err = refuse(why, -EEXIST, "there is a relationship '%s' already", k->q->name);
+	if (!err && k->q->moves && !pair_moving(k->source, &f))
+		err = refuse_advise(why, -EBUSY, "CancelIo", "%s is being mirrored to %s",
+				    k->source->label, f.target);
 	if (!err && m && m->count == MIRROR_LEGS_MAX)
 		err = refuse(why, -EBUSY, "%s has %u mirrors already", k->source->label,
 			     MIRROR_LEGS_MAX);

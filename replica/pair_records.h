@@ -15,6 +15,7 @@ struct pair_record {
 	bool stops_host_io; /* without its target the source takes no writes */
 	bool manual;        /* after a crash or a failure somebody has to say Resume */
 	bool first;         /* it was never in step: the target is no disk yet */
+	bool moves;         /* by MirrorVirtualDisk: the disk is to have the target's image */
 	char name[201];     /* under replicas/ */
 };
 int pair_put(struct catalogue_txn *txn, const struct pair_record *r);

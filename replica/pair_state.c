@@ -232,7 +232,6 @@ static int stop_in(struct pair *p, struct pair_record r, enum copy_state to, str
 static int forget(struct pair *p)
 {
 	struct catalogue_txn *txn;
-	char name[16];
 	int err;
 
 	pthread_mutex_lock(&p->recording);
@@ -247,11 +246,17 @@ static int forget(struct pair *p)
 		pthread_mutex_unlock(&p->lock);
 	}
 	pthread_mutex_unlock(&p->recording);
-	if (err)
-		return err;
+	if (!err)
+		pair_drop_marks(p);
+	return err;
+}
+
+void pair_drop_marks(struct pair *p)
+{
+	char name[16];
+
 	snprintf(name, sizeof(name), "%u", p->number);
 	unlinkat(p->of->dirfd, name, 0);
-	return 0;
 }
 
 /* The two have nothing to do with each other any more. */

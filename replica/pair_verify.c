@@ -24,12 +24,8 @@ struct proof {
 
 static bool is_ended(struct proof *f)
 {
-	bool ending;
-
-	pthread_mutex_lock(&f->p->lock);
-	ending = f->p->ending || f->p->gone;
-	pthread_mutex_unlock(&f->p->lock);
-	return ending || f->p->leg.to != f->target || atomic_load(&f->p->leg.failed);
+	return keeper_is_ending(f->p) || f->p->leg.to != f->target ||
+	       atomic_load(&f->p->leg.failed);
 }
 
 static bool is_hole(struct disk *d, uint64_t off, uint64_t len, bool locked)

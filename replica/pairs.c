@@ -246,6 +246,7 @@ static int facts_of(struct pair *p, struct pair_facts *out)
 	f.state = state_now(p, &r, source, target, f.differs);
 	if (!f.error && f.state == COPY_BROKEN)
 		f.error = serves(target) ? atomic_load(&p->leg.error) : -ENOENT;
+	f.moves = r.moves;
 	f.first = r.first;
 	f.requested = f.state == COPY_UNSYNCHRONIZED || f.state == COPY_BROKEN
 			      ? COPY_SYNCHRONIZED
@@ -302,6 +303,16 @@ int pair_named(struct tandem *t, const char *name, struct pair_facts *out)
 	return -ENOENT;
 }
 
+int pair_moving(struct disk *source, struct pair_facts *out)
+{
+	struct pairs *ps = source->tandem->pairs;
+
+	for (struct pair *p = NULL; ps && (p = after(ps, p));)
+		if (p->leg.source == source->number && !is_gone(p) && pair_record_of(p).moves)
+			return facts_of(p, out);
+	return -ENOENT;
+}
+
 bool pairs_have(struct tandem *t, const char *name)
 {
 	struct pair_facts f;
@@ -310,6 +321,16 @@ bool pairs_have(struct tandem *t, const char *name)
 }
 
 /* ---- their disks ---- */
+
+bool disk_is_mirrored(const struct disk *d)
+{
+	struct pairs *ps = d->tandem->pairs;
+
+	for (struct pair *p = NULL; ps && (p = after(ps, p));)
+		if (p->leg.source == d->number && !is_gone(p))
+			return true;
+	return false;
+}
 
 bool disk_is_paired(const struct disk *d)
 {

@@ -20,6 +20,7 @@ struct pair_request {
 	const char *format; /* NULL: by ending */
 	enum sync_mode mode;
 	enum copy_priority priority;
+	bool moves;         /* by MirrorVirtualDisk: see tandem_break_mirror */
 	bool existing;      /* the target is a disk that is there; else it must not be */
 	bool stops_host_io; /* FailedCopyStopsHostIO */
 	bool manual;        /* CopyRecoveryMode=Manual: after a crash it does not go on by itself */
@@ -38,6 +39,7 @@ struct pair_facts {
 	enum sync_mode mode;
 	enum copy_priority priority;
 	bool stops_host_io, manual;
+	bool moves;            /* by MirrorVirtualDisk */
 	bool first;            /* its first copy is not complete yet */
 	uint64_t sync_time_ms; /* when it was in step last; 0: never */
 	uint64_t verified_ms;  /* when the last proof began that both are the same; 0: never */
@@ -67,6 +69,17 @@ int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operatio
  */
 int tandem_verify_pair(struct tandem *t, uint32_t number, bool plan, struct why *why);
 
+/* The mirror that MirrorVirtualDisk made of the disk. -ENOENT. */
+int pair_moving(struct disk *source, struct pair_facts *out);
+/*
+ * BreakMirrorVirtualDisk: the disk, whoever has it open, is in the target's file from now on,
+ * under its own name in the mount, and with its snapshots; the target is no disk any more. The
+ * file where it was is called FILE.left-TIME, which `left` says; "": it could not be renamed.
+ * -EBUSY: it is not Synchronized; or see pair_break.c.
+ */
+int tandem_break_mirror(struct disk *source, bool plan, char left[DISK_LABEL_MAX + 1],
+			struct why *why);
+
 /* Calls fn for each, by number, until it returns false. */
 void pairs_list(struct tandem *t, bool (*fn)(void *arg, const struct pair_facts *p), void *arg);
 /* -ENOENT. */
@@ -75,6 +88,8 @@ int pair_named(struct tandem *t, const char *name, struct pair_facts *out);
 
 bool pairs_have(struct tandem *t, const char *name);
 
+/* It is the source of a mirror. */
+bool disk_is_mirrored(const struct disk *d);
 /* It is the source or the target of a mirror; then: -EBUSY. */
 bool disk_is_paired(const struct disk *d);
 int pair_check_disk(struct disk *d, struct why *why);

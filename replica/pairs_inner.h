@@ -47,8 +47,8 @@ struct pair {
 	pthread_t thread;
 	bool runs;
 	bool ending, poke;                     /* under lock */
-	_Atomic bool interrupt;    /* its wait for a turn */
-	uint32_t job;              /* its own; 0: none */
+	_Atomic bool interrupt;                /* its wait for a turn */
+	uint32_t job;                          /* its own; 0: none */
 	uint64_t clean_at, retry_at, retry_ns; /* its own */
 };
 
@@ -98,8 +98,18 @@ void pair_disengage(struct pair *p);
 int pair_let_go(struct pair *p);
 /* One that never began, recorded or not, and its new target. It has no keeper. */
 void pair_abandon(struct pair *p);
+/* The file of its marks goes: the catalogue has no such pair any more. */
+void pair_drop_marks(struct pair *p);
 /* Broken -> Unsynchronized. */
 int pair_resume(struct pair *p, struct why *why);
+
+/* ---- pair_copy.c ---- */
+
+/*
+ * Until nothing differs. By the keeper; the source is open, and so is its target. -ECANCELED: it
+ * was stopped, interrupted, or the leg is lost; else what of the source cannot be read.
+ */
+int pair_copy(struct pair *p, struct disk *source, struct disk *target);
 
 /* ---- pair_verify.c ---- */
 
@@ -111,6 +121,8 @@ int pair_verify(struct pair *p, struct disk *source, struct disk *target);
 void keeper_start(struct pair *p);
 void keeper_end(struct pair *p);
 void keeper_poke(struct pair *p);
+/* The daemon stops, or it is gone. */
+bool keeper_is_ending(struct pair *p);
 /* Marks that are not needed any more go, now and then. By itself, with the source open. */
 void keeper_clean(struct pair *p);
 

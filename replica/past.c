@@ -170,8 +170,8 @@ int past_begin(struct disk *d, struct history **out, struct why *why)
 	if (!h) {
 		pthread_mutex_lock(&d->opening);
 		h = atomic_load(&d->history);
-		if (!h)
-			err = begin(d, &h);
+		if (!h) /* one that moved, or whose image is gone, has no future either */
+			err = atomic_load(&d->lost) ? -ENOENT : begin(d, &h);
 		pthread_mutex_unlock(&d->opening);
 	}
 	if (err)

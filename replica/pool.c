@@ -19,6 +19,7 @@ int pool_new(uint32_t number, const char *name, const char *dir, struct pool **o
 		return -ENOMEM;
 	p->number = number;
 	p->dirfd = p->watch = -1;
+	atomic_store(&p->remembered, 1); /* by those who have references */
 	atomic_store(&p->refs, 1);
 	pthread_mutex_init(&p->lock, NULL);
 	snprintf(p->name, sizeof(p->name), "%s", name);
@@ -38,7 +39,19 @@ void pool_unref(struct pool *p)
 	if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
 		return;
 	if (p->dirfd >= 0)
-		close(p->dirfd);
+		close(atomic_exchange(&p->dirfd, -1));
+	pool_forget(p);
+}
+
+void pool_remember(struct pool *p)
+{
+	atomic_fetch_add(&p->remembered, 1);
+}
+
+void pool_forget(struct pool *p)
+{
+	if (atomic_fetch_sub(&p->remembered, 1) != 1)
+		return;
 	pthread_mutex_destroy(&p->lock);
 	free(p);
 }

@@ -38,6 +38,7 @@ struct pool {
 	char name[POOL_NAME_MAX + 1];
 	char dir[PATH_MAX];
 	atomic_uint refs;
+	atomic_uint remembered; /* without a reference: what it is stays, its directory is closed */
 	_Atomic int dirfd;      /* -1: not there; locked against other daemons when it is */
 	int watch;              /* inotify's, -1 when none */
 	struct parents parents; /* of images in it */
@@ -51,6 +52,9 @@ struct pool {
 int pool_new(uint32_t number, const char *name, const char *dir, struct pool **out);
 struct pool *pool_ref(struct pool *p);
 void pool_unref(struct pool *p);
+/* Its name and number can be read until pool_forget, also without a reference. */
+void pool_remember(struct pool *p);
+void pool_forget(struct pool *p);
 /* Opens and locks the directory. When it can't, the pool's problem says why, too. */
 int pool_open(struct pool *p, struct why *why);
 /* Asks the store now, and may wait for it: after the directory was changed, and now and then. */

@@ -60,7 +60,8 @@ static int record_pool(struct tandem *t, const char *name, const char *path, uin
 
 static int add_pool(struct tandem *t, const char *name, const char *dir, bool plan, struct why *why)
 {
-	struct disk *same = tandem_disk_of_file(t, t->pools[0], name);
+	struct disk *same = tandem_disk_of_file(t, t->pools[0], name)
+				    ?: tandem_disk_mounted(t, t->pools[0], name);
 	char path[PATH_MAX], object[POOL_NAME_MAX + 8], word[PATH_MAX];
 	struct pool *p;
 	int err;
@@ -118,11 +119,25 @@ static int claim(struct disk *d, struct why *why)
 	return pair_check_disk(d, why) ?: disk_claim(d, why);
 }
 
+/* Its file was moved out of the pool, and its name is there still. */
+static int check_not_shown(struct disk *d, const struct pool *p, struct why *why)
+{
+	bool shown;
+
+	pthread_mutex_lock(&d->lock);
+	shown = d->mount_pool == p->number;
+	pthread_mutex_unlock(&d->lock);
+	return shown ? refuse_advise(why, -EBUSY, "move it back, or delete it",
+				     "%s is in its directory of the mount", d->label)
+		     : 0;
+}
+
 /* All or none are claimed. */
 static int claim_all(struct pool *p, struct disk **disks, size_t count, struct why *why)
 {
 	for (size_t i = 0; i < count; i++) {
-		int err = disks[i]->pool == p ? claim(disks[i], why) : 0;
+		int err = disks[i]->pool == p ? claim(disks[i], why)
+					      : check_not_shown(disks[i], p, why);
 
 		if (err) {
 			while (i-- > 0)

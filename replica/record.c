@@ -84,6 +84,10 @@ void record_encode_disk(struct record *w, const struct disk_record *r)
 	put_u(w, r->stopped.ctime.tv_nsec, 4);
 	put_bytes(w, r->identity.bytes, r->identity.len);
 	put_bytes(w, r->file_name, strlen(r->file_name));
+	if (!r->mount_name[0])
+		return; /* as before there were such names */
+	put_u(w, r->mount_pool, 4);
+	put_bytes(w, r->mount_name, strlen(r->mount_name));
 }
 
 int record_decode_disk(const void *bytes, size_t len, struct disk_record *out)
@@ -108,6 +112,10 @@ int record_decode_disk(const void *bytes, size_t len, struct disk_record *out)
 	d.stopped.ctime.tv_nsec = get_u(&r, 4);
 	d.identity.len = get_bytes(&r, d.identity.bytes, sizeof(d.identity.bytes));
 	get_string(&r, d.file_name, sizeof(d.file_name));
+	if (!r.bad && r.left) {
+		d.mount_pool = get_u(&r, 4);
+		get_string(&r, d.mount_name, sizeof(d.mount_name));
+	}
 	if (r.bad)
 		return -EIO;
 	*out = d;
@@ -302,7 +310,13 @@ int record_decode_clone(const void *bytes, size_t len, struct clone_record *out)
 enum { GROUP_VERSION = 1, GROUP_FLAG_CONSISTENT = 1 };
 
 /* Another version is none that we can read: what it adds may change what the rest means. */
-enum { PAIR_VERSION = 1, PAIR_FLAG_STOPS = 1, PAIR_FLAG_MANUAL = 2, PAIR_FLAG_FIRST = 4 };
+enum {
+	PAIR_VERSION = 1,
+	PAIR_FLAG_STOPS = 1,
+	PAIR_FLAG_MANUAL = 2,
+	PAIR_FLAG_FIRST = 4,
+	PAIR_FLAG_MOVES = 8
+};
 
 void record_encode_pair(struct record *w, const struct pair_record *r)
 {
@@ -318,7 +332,7 @@ void record_encode_pair(struct record *w, const struct pair_record *r)
 	put_u(w, r->priority, 1);
 	put_u(w,
 	      (r->stops_host_io ? PAIR_FLAG_STOPS : 0) | (r->manual ? PAIR_FLAG_MANUAL : 0) |
-		      (r->first ? PAIR_FLAG_FIRST : 0),
+		      (r->first ? PAIR_FLAG_FIRST : 0) | (r->moves ? PAIR_FLAG_MOVES : 0),
 	      4);
 	put_bytes(w, r->name, strlen(r->name));
 }
@@ -350,6 +364,7 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 	p.stops_host_io = flags & PAIR_FLAG_STOPS;
 	p.manual = flags & PAIR_FLAG_MANUAL;
 	p.first = flags & PAIR_FLAG_FIRST;
+	p.moves = flags & PAIR_FLAG_MOVES;
 	get_string(&r, p.name, sizeof(p.name));
 	if (r.bad || !is_pair(&p))
 		return -EIO;

@@ -63,6 +63,8 @@ void scan_record(const struct disk *d, struct disk_record *r)
 	r->changed = d->state == DISK_CHANGED && disk_has_past(d);
 	r->identity = d->identity;
 	memcpy(r->file_name, d->file_name, sizeof(r->file_name));
+	memcpy(r->mount_name, d->kept_name.name, sizeof(r->mount_name));
+	r->mount_pool = d->kept_name.pool;
 }
 
 static void make_uuid(uint8_t id[16])
@@ -204,6 +206,8 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 	if (err)
 		return err;
 	f->image = NULL;
+	disk_keep_name(d, r.mount_pool, r.mount_name);
+	disk_set_names(d, name);
 	d->identity = f->identity;
 	d->want_read_only = r.read_only;
 	d->written_elsewhere = f->written_elsewhere;
@@ -250,10 +254,10 @@ static void renamed(struct batch *b, struct disk *d, const char *name)
 	bool back = disk_state(d) == DISK_MISSING;
 
 	event_word(from, sizeof(from), d->file_name);
-	tandem_rename_listed(b->t, d, name);
 	atomic_store(&d->lost, false);
 	if (back)
 		disk_set_state(d, disk_natural_state(d), "");
+	tandem_rename_listed(b->t, d, name); /* its name may be taken by now */
 	events_emit(b->t->events, EVENT_INFORMATION, "DiskRenamed",
 		    disk_object(d, object, sizeof(object)), "From=%s", from);
 	scan_record(d, &r);
@@ -754,7 +758,7 @@ void scan_vanished(struct tandem *t, struct disk *d)
 	 * own past, or by a group. */
 	pthread_mutex_lock(&d->lock);
 	open = d->openers > 0;
-	needed = open || past || member || atomic_load(&d->children);
+	needed = open || past || member || d->kept_name.known || atomic_load(&d->children);
 	if (!needed)
 		d->listed = false;
 	pthread_mutex_unlock(&d->lock);
@@ -771,7 +775,9 @@ void scan_vanished(struct tandem *t, struct disk *d)
 		open     ? "the image is gone from its directory while it is open"
 		: past   ? MISSING_WITH_PAST
 		: member ? MISSING_MEMBER
-			 : "the image is gone from its directory, and disks are built upon it");
+		: disk_keeps_name(d)
+			? MISSING_WITH_NAME
+			: "the image is gone from its directory, and disks are built upon it");
 }
 
 /* Failed is remembered: a restart makes nothing certain that was in doubt. */

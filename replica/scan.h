@@ -34,6 +34,7 @@ void scan_settle(struct tandem *t, struct disk *d);
 /* The image as it is now is the truth. Not while anything but a flat format is open. */
 int scan_reload(struct tandem *t, struct disk *d);
 #define MISSING_WITH_PAST "the image is gone from its directory, and something of its past is kept"
+#define MISSING_WITH_NAME "the image is gone from its directory, and the disk was moved to it"
 #define MISSING_MEMBER "the image is gone from its directory, and the disk is in a group"
 
 /* DiskAdded, of one that is listed now. */

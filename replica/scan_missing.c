@@ -49,19 +49,26 @@ static int list_missing(struct tandem *t, struct pool *p, const struct disk_reco
 {
 	char name[NAME_MAX + 1];
 	struct disk *d;
-	bool past;
+	bool past, member;
 	int err;
 
 	free_name(t, p, r, name);
 	err = disk_new(t, p, name, r->number, r->id, NULL, &d);
 	if (err)
 		return err;
+	disk_keep_name(d, r->mount_pool, r->mount_name);
+	disk_set_names(d, name);
 	d->identity = r->identity;
 	d->want_read_only = r->read_only;
 	d->state = DISK_MISSING;
 	past = disk_has_past(d);
-	snprintf(d->reason, sizeof(d->reason), "%s", past ? MISSING_WITH_PAST : MISSING_MEMBER);
-	if (past || groups_have(t, r->number)) {
+	member = groups_have(t, r->number);
+	snprintf(d->reason, sizeof(d->reason), "%s",
+		 past     ? MISSING_WITH_PAST
+		 : member ? MISSING_MEMBER
+			  : MISSING_WITH_NAME);
+	/* A name that it keeps is nobody else's while it is away. */
+	if (past || member || r->mount_name[0]) {
 		err = tandem_list_disk(t, d);
 		if (!err)
 			scan_announce(t, d);

@@ -66,35 +66,59 @@ static int make_room(struct tandem *t)
 	return 0;
 }
 
-/* Who has the disk's mount name already: text for people, or NULL. Under table. */
-static const char *name_taken(struct tandem *t, const struct disk *d)
+/* Under table: who is served under that name, or keeps it also when he is not; but for one. */
+static struct disk *holder(struct tandem *t, uint32_t pool, const char *name,
+			   const struct disk *but)
 {
-	for (size_t i = 1; i < t->pool_count && d->pool == t->pools[0]; i++)
-		if (!strcmp(t->pools[i]->name, d->mount_name))
-			return "a pool has its mount name";
 	for (size_t i = 0; i < t->disk_count; i++) {
 		struct disk *o = t->by_label[i];
 
-		if (o != d && o->pool == d->pool && !strcmp(o->mount_name, d->mount_name) &&
-		    disk_is_served(o))
-			return "another image has its mount name";
+		if (o != but && disk_is_mounted_as(o, pool, name) &&
+		    (disk_keeps_name(o) || disk_is_served(o)))
+			return o;
 	}
 	return NULL;
 }
 
+/* Who has the disk's mount name already: text for people, or NULL. Under table. */
+static const char *name_taken(struct tandem *t, const struct disk *d)
+{
+	for (size_t i = 1; i < t->pool_count && d->mount_pool == t->pools[0]->number; i++)
+		if (!strcmp(t->pools[i]->name, d->mount_name))
+			return "a pool has its mount name";
+	return holder(t, d->mount_pool, d->mount_name, d) ? "another image has its mount name"
+							  : NULL;
+}
+
+/*
+ * Under table. A name that a disk keeps is not that of whose file happens to be called so,
+ * whichever was found first. Returns who has to give it up.
+ */
+static struct disk *who_gives_way(struct tandem *t, struct disk *d)
+{
+	struct disk *o;
+
+	if (!disk_keeps_name(d))
+		return NULL;
+	o = holder(t, d->mount_pool, d->mount_name, d);
+	return o && !disk_keeps_name(o) && !disk_is_open(o) ? disk_ref(o) : NULL;
+}
+
 int tandem_list_disk(struct tandem *t, struct disk *d)
 {
+	struct disk *gives_way = NULL;
 	const char *taken;
 	int err;
 
 	pthread_rwlock_wrlock(&t->table);
 	err = make_room(t);
 	if (!err) {
+		gives_way = who_gives_way(t, d);
 		insert(t->by_label, t->disk_count, d, compare_labels);
 		insert(t->by_number, t->disk_count, d, compare_numbers);
 		t->disk_count++;
 		disk_ref(d);
-		taken = d->image ? name_taken(t, d) : NULL;
+		taken = d->image && !gives_way ? name_taken(t, d) : NULL;
 		pthread_mutex_lock(&d->lock);
 		if (taken) {
 			d->state = DISK_CONFLICT;
@@ -104,13 +128,17 @@ int tandem_list_disk(struct tandem *t, struct disk *d)
 		pthread_mutex_unlock(&d->lock);
 	}
 	pthread_rwlock_unlock(&t->table);
+	if (gives_way) {
+		disk_set_state(gives_way, DISK_CONFLICT, "another image has its mount name");
+		disk_unref(gives_way);
+	}
 	if (!err)
 		tandem_changed(t, d);
 	return err;
 }
 
 /* A mount name is free again: whoever was waiting for it gets it. */
-static void settle_conflicts(struct tandem *t)
+void tandem_settle_names(struct tandem *t)
 {
 	size_t count;
 	struct disk **disks = tandem_disks(t, &count);
@@ -139,9 +167,22 @@ void tandem_unlist_disk(struct tandem *t, struct disk *d)
 	d->listed = false;
 	pthread_mutex_unlock(&d->lock);
 	pthread_rwlock_unlock(&t->table);
-	settle_conflicts(t);
+	tandem_settle_names(t);
 	tandem_changed(t, d);
 	disk_unref(d);
+}
+
+void tandem_swap_listed(struct tandem *t, struct disk *d, struct disk *goes,
+			void (*swap)(struct disk *d, struct disk *goes))
+{
+	pthread_rwlock_wrlock(&t->table);
+	take_out(t->by_label, t->disk_count, goes);
+	take_out(t->by_number, t->disk_count, goes);
+	t->disk_count--;
+	swap(d, goes);
+	qsort(t->by_label, t->disk_count, sizeof(*t->by_label), compare_labels);
+	pthread_rwlock_unlock(&t->table);
+	disk_unref(goes);
 }
 
 void tandem_rename_listed(struct tandem *t, struct disk *d, const char *file_name)
@@ -155,7 +196,7 @@ void tandem_rename_listed(struct tandem *t, struct disk *d, const char *file_nam
 	pthread_rwlock_unlock(&t->table);
 	if (taken)
 		disk_set_state(d, DISK_CONFLICT, taken);
-	settle_conflicts(t);
+	tandem_settle_names(t);
 }
 
 int tandem_list_pool(struct tandem *t, struct pool *p)
@@ -196,7 +237,7 @@ void tandem_unlist_pool(struct tandem *t, struct pool *p)
 		}
 	p->listed = false;
 	pthread_rwlock_unlock(&t->table);
-	settle_conflicts(t);
+	tandem_settle_names(t);
 	tandem_changed(t, NULL);
 	pool_unref(p);
 }
@@ -308,18 +349,13 @@ struct disk *tandem_disk_mounted(struct tandem *t, const struct pool *pool, cons
 {
 	struct disk *d = tandem_disk_of_file(t, pool, name);
 
-	/* Flat formats are called like their files; the others are looked for. */
-	if (d && d->pool == pool && !strcmp(d->mount_name, name) && disk_is_served(d))
+	/* Flat formats are called like their files, as a rule; the others are looked for. */
+	if (d && disk_is_mounted_as(d, pool->number, name) && disk_is_served(d))
 		return d;
 	disk_unref(d);
-	d = NULL;
 	pthread_rwlock_rdlock(&t->table);
-	for (size_t i = 0; i < t->disk_count && !d; i++) {
-		struct disk *o = t->by_label[i];
-
-		if (o->pool == pool && !strcmp(o->mount_name, name) && disk_is_served(o))
-			d = disk_ref(o);
-	}
+	d = holder(t, pool->number, name, NULL);
+	d = d && disk_is_served(d) ? disk_ref(d) : NULL;
 	pthread_rwlock_unlock(&t->table);
 	return d;
 }

@@ -188,6 +188,14 @@ int tandem_commit(struct tandem *t);
 /* Under discovery. The table takes its own reference; conflicts of names are resolved. */
 int tandem_list_disk(struct tandem *t, struct disk *d);
 void tandem_unlist_disk(struct tandem *t, struct disk *d);
+/*
+ * `goes` goes, and d gets what it has, as swap does it: under table, so that no label is found
+ * twice or never.
+ */
+void tandem_swap_listed(struct tandem *t, struct disk *d, struct disk *goes,
+			void (*swap)(struct disk *d, struct disk *goes));
+/* A mount name may be free again. With no other lock held. */
+void tandem_settle_names(struct tandem *t);
 void tandem_rename_listed(struct tandem *t, struct disk *d, const char *file_name);
 int tandem_list_pool(struct tandem *t, struct pool *p);
 void tandem_unlist_pool(struct tandem *t, struct pool *p);

@@ -90,6 +90,8 @@ static void check_same(const struct disk_record *a, const struct disk_record *b)
 	ck_assert_mem_eq(&a->stopped.mtime, &b->stopped.mtime, sizeof(a->stopped.mtime));
 	ck_assert_mem_eq(&a->stopped.ctime, &b->stopped.ctime, sizeof(a->stopped.ctime));
 	ck_assert_str_eq(a->file_name, b->file_name);
+	ck_assert_str_eq(a->mount_name, b->mount_name);
+	ck_assert_uint_eq(a->mount_pool, b->mount_pool);
 }
 
 START_TEST(disks)
@@ -104,6 +106,8 @@ START_TEST(disks)
 	b.gone = true;
 	b.identity.len = IDENTITY_MAX;
 	memset(b.identity.bytes, 9, IDENTITY_MAX);
+	memset(b.mount_name, 'x', sizeof(b.mount_name) - 1);
+	b.mount_pool = 0xfffffffe;
 	put(&a);
 	put(&b);
 	open_again();

@@ -115,7 +115,7 @@ START_TEST(help_is_wrapped)
 	start();
 	cat("help");
 	expect("\ncontrol CreateDisk Name= [Size= ");
-	expect(" BlockSize= LogicalSectorSize=];\n  DeleteDisk Name= !; ");
+	expect(" Parent= ...]; DeleteDisk Name= !;\n  CreateGroup ");
 	expect("\ndisks/* Resize Size= !; Accept !; snapshot [Name= At=]; ");
 	expect("\nreplicas/* Abort !; Activate; ");
 	/* What is told of already is only named. */

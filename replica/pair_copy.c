@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Copies what differs of a mirror. It is a client like others in that: it takes the
+ * ranges of the source that it reads, so that nobody writes them meanwhile, on either side.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "crew.h"
+#include "jobs.h"
+#include "pairs_inner.h"
+
+/* What is copied at once, and how many of them. */
+#define CHUNK (1u << 20)
+#define CHUNKS 4
+
+struct copy {
+	struct pair *p;
+	struct disk *source, *target;
+	void *buffers[CHUNKS];
+	struct chunk {
+		uint64_t off, len;
+	} chunks[CHUNKS];
+	size_t count;
+	_Atomic int source_error; /* of what was passed over */
+};
+
+static bool is_stopped(struct copy *c)
+{
+	return atomic_load(&c->p->stop) || atomic_load(&c->p->leg.failed) || keeper_is_ending(c->p);
+}
+
+/* What fails at the target is its loss; at the source, it is tried again. */
+static int copy_data(struct copy *c, void *buf, uint64_t off, uint64_t len)
+{
+	int err = disk_read_locked(c->source, buf, len, off, IO_DIRECT);
+
+	if (err)
+		return err;
+	err = disk_write_once(c->target, buf, len, off, IO_DIRECT);
+	if (err)
+		leg_lose(&c->p->leg, err);
+	return err;
+}
+
+static int copy_hole(struct copy *c, uint64_t off, uint64_t len)
+{
+	int err = disk_zero_once(c->target, off, len, ZERO_PUNCH);
+
+	if (err)
+		leg_lose(&c->p->leg, err);
+	return err;
+}
+
+static int find(struct disk *d, uint64_t off, int whence, uint64_t end, uint64_t *found)
+{
+	int err = disk_seek_locked(d, off, whence, found);
+
+	if (err == -ENXIO || (!err && *found > end))
+		*found = end;
+	return err == -ENXIO ? 0 : err;
+}
+
+/* With the range locked, and marked. */
+static int copy_range(struct copy *c, void *buf, uint64_t off, uint64_t end)
+{
+	uint64_t data, hole;
+	int err = 0;
+
+	while (!err && off < end) {
+		err = find(c->source, off, SEEK_DATA, end, &data);
+		if (!err && data > off)
+			err = copy_hole(c, off, data - off);
+		if (err || data == end)
+			break;
+		err = find(c->source, data, SEEK_HOLE, end, &hole);
+		if (!err)
+			err = copy_data(c, buf, data, hole - data);
+		off = hole;
+	}
+	return err;
+}
+
+static int copy_marked(struct copy *c, void *buf, uint64_t off, uint64_t len)
+{
+	struct marks *marks = c->p->leg.marks;
+	unsigned turn;
+	int err = marks_begin(marks, off, len, &turn);
+
+	if (err)
+		return err;
+	err = copy_range(c, buf, off, off + len);
+	if (!err)
+		marks_clear(marks, off, len);
+	marks_end(marks, turn);
+	return err;
+}
+
+static int copy_chunk(void *arg, size_t i)
+{
+	struct copy *c = arg;
+	uint64_t off = c->chunks[i].off, len = c->chunks[i].len, size;
+	struct range r;
+	int err = 0;
+
+	range_lock_read(&c->source->ranges, &r, off, len);
+	size = disk_size(c->source);
+	if (off + len > size)
+		len = size > off ? size - off : 0;
+	/* Changed by who has all ranges: see mirror.h. */
+	if (c->p->leg.to != c->target || is_stopped(c))
+		err = -ECANCELED;
+	else if (len)
+		err = copy_marked(c, c->buffers[i], off, len);
+	range_unlock(&c->source->ranges, &r);
+	/* What cannot be read keeps nobody from the rest. */
+	if (err && err != -ECANCELED && !atomic_load(&c->p->leg.failed)) {
+		atomic_store(&c->source_error, err);
+		err = 0;
+	}
+	return err;
+}
+
+/* The next ones from there on. */
+static void choose(struct copy *c, uint64_t *at)
+{
+	struct marks *marks = c->p->leg.marks;
+	uint64_t off, run, size = marks_size(marks), has = disk_size(c->source);
+
+	if (size > has)
+		size = has;
+	for (c->count = 0; c->count < CHUNKS; c->count++) {
+		off = marks_next(marks, *at);
+		if (off >= size)
+			break;
+		marks_differs(marks, off, size - off < CHUNK ? size - off : CHUNK, &run);
+		c->chunks[c->count] = (struct chunk){ off, run };
+		*at = off + run;
+	}
+}
+
+static struct jobs *jobs_of(const struct pair *p)
+{
+	return p->of->t->jobs;
+}
+
+static void tell_progress(struct pair *p)
+{
+	uint64_t size = marks_size(p->leg.marks), differs = marks_bytes(p->leg.marks);
+
+	job_progress(jobs_of(p), p->job, differs < size ? size - differs : 0, size);
+	pair_changed(p);
+}
+
+/* From the beginning to the end, once. */
+static int copy_pass(struct copy *c)
+{
+	uint64_t at = 0, copied = 0;
+	int err = 0;
+
+	while (!err && !is_stopped(c) &&
+	       job_pause_point(jobs_of(c->p), c->p->job, copied, &c->p->interrupt)) {
+		choose(c, &at);
+		if (!c->count)
+			return 0;
+		err = crew_run(c->source->tandem->crew, c->count, copy_chunk, c);
+		keeper_clean(c->p);
+		tell_progress(c->p);
+		copied = 0;
+		for (size_t i = 0; i < c->count; i++)
+			copied += c->chunks[i].len;
+	}
+	return err ? err : -ECANCELED;
+}
+
+static int copy_all(struct copy *c)
+{
+	int err;
+
+	do
+		err = copy_pass(c) ?: atomic_load(&c->source_error);
+	while (!err && marks_bytes(c->p->leg.marks));
+	return err;
+}
+
+int pair_copy(struct pair *p, struct disk *source, struct disk *target)
+{
+	struct copy c = { .p = p, .source = source, .target = target };
+	int err = 0;
+
+	for (size_t i = 0; i < CHUNKS && !err; i++)
+		err = posix_memalign(&c.buffers[i], 4096, CHUNK) ? -ENOMEM : 0;
+	if (!err)
+		err = copy_all(&c);
+	for (size_t i = 0; i < CHUNKS; i++)
+		free(c.buffers[i]);
+	return err;
+}
