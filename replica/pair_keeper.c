@@ -183,38 +183,43 @@ static int synchronize(struct pair *p, struct disk *source)
 	return err;
 }
 
-/* The target failed, or was not there. */
-static void lose(struct pair *p)
+/* The target failed, or was not there. -errno: it is not recorded yet. */
+static int lose(struct pair *p)
 {
 	struct pair_record r;
 	enum copy_state from;
+	int err = 0;
 
 	pthread_mutex_lock(&p->changing);
 	r = pair_record_of(p);
 	from = r.copy_state;
 	if (pair_writes(&r) && atomic_load(&p->leg.failed)) {
 		r.copy_state = COPY_BROKEN;
-		if (!pair_set(p, from, &r))
+		err = pair_set(p, from, &r);
+		if (!err)
 			pair_disengage(p);
 	}
 	pthread_mutex_unlock(&p->changing);
 	say(p, false, atomic_load(&p->leg.error));
+	return err;
 }
 
 /* It was in step, and is not any more: something of the source went wrong, or of both by a crash. */
-static void unsynchronize(struct pair *p)
+static int unsynchronize(struct pair *p)
 {
 	struct pair_record r;
+	int err = 0;
 
 	pthread_mutex_lock(&p->changing);
 	r = pair_record_of(p);
 	if (r.copy_state == COPY_SYNCHRONIZED && marks_bytes(p->leg.marks)) {
 		r.copy_state = r.manual ? COPY_SUSPENDED : COPY_UNSYNCHRONIZED;
-		pair_set(p, COPY_SYNCHRONIZED, &r);
-		if (r.manual)
+		err = pair_set(p, COPY_SYNCHRONIZED, &r);
+		if (!err && r.manual)
 			pair_disengage(p);
 	}
 	pthread_mutex_unlock(&p->changing);
+	return err;
 }
 
 static void try_again(struct pair *p)
@@ -342,14 +347,11 @@ static uint64_t work(struct pair *p)
 	if (pair_writes(&r) && !atomic_load(&p->leg.failed))
 		look_at_target(p);
 	if (pair_writes(&r) && atomic_load(&p->leg.failed)) {
-		lose(p);
 		p->retry_at = now + p->retry_ns;
-		return 0;
+		return lose(p) ? now + RETRY_NS : 0;
 	}
-	if (r.copy_state == COPY_SYNCHRONIZED && marks_bytes(p->leg.marks)) {
-		unsynchronize(p);
-		return 0;
-	}
+	if (r.copy_state == COPY_SYNCHRONIZED && marks_bytes(p->leg.marks))
+		return unsynchronize(p) ? now + RETRY_NS : 0;
 	if (r.copy_state == COPY_UNSYNCHRONIZED && !atomic_load(&p->stop)) {
 		err = copy_on(p);
 		if (!err)

@@ -158,15 +158,17 @@ static int begin_copy(struct pair *p, struct pair_record r, bool force, bool pla
 		goto out;
 	}
 	atomic_store(&p->leg.skews, false);
-	atomic_store(&p->leg.failed, false);
-	atomic_store(&p->leg.error, 0);
-	atomic_store(&p->stop, false);
 	r.copy_state = COPY_UNSYNCHRONIZED;
 	err = pair_set(p, from, &r);
 	if (err) {
 		refuse(why, err, "it cannot be recorded: %s", strerror(-err));
 		settle_target(p);
+		goto out;
 	}
+	/* Its keeper waits for changing before it makes anything of these. */
+	atomic_store(&p->leg.failed, false);
+	atomic_store(&p->leg.error, 0);
+	atomic_store(&p->stop, false);
 	keeper_poke(p);
 out:
 	disk_unref(source);

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Mirrors, where something else happens at the same time, or went wrong before. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <lmdb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -11,6 +14,21 @@
 #include "pairs_inner.h"
 #include "temp_pair.h"
 #include "unit.h"
+
+/* Nothing can be recorded; how often somebody tried. */
+static _Atomic bool unrecorded;
+static atomic_uint tries;
+
+int mdb_txn_commit(MDB_txn *txn)
+{
+	int (*real)(MDB_txn *) = dlsym(RTLD_NEXT, "mdb_txn_commit");
+
+	if (!atomic_load(&unrecorded))
+		return real(txn);
+	atomic_fetch_add(&tries, 1);
+	mdb_txn_abort(txn);
+	return ENOSPC;
+}
 
 static struct pair *the_pair(void)
 {
@@ -289,6 +307,53 @@ START_TEST(a_host_that_stops_with_its_target)
 }
 END_TEST
 
+static bool has_tried(void *arg)
+{
+	return atomic_load(&tries) >= 3;
+}
+
+/* What is true is said at once; that it cannot be recorded costs a try now and then. */
+START_TEST(a_loss_that_cannot_be_recorded)
+{
+	uint64_t began;
+
+	synchronize();
+	atomic_store(&unrecorded, true);
+	leg_lose(&the_pair()->leg, -EIO);
+	ck_assert_int_eq(facts().state, COPY_BROKEN);
+	began = unit_now_ms();
+	ck_assert(unit_until(has_tried, NULL, 30));
+	ck_assert_uint_ge(unit_now_ms() - began, 1000);
+	change_much(source, 5);
+	ck_assert_int_eq(facts().state, COPY_BROKEN);
+	ck_assert_int_eq(operate(OP_RESYNC_REPLICA, false), -ENOSPC);
+	ck_assert_int_eq(facts().state, COPY_BROKEN);
+	atomic_store(&unrecorded, false);
+	check_same("b.img");
+}
+END_TEST
+
+START_TEST(what_cannot_be_recorded_is_not_done)
+{
+	static const enum replica_operation all[] = { OP_SUSPEND,    OP_SPLIT,     OP_FRACTURE,
+						      OP_DEACTIVATE, OP_UNPREPARE, OP_DETACH };
+	struct disk *target;
+
+	synchronize();
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
+		atomic_store(&unrecorded, true);
+		ck_assert_int_eq(operate(all[i], true), -ENOSPC);
+		atomic_store(&unrecorded, false);
+		await(COPY_SYNCHRONIZED);
+		change_much(source, 5);
+		check_same("b.img");
+		target = temp_disk("b.img");
+		ck_assert_int_eq(disk_open(target, true), -EROFS);
+		disk_unref(target);
+	}
+}
+END_TEST
+
 START_TEST(a_target_that_others_write)
 {
 	struct disk *target;
@@ -308,6 +373,9 @@ END_TEST
 START_TEST(stopped_with_clients)
 {
 	synchronize();
+	/* A container is at rest only once, whoever of the two is stopped first. */
+	ck_assert_msg(!mirror("c.vhdx", (struct pair_request){ 0 }), "%s", why.message);
+	await(COPY_SYNCHRONIZED);
 	change_much(source, 20);
 	disk_unref(source);
 	source = NULL;
@@ -316,6 +384,7 @@ START_TEST(stopped_with_clients)
 	open_source();
 	ck_assert_int_eq(facts().state, COPY_SYNCHRONIZED);
 	check_same("b.img");
+	check_same("c.vhdx");
 }
 END_TEST
 
@@ -357,5 +426,6 @@ UNIT_MAIN("pair_edges", setup, teardown, a_split_target_is_shrunk, a_split_targe
 	  a_target_in_use_is_not_taken_away, unprepared, a_reader_of_the_target_is_in_nobodys_way,
 	  a_split_target_goes_back, an_idle_mirror_is_cleaned, marks_that_are_lost,
 	  a_file_of_marks_without_a_mirror, a_crash_in_a_resize, a_target_that_cannot_shrink,
-	  a_host_that_stops_with_its_target, a_target_that_others_write, stopped_with_clients,
+	  a_host_that_stops_with_its_target, a_loss_that_cannot_be_recorded,
+	  what_cannot_be_recorded_is_not_done, a_target_that_others_write, stopped_with_clients,
 	  nothing_stays_of_those_that_go)
