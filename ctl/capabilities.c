@@ -56,6 +56,7 @@ int capabilities_render(struct ctl *c, uint32_t object, struct text *out)
 	add_operations(out, "group-operations", group_commands);
 	add_operations(out, "job-operations", job_commands);
 	add_libraries(out);
+	text_addf(out, "io-uring: %s\n", c->tandem->rings ? "yes" : "no");
 	for (; more && more->key; more++)
 		text_addf(out, "%s: %s\n", more->key, more->value);
 	return 0;

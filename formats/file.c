@@ -418,6 +418,15 @@ int file_share(struct file *from, struct file *to, uint64_t off, uint64_t len)
 	return errno == EIO || errno == ENOSPC || errno == EDQUOT ? -errno : -EOPNOTSUPP;
 }
 
+int file_direct_fd(const struct file *f, const void *buf, size_t len, uint64_t off, unsigned io)
+{
+	const struct posix_file *p = posix(f);
+
+	if (f->ops != &posix_ops || p->direct_fd < 0)
+		return -1;
+	return fd_for(p, buf, len, off, io) == p->direct_fd ? p->direct_fd : -1;
+}
+
 int file_fd(const struct file *f)
 {
 	assert(f->ops == &posix_ops);

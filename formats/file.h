@@ -109,6 +109,9 @@ static inline bool lacks_space(int err)
 	return err == -ENOSPC || err == -EDQUOT;
 }
 
+/* Through which the kernel can do this request as it is, out of the page cache; -1: it cannot. */
+int file_direct_fd(const struct file *f, const void *buf, size_t len, uint64_t off, unsigned io);
+
 /* The descriptor behind a file of file_open(), for chown, chmod, utimens. */
 int file_fd(const struct file *f);
 

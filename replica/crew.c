@@ -128,6 +128,29 @@ int crew_run(struct crew *c, size_t count, int (*step)(void *arg, size_t i), voi
 	return j.err;
 }
 
+static int do_request(void *arg, size_t i)
+{
+	struct image_request *q = (struct image_request *)arg + i;
+
+	rings_do(NULL, q, 1);
+	return q->err;
+}
+
+int crew_requests(struct crew *c, struct rings *r, struct image_request *q, size_t count)
+{
+	size_t taken = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < count; i++)
+		taken += rings_take(r, &q[i]);
+	if (taken < count - taken)
+		return crew_run(c, count, do_request, q);
+	rings_do(r, q, count);
+	for (size_t i = 0; i < count && !err; i++)
+		err = q[i].err;
+	return err;
+}
+
 int crew_new(unsigned threads, struct crew **out)
 {
 	struct crew *c = calloc(1, sizeof(*c) + threads * sizeof(c->thread[0]));

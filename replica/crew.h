@@ -10,6 +10,8 @@
 
 #include <stddef.h>
 
+#include "rings.h"
+
 struct crew;
 
 /* The calling thread leaves the processors to those that serve clients, as the crew does. */
@@ -24,5 +26,10 @@ void crew_free(struct crew *c);
  * returned. NULL: one after the other.
  */
 int crew_run(struct crew *c, size_t count, int (*step)(void *arg, size_t i), void *arg);
+/*
+ * All of them; the first error is returned. They go to the kernel together or, where it takes few
+ * of them so (rings.h), each to a thread.
+ */
+int crew_requests(struct crew *c, struct rings *r, struct image_request *q, size_t count);
 
 #endif

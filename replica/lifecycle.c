@@ -17,6 +17,7 @@
 #include "groups.h"
 #include "history.h"
 #include "lock.h"
+#include "rings.h"
 #include "jobs.h"
 #include "notes.h"
 #include "pairs.h"
@@ -283,6 +284,9 @@ static int open_all(struct tandem *t, const struct tandem_options *o, struct why
 	err = open_disk_dir(t, o->disk_dir, why);
 	if (!err)
 		err = open_state(t, o, why);
+	/* Whoever serves the images next waits until none of our requests is under way any more. */
+	if (!err && rings_new(t->lock_fd, &t->rings))
+		t->rings = NULL;
 	if (!err)
 		err = catalogue_open(t->state_dir, &t->catalogue, &t->was_clean, why);
 	if (err)
@@ -480,6 +484,7 @@ void tandem_close(struct tandem *t)
 	groups_free(t);
 	pairs_free(t);
 	crew_free(t->crew);
+	rings_free(t->rings);
 	jobs_free(t->jobs);
 	events_close(t->events);
 	catalogue_close(t->catalogue);

@@ -14,6 +14,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#define TRY_MS 20
+#define LIVING_TRIES (1000 / TRY_MS)
+#define DEAD_TRIES (60000 / TRY_MS)
+
 /* Who holds the flock of this inode, by /proc/locks; 0 when nobody can be named. */
 static int holder_of(int fd)
 {
@@ -41,14 +45,30 @@ static int holder_of(int fd)
 	return pid;
 }
 
-/* umount returns before the daemon has ended: one that is about to end is waited for. */
+/* A zombie has no program any more. */
+static bool is_alive(int pid)
+{
+	char path[32], program[2];
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	return pid > 0 && (readlink(path, program, sizeof(program)) >= 0 || errno == EACCES);
+}
+
+/*
+ * umount returns before the daemon has ended: one that is about to end is waited for. Of one that
+ * is dead the kernel may still have requests under way (rings.h), which takes as long as the disk.
+ */
 static int try_for_a_while(int fd)
 {
-	struct timespec pause = { .tv_nsec = 20 * 1000000 };
+	struct timespec pause = { .tv_nsec = TRY_MS * 1000000 };
 
 	for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB); tries++) {
-		if (errno != EWOULDBLOCK || tries == 50)
+		if (errno != EWOULDBLOCK)
 			return -1;
+		if (tries >= (is_alive(holder_of(fd)) ? LIVING_TRIES : DEAD_TRIES)) {
+			errno = EWOULDBLOCK;
+			return -1;
+		}
 		nanosleep(&pause, NULL);
 	}
 	return 0;
@@ -63,6 +83,11 @@ int lock_exclusive(int fd, const char *what, struct why *why)
 	if (errno != EWOULDBLOCK)
 		return refuse(why, -errno, "%s cannot be locked: %s", what, strerror(errno));
 	pid = holder_of(fd);
+	if (pid > 0 && !is_alive(pid))
+		return refuse(
+			why, -EBUSY,
+			"%s: requests of a tandemfs that has died, pid %d, are still under way",
+			what, pid);
 	if (pid > 0)
 		return refuse(why, -EBUSY, "%s is already served by another tandemfs, pid %d", what,
 			      pid);

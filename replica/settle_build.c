@@ -99,61 +99,61 @@ static uint32_t inside(const struct settle_batch *b, const struct settle_item *i
 	return size - start < b->h->block_size ? size - start : b->h->block_size;
 }
 
-/* Of image and arena: what one request can have. content NULL: zeros. */
-struct extent {
-	uint64_t off, len;
-	char *content;
-	unsigned io;
-};
-
+/* Of image and arena. */
 struct extents {
 	struct settle_batch *b;
-	struct extent *of;
+	struct image_request *of;
 	size_t count, room;
 };
 
-/* Longer ones keep a single thread busy. Zeros move nothing. */
+/* Longer ones keep others waiting. Holes move nothing. */
 #define EXTENT_MAX (1u << 20)
 
-static bool goes_on(const struct extent *e, const struct extent *next)
+static bool goes_on(const struct image_request *e, uint64_t off, uint64_t len, const char *content,
+		    unsigned io)
 {
-	if (e->off + e->len != next->off || e->io != next->io)
+	if (e->off + e->len != off || e->io != io)
 		return false;
-	if (!e->content || !next->content)
-		return e->content == next->content;
-	return e->content + e->len == next->content && e->len + next->len <= EXTENT_MAX;
+	if (!e->buf || !content)
+		return !e->buf && !content;
+	return (char *)e->buf + e->len == content && e->len + len <= EXTENT_MAX;
 }
 
-static int add_extent(struct extents *all, const struct extent *e)
+/* What one request can have is one. content NULL: a hole. */
+static int add_extent(struct extents *all, uint64_t off, uint64_t len, char *content, unsigned io)
 {
-	struct extent *last = all->count ? &all->of[all->count - 1] : NULL;
+	struct image_request *last = all->count ? &all->of[all->count - 1] : NULL;
 
-	if (!e->len)
+	if (!len)
 		return 0;
-	if (last && goes_on(last, e)) {
-		last->len += e->len;
+	if (last && goes_on(last, off, len, content, io)) {
+		last->len += len;
 		return 0;
 	}
 	if (all->count == all->room) {
 		size_t room = all->room ? 2 * all->room : 256;
-		struct extent *more = realloc(all->of, room * sizeof(*more));
+		struct image_request *more = realloc(all->of, room * sizeof(*more));
 
 		if (!more)
 			return -ENOMEM;
 		all->of = more;
 		all->room = room;
 	}
-	all->of[all->count++] = *e;
+	all->of[all->count++] = (struct image_request){ .image = all->b->h->disk->image,
+							.buf = content,
+							.len = len,
+							.off = off,
+							.io = io };
 	return 0;
 }
 
-static int load_extent(void *arg, size_t i)
+static int do_extents(struct extents *all, bool write)
 {
-	const struct extents *all = arg;
-	const struct extent *e = &all->of[i];
-	struct image *img = all->b->h->disk->image;
+	const struct tandem *t = all->b->h->disk->tandem;
 
-	return img->format->read(img, e->content, e->len, e->off, e->io);
+	for (size_t i = 0; i < all->count; i++)
+		all->of[i].write = write;
+	return crew_requests(t->crew, t->rings, all->of, all->count);
 }
 
 static int load(struct settle_batch *b)
@@ -172,11 +172,10 @@ static int load(struct settle_batch *b)
 			continue;
 		}
 		memset(item->content + have, 0, b->h->block_size - have);
-		err = add_extent(&all, &(struct extent){ start_of(b, item), have, item->content,
-							 item->io });
+		err = add_extent(&all, start_of(b, item), have, item->content, item->io);
 	}
 	if (!err)
-		err = crew_run(b->h->disk->tandem->crew, all.count, load_extent, &all);
+		err = do_extents(&all, false);
 	free(all.of);
 	return err;
 }
@@ -271,16 +270,6 @@ int settle_save(struct settle_batch *b)
 
 /* ---- the image ---- */
 
-static int write_extent(void *arg, size_t i)
-{
-	const struct extents *all = arg;
-	const struct extent *e = &all->of[i];
-	struct image *img = all->b->h->disk->image;
-
-	return e->content ? img->format->write(img, e->content, e->len, e->off, e->io)
-			  : img->format->zero(img, e->off, e->len, ZERO_PUNCH);
-}
-
 static int add_item(struct extents *all, const struct settle_item *item)
 {
 	struct settle_batch *b = all->b;
@@ -288,12 +277,12 @@ static int add_item(struct extents *all, const struct settle_item *item)
 	int err = 0;
 
 	if (item->zeros)
-		return add_extent(all, &(struct extent){ start, inside(b, item), NULL, 0 });
+		return add_extent(all, start, inside(b, item), NULL, 0);
 	for (size_t s = 0; s < item->span_count && !err; s++) {
 		const struct settle_span *span = &item->spans[s];
 
-		err = add_extent(all, &(struct extent){ start + span->from, span->to - span->from,
-							item->content + span->from, item->io });
+		err = add_extent(all, start + span->from, span->to - span->from,
+				 item->content + span->from, item->io);
 	}
 	return err;
 }
@@ -333,7 +322,7 @@ int settle_image(struct settle_batch *b)
 		err = add_item(&all, &b->items[i]);
 	atomic_fetch_add(&d->begun, 1);
 	if (!err)
-		err = crew_run(d->tandem->crew, all.count, write_extent, &all);
+		err = do_extents(&all, true);
 	free(all.of);
 	return err ? err : history_flush_image(b->h);
 }

@@ -18,6 +18,7 @@
 #include "pool.h"
 
 struct crew;
+struct rings;
 struct groups;
 struct jobs;
 struct pairs;
@@ -49,6 +50,7 @@ struct tandem {
 	struct events *events;
 	struct watch *watch;
 	struct crew *crew;           /* for the settlers; NULL in some tests */
+	struct rings *rings;         /* NULL: there is no io_uring here */
 	struct snapshots *snapshots; /* see snapshots.h; NULL in tests without a catalogue */
 	struct groups *groups;       /* see groups.h; likewise */
 	struct pairs *pairs;         /* see pairs.h; likewise */

@@ -3,9 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "unit.h"
@@ -73,6 +76,35 @@ START_TEST(names_who_has_it)
 }
 END_TEST
 
+static void *let_go(void *arg)
+{
+	struct timespec longer_than_for_the_living = { .tv_sec = 1, .tv_nsec = 500000000 };
+
+	nanosleep(&longer_than_for_the_living, NULL);
+	close(*(int *)arg);
+	return NULL;
+}
+
+/* What the kernel still does for one that is dead. */
+START_TEST(the_dead_are_waited_for)
+{
+	int a = directory(), b = directory(), status;
+	struct why why;
+	pthread_t thread;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(lock_exclusive(a, dir, NULL) ? 1 : 0);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(flock(b, LOCK_EX | LOCK_NB), -1);
+	ck_assert_int_eq(pthread_create(&thread, NULL, let_go, &a), 0);
+	ck_assert_msg(!lock_exclusive(b, dir, &why), "%s", why.message);
+	pthread_join(thread, NULL);
+	close(b);
+}
+END_TEST
+
 START_TEST(what_cannot_be_locked)
 {
 	struct why why;
@@ -82,4 +114,5 @@ START_TEST(what_cannot_be_locked)
 }
 END_TEST
 
-UNIT_MAIN("lock", setup, NULL, one_at_a_time, names_who_has_it, what_cannot_be_locked)
+UNIT_MAIN("lock", setup, NULL, one_at_a_time, names_who_has_it, the_dead_are_waited_for,
+	  what_cannot_be_locked)
