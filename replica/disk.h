@@ -20,6 +20,7 @@
 #include "identity.h"
 #include "image.h"
 #include "range_lock.h"
+#include "rings.h"
 #include "why.h"
 
 enum disk_state {
@@ -265,6 +266,21 @@ int disk_apply(struct disk *d, const struct change *c);
 /* Without making room: who holds the range of another disk must not wait for that. */
 int disk_write_once(struct disk *d, const void *buf, size_t len, uint64_t off, unsigned io);
 int disk_zero_once(struct disk *d, uint64_t off, uint64_t len, enum zero_mode mode);
+/*
+ * disk_write_once() in two halves, for writes of several disks that go to the kernel together.
+ * -EAGAIN: it takes more than a write of the image, or rings.h does not take it. After success
+ * the caller does the request, and calls the other half.
+ */
+struct half_write {
+	struct disk *disk;
+	struct range range;
+	uint64_t began;
+	struct image_request request;
+};
+int disk_begin_write(struct disk *d, const struct change *c, struct half_write *w);
+int disk_end_write(struct half_write *w);
+/* What disk_apply() would do, if it is just that. */
+bool disk_is_one_write(struct disk *d, const struct change *c, struct image_request *out);
 /* disk_read and disk_seek, with the range locked already, and inside of the disk. */
 int disk_read_locked(struct disk *d, void *buf, size_t len, uint64_t off, unsigned io);
 int disk_seek_locked(struct disk *d, uint64_t off, int whence, uint64_t *found);

@@ -248,6 +248,44 @@ int disk_write_once(struct disk *d, const void *buf, size_t len, uint64_t off, u
 	return finish(d, DISK_OP_WRITE, write_range(d, buf, len, off, io), len, began);
 }
 
+bool disk_is_one_write(struct disk *d, const struct change *c, struct image_request *out)
+{
+	*out = (struct image_request){
+		.image = d->image,
+		.buf = (void *)c->buf,
+		.len = c->len,
+		.off = c->off,
+		.io = c->io,
+		.write = true,
+	};
+	return !atomic_load(&d->history) && rings_take(d->tandem->rings, out);
+}
+
+int disk_begin_write(struct disk *d, const struct change *c, struct half_write *w)
+{
+	int err;
+
+	w->disk = d;
+	w->began = monotonic_ns();
+	lock_for_write(d, &w->range, c->off, c->len);
+	begin_change(d);
+	err = may_change(d);
+	if (!err && (mirror_has_work(d) || !disk_is_one_write(d, c, &w->request)))
+		err = -EAGAIN;
+	if (!err)
+		return 0;
+	changed(d);
+	range_unlock(&d->ranges, &w->range);
+	return err == -EAGAIN ? err : finish(d, DISK_OP_WRITE, err, c->len, w->began);
+}
+
+int disk_end_write(struct half_write *w)
+{
+	changed(w->disk);
+	range_unlock(&w->disk->ranges, &w->range);
+	return finish(w->disk, DISK_OP_WRITE, w->request.err, w->request.len, w->began);
+}
+
 static int flush_disk(struct disk *d)
 {
 	struct history *h = atomic_load(&d->history);

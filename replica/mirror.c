@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "crew.h"
+#include "rings.h"
 #include "tandem.h"
 
 /* Requests at once that are handed on to other threads. */
@@ -46,7 +47,8 @@ struct fan {
 	const struct change *c;
 	int (*flush)(struct disk *d); /* instead of a change */
 	unsigned turns[MIRROR_LEGS_MAX];
-	bool writing[MIRROR_LEGS_MAX];
+	bool writing[MIRROR_LEGS_MAX]; /* still to be done */
+	bool source_done;
 	int errors[1 + MIRROR_LEGS_MAX];
 };
 
@@ -77,6 +79,8 @@ static int fan_step(void *arg, size_t i)
 	struct fan *f = arg;
 	struct leg *leg = i ? f->m->legs[i - 1] : NULL;
 
+	if (!leg && f->source_done)
+		return 0;
 	if (!leg)
 		f->errors[0] = f->flush ? f->flush(f->d) : disk_apply(f->d, f->c);
 	else if (f->writing[i - 1])
@@ -84,18 +88,65 @@ static int fan_step(void *arg, size_t i)
 	return 0; /* one that fails stops no other */
 }
 
+/* -EAGAIN: it takes more than a write of the target. */
+static int begin_leg(struct leg *leg, const struct change *c, struct half_write *w)
+{
+	struct change copy = *c;
+	uint64_t run;
+
+	copy.io &= IO_DIRECT;
+	if (marks_differs(leg->marks, c->off, c->len, &run) || run < c->len)
+		return -EAGAIN;
+	return disk_begin_write(leg->to, &copy, w);
+}
+
+/*
+ * The source and the legs of which it takes no more than a write: they go to the kernel together,
+ * and take as long as the slowest. The others are still to be done.
+ */
+static void write_together(struct fan *f)
+{
+	struct half_write half[MIRROR_LEGS_MAX];
+	struct image_request all[1 + MIRROR_LEGS_MAX];
+	size_t leg[MIRROR_LEGS_MAX], count = 0;
+
+	if (!f->c || !disk_is_one_write(f->d, f->c, &all[0]))
+		return;
+	for (size_t i = 0; i < f->m->count; i++) {
+		int err = f->writing[i] ? begin_leg(f->m->legs[i], f->c, &half[count]) : 0;
+
+		if (err == -EAGAIN)
+			continue;
+		f->errors[1 + i] = err;
+		if (f->writing[i] && !err) {
+			leg[count] = i;
+			all[1 + count] = half[count].request;
+			count++;
+		}
+		f->writing[i] = false;
+	}
+	rings_do(f->d->tandem->rings, all, 1 + count);
+	for (size_t k = 0; k < count; k++) {
+		half[k].request.err = all[1 + k].err;
+		f->errors[1 + leg[k]] = disk_end_write(&half[k]);
+	}
+	f->errors[0] = all[0].err;
+	f->source_done = true;
+}
+
 static void fan_out(struct fan *f)
 {
-	size_t writing = 0;
+	size_t left = 0;
 
+	write_together(f);
 	for (size_t i = 0; i < f->m->count; i++)
-		writing += f->writing[i];
-	if (writing) {
+		left += f->writing[i];
+	if (left) {
 		bool many = atomic_fetch_add(&f->m->under_way, 1) >= FEW;
 
 		crew_run(many ? NULL : f->d->tandem->crew, 1 + f->m->count, fan_step, f);
 		atomic_fetch_sub(&f->m->under_way, 1);
-	} else {
+	} else if (!f->source_done) {
 		fan_step(f, 0);
 	}
 	for (size_t i = 0; i < f->m->count; i++)
@@ -192,6 +243,14 @@ static int mark_target(struct leg *leg, uint64_t off, uint64_t len)
 	marks_set(leg->marks, off, len);
 	marks_end(leg->marks, turn);
 	return 0;
+}
+
+bool mirror_has_work(struct disk *d)
+{
+	struct mirror *m = atomic_load(&d->mirror);
+	struct leg *of = m ? atomic_load(&m->of) : NULL;
+
+	return m && (m->count || (of && atomic_load(&of->skews)));
 }
 
 int mirror_change(struct disk *d, struct mirror *m, const struct change *c)

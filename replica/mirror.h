@@ -8,8 +8,9 @@
  *   D(mark: somebody writes there) -> source and target -> reply
  *
  * One request goes to both at the same time, so that it takes as long as the slower of
- * them. Of many at once each goes to one after the other: the devices are busy, and
- * handing on work to another thread would cost more than it saves.
+ * them: to the kernel together where it is a write of the image on each side (rings.h), else
+ * by another thread. Of many at once each goes to one after the other then: the devices are
+ * busy, and handing on work to another thread would cost more than it saves.
  *
  * A region that is marked as different is not written to the target: whoever copies
  * it (pair_keeper.c) has its range, and takes all of it. An error of a target is
@@ -54,6 +55,8 @@ struct mirror {
 struct mirror *mirror_of(struct disk *d);
 
 /* For disk_io.c. With the range locked for writing. */
+/* Whether mirror_change() does more than the disk itself. */
+bool mirror_has_work(struct disk *d);
 int mirror_change(struct disk *d, struct mirror *m, const struct change *c);
 /*
  * With everything locked from the smaller of the two on. Before it gets another size: what a

@@ -34,13 +34,14 @@ END_TEST
 static void *writer(void *arg)
 {
 	struct disk *d = arg;
-	char buf[4096];
-	uint64_t mine = (uintptr_t)&buf;
+	_Alignas(4096) char buf[4096];
+	uint64_t mine = (uintptr_t)&buf ^ (uintptr_t)pthread_self();
 
 	for (unsigned i = 0; i < unit_scaled(400); i++) {
 		memset(buf, unit_below(&mine, 256), sizeof(buf));
 		ck_assert_int_eq(disk_write(d, buf, sizeof(buf),
-					    unit_below(&mine, SIZE / 4096) * 4096, 0),
+					    unit_below(&mine, SIZE / 4096) * 4096,
+					    i % 2 ? IO_DIRECT : 0),
 				 0);
 	}
 	return NULL;
