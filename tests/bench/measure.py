@@ -109,7 +109,7 @@ def opens(running, flags=0):
 def _run_fio(profile, running, size, seconds, more):
     command = ["fio", f"--name={profile.name}", f"--filename={running.path}", *profile.extent(size, seconds),
                "--allow_file_create=0", "--thread",      # one process, so that one pid ends all of it
-               "--output-format=json", *profile.fio_options(profile.direct and running.direct), *more]
+               "--output-format=json", *profile.fio_options(profile.direct and running.direct), *running.more(profile), *more]
     fio = None
     try:
         with interrupts.held():
@@ -164,7 +164,8 @@ def measure(round_number, profile, system, running, size, seconds, more=()):
     with Sampler(clock) as sampler:
         job, ended = _run_fio(profile, running, size, seconds, more)
         counts = job["write" if profile.writes else "read"]
-        operations, runtime, iops = counts["total_ios"], counts["runtime"] / 1000, counts["iops"]
+        operations, iops = counts["total_ios"] // running.shares, counts["iops"] / running.shares
+        runtime = counts["runtime"] / 1000
         if not operations:
             raise BenchError("fio completed no operation in the counted time")
         if profile.past and profile.past.settled:

@@ -74,6 +74,8 @@ FORMAT_PROFILES = tuple(one for one in PROFILES if one.name in
     Profile("alloc-4k-qd32",      EACH_BLOCK,  "4k", "libaio", 32, True,  "blocks/s", fresh=True),
 )
 
+MIRROR_PROFILES = tuple(one for one in PROFILES if one.name in ("write-1m", "randwrite-4k-qd1", "randwrite-4k-qd32"))
+
 
 @dataclass(frozen=True)
 class Past:
@@ -154,6 +156,8 @@ RATIOS = (Ratio("t/file", "file"), Ratio("t/qsd", "qsd"), Ratio("t/nbdfuse", "nb
 FORMAT_RATIOS = (Ratio("t/raw", "tandemfs-raw"), Ratio("t/qsd", "qsd"), Ratio("t/vhdimount", "vhdimount"))
 PAST_RATIOS = (Ratio("t/plain", "tandemfs-plain"), Ratio("t/qsd", "qsd"), Ratio("t/xfs", "xfs"),
                Ratio("q/plain", "qsd-plain", "qsd-direct"), Ratio("x/plain", "xfs-plain", "xfs"))
+MIRROR_RATIOS = (Ratio("t/two", "two-files"), Ratio("t/plain", "tandemfs-plain"), Ratio("t/qsd", "qsd"),
+                 Ratio("q/plain", "qsd-plain", "qsd-direct"))
 
 
 @dataclass(frozen=True)
@@ -191,3 +195,7 @@ PAST_TARGETS = tuple(Target(f"{row}-{depth}", base, ratio, ("disk",)) for row, b
     ("first-sustained", "xfs",            1.0),
     ("later",           "tandemfs-plain", 0.97),
 ) for depth in ("qd1", "qd32"))
+# Of the plain disk: 1.15 times what is left to QEMU of its own plain speed (0.84, 0.67, 0.69).
+MIRROR_TARGETS = tuple(Target(row, base, ratio, ("disk",)) for row, plain in (
+    ("randwrite-4k-qd1", 0.97), ("randwrite-4k-qd32", 0.77), ("write-1m", 0.79),
+) for base, ratio in (("two-files", 0.9), ("tandemfs-plain", plain)))

@@ -106,11 +106,17 @@ PAST_LEGEND = (
     "without. qsd-direct, qsd-cached: a new overlay over a written qcow2, t/qsd takes the faster one; qsd-plain: that qcow2,",
     "direct. xfs: after cp --reflink, on a loop device with direct I/O. log only: the write log and the store are cached.",
 )
+MIRRORS_LEGEND = (
+    "mirrors: tandemfs with a synchronous mirror of the disk, in step; plain: without. two-files: fio itself writes both files, with",
+    "twice as many requests under way, and half of what it does counts. qsd-direct: blockdev-mirror, copy-mode=write-blocking,",
+    "over NBD, because QEMU does not mirror what it exports with FUSE; qsd-plain: without.",
+)
 
 
 def legend(suites):
     names = {suite.name for suite in suites}
-    return LEGEND + (FORMATS_LEGEND if names & {"vhd", "vhdx"} else ()) + (PAST_LEGEND if "past" in names else ())
+    return LEGEND + (FORMATS_LEGEND if names & {"vhd", "vhdx"} else ()) + (PAST_LEGEND if "past" in names else ()) \
+        + (MIRRORS_LEGEND if "mirrors" in names else ())
 
 
 def verdict(met):

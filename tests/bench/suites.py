@@ -2,9 +2,10 @@
 """Which systems are compared in which profiles: each suite is a table of the report for each place."""
 from dataclasses import dataclass, replace
 
+from mirrors import MIRROR_SYSTEMS
 from past import PAST_SYSTEMS
-from profiles import (BOTH, FORMAT_PROFILES, FORMAT_RATIOS, FORMAT_TARGETS, PAST_PROFILES, PAST_RATIOS, PAST_TARGETS,
-                      PROFILES, RATIOS, TARGETS)
+from profiles import (BOTH, FORMAT_PROFILES, FORMAT_RATIOS, FORMAT_TARGETS, MIRROR_PROFILES, MIRROR_RATIOS,
+                      MIRROR_TARGETS, PAST_PROFILES, PAST_RATIOS, PAST_TARGETS, PROFILES, RATIOS, TARGETS)
 from systems import SYSTEMS, VHD_SYSTEMS, VHDX_SYSTEMS
 
 
@@ -28,6 +29,7 @@ SUITES = (
     Suite("vhd",  FORMAT_PROFILES, VHD_SYSTEMS,  FORMAT_RATIOS, FORMAT_TARGETS),
     Suite("vhdx", FORMAT_PROFILES, VHDX_SYSTEMS, FORMAT_RATIOS, FORMAT_TARGETS),
     Suite("past", PAST_PROFILES,   PAST_SYSTEMS, PAST_RATIOS,   PAST_TARGETS, ("disk",)),
+    Suite("mirrors", MIRROR_PROFILES, MIRROR_SYSTEMS, MIRROR_RATIOS, MIRROR_TARGETS, ("disk",)),
 )
 
 

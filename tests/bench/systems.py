@@ -152,6 +152,8 @@ class Running:
     writable: bool = True                         # else rows that write stay empty
     settle: object = field(default=lambda: None)  # call: returns when what was written is where it belongs
     check_past: object = field(default=lambda: None)      # call: raises when what was to be kept is not there
+    more: object = field(default=lambda profile: ())      # call: further options of fio
+    shares: int = 1                               # so many files have each a share of what fio does
 
 
 @dataclass(frozen=True)
