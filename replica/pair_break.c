@@ -12,10 +12,7 @@
  * After a crash before the last step the old file has its name still, and is in Conflict
  * with the disk, whose name in the mount it would have.
  *
- * Locks, in this order, and the other way around at the end:
- *
- *   discovery -> pair.changing -> opening of both -> all of the ranges of both
- *   -> stages and resizing of its history -> flushing of both -> looking of both -> table
+ * Locks: see pair_swap.h.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,24 +22,19 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "clones.h"
-#include "groups.h"
 #include "history.h"
-#include "names.h"
 #include "notes.h"
+#include "pair_swap.h"
 #include "pairs_inner.h"
 #include "scan.h"
 #include "watch.h"
 
 struct breaking {
 	struct disk *d, *goes; /* goes: a reference, or NULL */
+	struct swap swap;      /* of the two */
 	struct pair *p;
 	enum copy_state from;
-	struct range range, other;
-	char mount_name[NAME_MAX + 1 + 4]; /* what the disk keeps; "": its file is called so */
-	uint32_t mount_pool;
 	struct disk *to; /* the target as the mirror had it open */
-	struct stat had; /* its owner and mode */
 };
 
 /* ---- may it be ---- */
@@ -61,123 +53,20 @@ static int check_pair(struct breaking *b, struct why *why)
 	return f.verifying ? refuse(why, -EBUSY, "it is being verified: %u %%", f.verified) : 0;
 }
 
-static int check_disk(struct disk *d, struct why *why)
-{
-	struct history *h = atomic_load(&d->history);
-
-	if (!disk_is_served(d))
-		return refuse(why, -EBUSY, "%s is %s", d->label, disk_state_name(disk_state(d)));
-	if (disk_is_clone(d))
-		return refuse_advise(why, -EBUSY, "wait until it is filled",
-				     "%s is a clone that is not filled yet", d->label);
-	if (h && history_restore(h).before)
-		return refuse_advise(why, -EBUSY, "wait until that is done", "%s is being restored",
-				     d->label);
-	return atomic_load(&d->children)
-		       ? refuse(why, -EBUSY, "disks are built upon %s, and know its file", d->label)
-		       : 0;
-}
-
-static unsigned openers_of(struct disk *d)
-{
-	unsigned openers;
-
-	pthread_mutex_lock(&d->lock);
-	openers = d->openers;
-	pthread_mutex_unlock(&d->lock);
-	return openers;
-}
-
-/* Nothing is known of it that would be lost with it. */
-static int check_target(struct disk *d, struct why *why)
-{
-	if (!disk_is_served(d))
-		return refuse(why, -EBUSY, "%s is %s", d->label, disk_state_name(disk_state(d)));
-	/* Also one that has nothing in it any more has files, and a place in the catalogue. */
-	if (atomic_load(&d->history) || disk_is_cloned(d))
-		return refuse_advise(why, -EBUSY, "CancelIo, and mirror to a new file",
-				     "%s has, or had, a past of its own", d->label);
-	if (disk_is_mirrored(d))
-		return refuse_advise(why, -EBUSY, "Detach them", "%s has mirrors of its own",
-				     d->label);
-	if (groups_have(d->tandem, d->number))
-		return refuse_advise(why, -EBUSY, "RemoveDisk", "%s is in a group", d->label);
-	if (atomic_load(&d->children))
-		return refuse(why, -EBUSY, "disks are built upon %s", d->label);
-	if (!d->identity.len)
-		return refuse(why, -EOPNOTSUPP, "%s cannot be known again after a restart",
-			      d->label);
-	/* The mirror, while the source is in use. */
-	if (openers_of(d) > 1)
-		return refuse_advise(why, -EBUSY, "close it first", "%s is open", d->label);
-	return 0;
-}
-
 static int check_both(struct breaking *b, struct why *why)
 {
-	int err = check_disk(b->d, why) ?: check_target(b->goes, why);
+	int err;
 
+	if (!disk_is_served(b->d))
+		return refuse(why, -EBUSY, "%s is %s", b->d->label,
+			      disk_state_name(disk_state(b->d)));
+	/* The mirror has the target open, while the source is in use. */
+	err = swap_check_disk(b->d, why) ?: swap_check_other(b->goes, 1, why);
 	if (err || disk_size(b->d) == disk_size(b->goes))
 		return err;
 	return refuse_advise(why, -EBUSY, "Resize", "%s has %llu bytes, and %s has %llu",
 			     b->d->label, (unsigned long long)disk_size(b->d), b->goes->label,
 			     (unsigned long long)disk_size(b->goes));
-}
-
-/* ---- its names ---- */
-
-/* What it is called in the mount it is called from now on, whatever its file is called. */
-static void choose_name(struct breaking *b)
-{
-	char whole[NAME_MAX + 1], would[NAME_MAX + 1 + 4];
-
-	name_whole(b->goes->file_name, whole);
-	snprintf(would, sizeof(would), "%s%s", whole, b->goes->format->flat ? "" : ".raw");
-	pthread_mutex_lock(&b->d->lock);
-	memcpy(b->mount_name, b->d->mount_name, sizeof(b->mount_name));
-	b->mount_pool = b->d->mount_pool;
-	pthread_mutex_unlock(&b->d->lock);
-	if (b->mount_pool == b->goes->pool->number && !strcmp(b->mount_name, would))
-		b->mount_name[0] = '\0';
-}
-
-/* ---- while nobody uses them ---- */
-
-static void lock_both(struct breaking *b)
-{
-	pthread_mutex_lock(&b->d->opening);
-	pthread_mutex_lock(&b->goes->opening);
-	range_lock_write(&b->d->ranges, &b->range, 0, UINT64_MAX);
-	range_lock_write(&b->goes->ranges, &b->other, 0, UINT64_MAX);
-}
-
-static void unlock_both(struct breaking *b)
-{
-	range_unlock(&b->goes->ranges, &b->other);
-	range_unlock(&b->d->ranges, &b->range);
-	pthread_mutex_unlock(&b->goes->opening);
-	pthread_mutex_unlock(&b->d->opening);
-}
-
-/* From here on also those wait who take no range. */
-static void hold_both(struct breaking *b)
-{
-	struct history *h = atomic_load(&b->d->history);
-
-	if (h)
-		history_hold_image(h);
-	pthread_mutex_lock(&b->d->flushing);
-	pthread_mutex_lock(&b->goes->flushing);
-}
-
-static void release_both(struct breaking *b)
-{
-	struct history *h = atomic_load(&b->d->history);
-
-	pthread_mutex_unlock(&b->goes->flushing);
-	pthread_mutex_unlock(&b->d->flushing);
-	if (h)
-		history_release_image(h);
 }
 
 static int quiet(struct breaking *b, struct why *why)
@@ -196,43 +85,6 @@ static bool is_flushed(struct disk *d)
 	       !atomic_load(&d->broken_flush) && !atomic_load(&d->lost);
 }
 
-static int drop_notes(struct notes *n)
-{
-	if (!n)
-		return 0;
-	return notes_bytes(n) ? -EBUSY : notes_clear(n);
-}
-
-/* Durably. */
-static int set_attributes(struct disk *d, const struct stat *to)
-{
-	int fd = file_fd(d->image->file);
-	struct stat has;
-
-	if (fstat(fd, &has))
-		return -errno;
-	if (to->st_uid == has.st_uid && to->st_gid == has.st_gid &&
-	    (to->st_mode & 07777) == (has.st_mode & 07777))
-		return 0;
-	return fchown(fd, to->st_uid, to->st_gid) || fchmod(fd, to->st_mode & 07777) || fsync(fd)
-		       ? -errno
-		       : 0;
-}
-
-/* Whoever could read or write the old file, and nobody else, can the new one. */
-static int copy_attributes(struct breaking *b)
-{
-	struct stat is;
-	int err;
-
-	if (fstat(file_fd(b->d->image->file), &is) || fstat(file_fd(b->goes->image->file), &b->had))
-		return -errno;
-	err = set_attributes(b->goes, &is);
-	if (err)
-		set_attributes(b->goes, &b->had);
-	return err;
-}
-
 /* The last that can fail. */
 static int record(struct breaking *b)
 {
@@ -240,12 +92,7 @@ static int record(struct breaking *b)
 	struct disk_record r;
 	int err;
 
-	scan_record(b->d, &r);
-	r.identity = b->goes->identity;
-	r.pool = b->goes->pool->number;
-	memcpy(r.file_name, b->goes->file_name, sizeof(r.file_name));
-	memcpy(r.mount_name, b->mount_name, sizeof(r.mount_name));
-	r.mount_pool = b->mount_pool;
+	swap_record(&b->swap, &r);
 	pthread_mutex_lock(&b->p->recording);
 	err = catalogue_begin(b->d->tandem->catalogue, &txn);
 	if (!err) {
@@ -271,71 +118,21 @@ static int prepare(struct breaking *b, struct why *why)
 		return err;
 	if (b->p->leg.to != b->goes || !is_flushed(b->d) || !is_flushed(b->goes))
 		return refuse(why, -EBUSY, "it cannot be completed just now");
-	err = drop_notes(b->d->image->notes) ?: drop_notes(b->goes->image->notes);
+	err = swap_drop_notes(b->d) ?: swap_drop_notes(b->goes);
 	if (err)
 		return refuse(why, err, "its notes cannot be given up: %s", strerror(-err));
-	err = copy_attributes(b);
+	err = swap_copy_attributes(&b->swap);
 	if (err)
 		return refuse(why, err, "%s cannot have the owner and mode of %s: %s",
 			      b->goes->label, b->d->label, strerror(-err));
-	choose_name(b);
+	swap_choose_names(&b->swap);
 	err = record(b);
 	if (err)
-		set_attributes(b->goes, &b->had);
+		swap_take_back_attributes(&b->swap);
 	return err ? refuse(why, err, "it cannot be recorded: %s", strerror(-err)) : 0;
 }
 
 /* ---- the images change places ---- */
-
-#define EXCHANGE(field)                              \
-	do {                                         \
-		__typeof__(d->field) was = d->field; \
-		d->field = goes->field;              \
-		goes->field = was;                   \
-	} while (0)
-
-static void name_notes(struct disk *d)
-{
-	char name[16];
-
-	snprintf(name, sizeof(name), "%u", d->number);
-	if (d->image->notes)
-		notes_rename(d->image->notes, name);
-}
-
-/* Under table. All else stays: what has been written and flushed is the same by now. */
-static void swap(struct disk *d, struct disk *goes)
-{
-	char here[NAME_MAX + 1], there[NAME_MAX + 1];
-	struct disk **last = &goes->left;
-
-	memcpy(here, d->file_name, sizeof(here));
-	memcpy(there, goes->file_name, sizeof(there));
-	pthread_mutex_lock(&d->lock);
-	pthread_mutex_lock(&goes->lock);
-	EXCHANGE(image);
-	EXCHANGE(format);
-	EXCHANGE(pool);
-	EXCHANGE(identity);
-	EXCHANGE(use);
-	EXCHANGE(about);
-	EXCHANGE(known);
-	atomic_fetch_add(&d->attributes_set, 1); /* whoever asks just now gets an old answer */
-	goes->listed = false;
-	pthread_mutex_unlock(&goes->lock);
-	pthread_mutex_unlock(&d->lock);
-	atomic_store(&goes->lost, true); /* who knows it still does nothing to the file */
-	for (size_t i = 0; i < 2; i++)
-		atomic_store(&d->error_event_ns[i], 0);
-	disk_set_names(d, there);
-	disk_set_names(goes, here);
-	name_notes(d);
-	name_notes(goes);
-	while (*last)
-		last = &(*last)->left;
-	*last = d->left;
-	d->left = disk_ref(goes);
-}
 
 static void change_places(struct breaking *b)
 {
@@ -345,13 +142,7 @@ static void change_places(struct breaking *b)
 	atomic_store(&b->p->leg.skews, false);
 	atomic_store(&m->of, NULL);
 	b->to = mirror_take_out(b->d, &b->p->leg);
-	disk_keep_name(b->d, b->mount_pool, b->mount_name);
-	pthread_rwlock_wrlock(&b->d->looking);
-	pthread_rwlock_wrlock(&b->goes->looking);
-	tandem_swap_listed(b->d->tandem, b->d, b->goes, swap);
-	pthread_rwlock_unlock(&b->goes->looking);
-	pthread_rwlock_unlock(&b->d->looking);
-	disk_know(b->d);
+	swap_images(&b->swap, true);
 }
 
 /* ---- the old file ---- */
@@ -420,16 +211,10 @@ static void finish(struct breaking *b, char left[DISK_LABEL_MAX + 1])
 	struct tandem *t = b->d->tandem;
 	struct disk *goes = b->goes;
 	struct pool *was = pool_ref(goes->pool);
-	const char *because = b->d->image->read_only_because;
 	char name[NAME_MAX + 1];
 	int err;
 
-	disk_set_state(b->d, disk_natural_state(b->d), because ? because : "");
-	/* A flush that failed just between said so before that. */
-	if (atomic_load(&b->d->broken_flush) && disk_state(b->d) != DISK_FAILED) {
-		disk_set_state(b->d, DISK_FAILED, "a flush failed: what was written is in doubt");
-		watch_poke(t->watch);
-	}
+	swap_settle_states(&b->swap, true);
 	pair_drop_marks(b->p);
 	keeper_poke(b->p); /* it ends */
 	disk_close(b->to); /* the old image is at rest */
@@ -455,16 +240,17 @@ static int switch_over(struct breaking *b, struct why *why)
 {
 	int err;
 
-	lock_both(b);
+	b->swap = (struct swap){ .d = b->d, .other = b->goes };
+	swap_lock(&b->swap);
 	err = quiet(b, why);
 	if (!err) {
-		hold_both(b);
+		swap_hold(&b->swap);
 		err = prepare(b, why);
 		if (!err)
 			change_places(b);
-		release_both(b);
+		swap_release(&b->swap);
 	}
-	unlock_both(b);
+	swap_unlock(&b->swap);
 	return err;
 }
 

@@ -172,17 +172,20 @@ void tandem_unlist_disk(struct tandem *t, struct disk *d)
 	disk_unref(d);
 }
 
-void tandem_swap_listed(struct tandem *t, struct disk *d, struct disk *goes,
-			void (*swap)(struct disk *d, struct disk *goes))
+void tandem_swap_listed(struct tandem *t, struct disk *d, struct disk *other,
+			void (*swap)(struct disk *d, struct disk *other), bool goes)
 {
 	pthread_rwlock_wrlock(&t->table);
-	take_out(t->by_label, t->disk_count, goes);
-	take_out(t->by_number, t->disk_count, goes);
-	t->disk_count--;
-	swap(d, goes);
+	if (goes) {
+		take_out(t->by_label, t->disk_count, other);
+		take_out(t->by_number, t->disk_count, other);
+		t->disk_count--;
+	}
+	swap(d, other);
 	qsort(t->by_label, t->disk_count, sizeof(*t->by_label), compare_labels);
 	pthread_rwlock_unlock(&t->table);
-	disk_unref(goes);
+	if (goes)
+		disk_unref(other);
 }
 
 void tandem_rename_listed(struct tandem *t, struct disk *d, const char *file_name)

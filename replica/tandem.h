@@ -191,11 +191,11 @@ int tandem_commit(struct tandem *t);
 int tandem_list_disk(struct tandem *t, struct disk *d);
 void tandem_unlist_disk(struct tandem *t, struct disk *d);
 /*
- * `goes` goes, and d gets what it has, as swap does it: under table, so that no label is found
- * twice or never.
+ * The two get what the other has, as swap does it: under table, so that no label is found twice
+ * or never. `goes`: other is listed no more.
  */
-void tandem_swap_listed(struct tandem *t, struct disk *d, struct disk *goes,
-			void (*swap)(struct disk *d, struct disk *goes));
+void tandem_swap_listed(struct tandem *t, struct disk *d, struct disk *other,
+			void (*swap)(struct disk *d, struct disk *other), bool goes);
 /* A mount name may be free again. With no other lock held. */
 void tandem_settle_names(struct tandem *t);
 void tandem_rename_listed(struct tandem *t, struct disk *d, const char *file_name);

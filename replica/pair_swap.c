@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "pair_swap.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clones.h"
+#include "groups.h"
+#include "history.h"
+#include "names.h"
+#include "notes.h"
+#include "pairs.h"
+#include "scan.h"
+#include "watch.h"
+
+/* ---- may it be ---- */
+
+int swap_check_disk(struct disk *d, struct why *why)
+{
+	struct history *h = atomic_load(&d->history);
+
+	if (disk_is_clone(d))
+		return refuse_advise(why, -EBUSY, "wait until it is filled",
+				     "%s is a clone that is not filled yet", d->label);
+	if (h && history_restore(h).before)
+		return refuse_advise(why, -EBUSY, "wait until that is done", "%s is being restored",
+				     d->label);
+	return atomic_load(&d->children)
+		       ? refuse(why, -EBUSY, "disks are built upon %s, and know its file", d->label)
+		       : 0;
+}
+
+int swap_check_other(struct disk *d, unsigned ours, struct why *why)
+{
+	if (!disk_is_served(d))
+		return refuse(why, -EBUSY, "%s is %s", d->label, disk_state_name(disk_state(d)));
+	/* Also one that has nothing in it any more has files, and a place in the catalogue. */
+	if (atomic_load(&d->history) || disk_is_cloned(d))
+		return refuse_advise(why, -EBUSY, "Detach, and mirror to a new file",
+				     "%s has, or had, a past of its own", d->label);
+	if (disk_is_mirrored(d))
+		return refuse_advise(why, -EBUSY, "Detach them", "%s has mirrors of its own",
+				     d->label);
+	if (groups_have(d->tandem, d->number))
+		return refuse_advise(why, -EBUSY, "RemoveDisk", "%s is in a group", d->label);
+	if (atomic_load(&d->children))
+		return refuse(why, -EBUSY, "disks are built upon %s", d->label);
+	if (!d->identity.len)
+		return refuse(why, -EOPNOTSUPP, "%s cannot be known again after a restart",
+			      d->label);
+	if (disk_openers(d) > ours)
+		return refuse_advise(why, -EBUSY, "close it first", "%s is open", d->label);
+	return 0;
+}
+
+/* ---- while nobody uses them ---- */
+
+void swap_lock(struct swap *s)
+{
+	pthread_mutex_lock(&s->d->opening);
+	pthread_mutex_lock(&s->other->opening);
+	range_lock_write(&s->d->ranges, &s->range, 0, UINT64_MAX);
+	range_lock_write(&s->other->ranges, &s->other_range, 0, UINT64_MAX);
+}
+
+void swap_unlock(struct swap *s)
+{
+	range_unlock(&s->other->ranges, &s->other_range);
+	range_unlock(&s->d->ranges, &s->range);
+	pthread_mutex_unlock(&s->other->opening);
+	pthread_mutex_unlock(&s->d->opening);
+}
+
+void swap_hold(struct swap *s)
+{
+	struct history *h = atomic_load(&s->d->history);
+
+	if (h)
+		history_hold_image(h);
+	pthread_mutex_lock(&s->d->flushing);
+	pthread_mutex_lock(&s->other->flushing);
+}
+
+void swap_release(struct swap *s)
+{
+	struct history *h = atomic_load(&s->d->history);
+
+	pthread_mutex_unlock(&s->other->flushing);
+	pthread_mutex_unlock(&s->d->flushing);
+	if (h)
+		history_release_image(h);
+}
+
+int swap_drop_notes(struct disk *d)
+{
+	struct notes *n = d->image->notes;
+
+	if (!n)
+		return 0;
+	return notes_bytes(n) ? -EBUSY : notes_clear(n);
+}
+
+/* Durably. */
+static int set_attributes(struct disk *d, const struct stat *to)
+{
+	int fd = file_fd(d->image->file);
+	struct stat has;
+
+	if (fstat(fd, &has))
+		return -errno;
+	if (to->st_uid == has.st_uid && to->st_gid == has.st_gid &&
+	    (to->st_mode & 07777) == (has.st_mode & 07777))
+		return 0;
+	return fchown(fd, to->st_uid, to->st_gid) || fchmod(fd, to->st_mode & 07777) || fsync(fd)
+		       ? -errno
+		       : 0;
+}
+
+int swap_copy_attributes(struct swap *s)
+{
+	struct stat is;
+	int err;
+
+	if (fstat(file_fd(s->d->image->file), &is) ||
+	    fstat(file_fd(s->other->image->file), &s->had))
+		return -errno;
+	err = set_attributes(s->other, &is);
+	if (err)
+		set_attributes(s->other, &s->had);
+	return err;
+}
+
+void swap_take_back_attributes(struct swap *s)
+{
+	set_attributes(s->other, &s->had);
+}
+
+/* ---- names and records ---- */
+
+/* In the file of `to`. */
+static void choose_name(struct disk *d, const struct disk *to, struct kept *kept)
+{
+	char whole[NAME_MAX + 1], would[NAME_MAX + 1 + 4];
+	const struct image_format *format = to->format;
+
+	name_whole(to->file_name, whole);
+	snprintf(would, sizeof(would), "%s%s", whole, format && format->flat ? "" : ".raw");
+	pthread_mutex_lock(&d->lock);
+	memcpy(kept->name, d->mount_name, sizeof(kept->name));
+	kept->pool = d->mount_pool;
+	pthread_mutex_unlock(&d->lock);
+	if (kept->pool == to->pool->number && !strcmp(kept->name, would))
+		kept->name[0] = '\0';
+}
+
+void swap_choose_names(struct swap *s)
+{
+	choose_name(s->d, s->other, &s->kept);
+	choose_name(s->other, s->d, &s->other_kept);
+}
+
+static void record(const struct disk *d, const struct disk *to, const struct kept *kept,
+		   struct disk_record *r)
+{
+	struct disk_record of;
+
+	scan_record(d, r);
+	scan_record(to, &of);
+	r->identity = of.identity;
+	r->pool = of.pool;
+	r->failed = of.failed;
+	r->changed = of.changed;
+	memcpy(r->file_name, of.file_name, sizeof(r->file_name));
+	memcpy(r->mount_name, kept->name, sizeof(r->mount_name));
+	r->mount_pool = kept->pool;
+}
+
+void swap_record(const struct swap *s, struct disk_record *r)
+{
+	record(s->d, s->other, &s->kept, r);
+}
+
+void swap_record_other(const struct swap *s, struct disk_record *r)
+{
+	record(s->other, s->d, &s->other_kept, r);
+}
+
+/* ---- the images change places ---- */
+
+#define EXCHANGE(field)                              \
+	do {                                         \
+		__typeof__(d->field) was = d->field; \
+		d->field = other->field;             \
+		other->field = was;                  \
+	} while (0)
+
+static void name_notes(struct disk *d)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%u", d->number);
+	if (d->image->notes)
+		notes_rename(d->image->notes, name);
+}
+
+/* Under table. All else stays. */
+static void exchange(struct disk *d, struct disk *other)
+{
+	char here[NAME_MAX + 1], there[NAME_MAX + 1];
+
+	memcpy(here, d->file_name, sizeof(here));
+	memcpy(there, other->file_name, sizeof(there));
+	pthread_mutex_lock(&d->lock);
+	pthread_mutex_lock(&other->lock);
+	EXCHANGE(image);
+	EXCHANGE(format);
+	EXCHANGE(pool);
+	EXCHANGE(identity);
+	EXCHANGE(use);
+	EXCHANGE(about);
+	EXCHANGE(known);
+	EXCHANGE(lost);
+	EXCHANGE(broken_flush);
+	/* Whoever asks just now gets an old answer. */
+	atomic_fetch_add(&d->attributes_set, 1);
+	atomic_fetch_add(&other->attributes_set, 1);
+	/* What a flush made durable was another file. */
+	atomic_fetch_add(&d->unflushed, 1);
+	atomic_fetch_add(&other->unflushed, 1);
+	pthread_mutex_unlock(&other->lock);
+	pthread_mutex_unlock(&d->lock);
+	for (size_t i = 0; i < 2; i++) {
+		atomic_store(&d->error_event_ns[i], 0);
+		atomic_store(&other->error_event_ns[i], 0);
+	}
+	disk_set_names(d, there);
+	disk_set_names(other, here);
+	name_notes(d);
+	name_notes(other);
+}
+
+/* Who knows it still does nothing to the file; what it has stays in memory as long as d. */
+static void exchange_and_go(struct disk *d, struct disk *goes)
+{
+	struct disk **last = &goes->left;
+
+	exchange(d, goes);
+	pthread_mutex_lock(&goes->lock);
+	goes->listed = false;
+	pthread_mutex_unlock(&goes->lock);
+	atomic_store(&goes->lost, true);
+	while (*last)
+		last = &(*last)->left;
+	*last = d->left;
+	d->left = disk_ref(goes);
+}
+
+static void note_state(struct disk *d, struct had_state *was)
+{
+	pthread_mutex_lock(&d->lock);
+	was->state = d->state;
+	memcpy(was->reason, d->reason, sizeof(was->reason));
+	pthread_mutex_unlock(&d->lock);
+}
+
+void swap_images(struct swap *s, bool goes)
+{
+	note_state(s->d, &s->was);
+	note_state(s->other, &s->other_was);
+	disk_keep_name(s->d, s->kept.pool, s->kept.name);
+	if (!goes)
+		disk_keep_name(s->other, s->other_kept.pool, s->other_kept.name);
+	pthread_rwlock_wrlock(&s->d->looking);
+	pthread_rwlock_wrlock(&s->other->looking);
+	tandem_swap_listed(s->d->tandem, s->d, s->other, goes ? exchange_and_go : exchange, goes);
+	pthread_rwlock_unlock(&s->other->looking);
+	pthread_rwlock_unlock(&s->d->looking);
+	disk_know(s->d);
+	if (!goes)
+		disk_know(s->other);
+}
+
+/* What was wrong with an image is so still. */
+static void settle_state(struct disk *d, const struct had_state *was)
+{
+	enum disk_state state = was->state;
+	const char *reason = was->reason;
+
+	if (state == DISK_READY || state == DISK_READ_ONLY) {
+		state = disk_natural_state(d);
+		reason = d->image->read_only_because ? d->image->read_only_because : "";
+		if (state == DISK_FAILED)
+			reason = "a flush failed: what was written is in doubt";
+	}
+	disk_set_state(d, state, reason);
+	if (state == DISK_FAILED)
+		watch_poke(d->tandem->watch); /* to record it */
+}
+
+void swap_settle_states(struct swap *s, bool goes)
+{
+	settle_state(s->d, &s->other_was);
+	if (!goes)
+		settle_state(s->other, &s->was);
+}
