@@ -154,7 +154,10 @@ int wait_render(struct ctl *c, uint32_t object, struct text *out)
 		text_addf(out, "%s\n", enum_name(copy_states, r.copy_state));
 		return 0;
 	}
-	return r.copy_state == COPY_BROKEN || r.copy_state == COPY_ABORTED ? -ECANCELED : -EAGAIN;
+	return r.copy_state == COPY_BROKEN || r.copy_state == COPY_ABORTED ||
+			       r.copy_state == COPY_FAILEDOVER
+		       ? -ECANCELED
+		       : -EAGAIN;
 }
 
 uint64_t wait_version(struct ctl *c, uint32_t object)

@@ -217,9 +217,15 @@ static const char *const means[OP_MAX] = {
 	[OP_DEACTIVATE] = "nothing is copied until Activate",
 	[OP_DETACH] = "the target is a disk by itself",
 	[OP_DISSOLVE] = "the target is a disk by itself",
+	[OP_FAILBACK] = "what the target took is copied to what was the source, and then they "
+			"change places",
+	[OP_FAILOVER] = "the source is what the target was, and what is written is remembered "
+			"until Failback or ReverseRoles",
 	[OP_FRACTURE] = "the target stays as it is until ResyncReplica",
 	[OP_RESYNC_REPLICA] = "what differs is copied",
+	[OP_RESTORE_FROM_REPLICA] = "the source is what the target was, and what differs is copied",
 	[OP_RESUME] = "what was written meanwhile is copied",
+	[OP_REVERSE_ROLES] = "source and target have changed places",
 	[OP_SPLIT] = "the target stays what its source was at this moment until ResyncReplica",
 	[OP_SUSPEND] = "what is written is copied after Resume",
 	[OP_UNPREPARE] = "nothing is copied until Activate",
@@ -228,7 +234,7 @@ static const char *const means[OP_MAX] = {
 static void say_pair(const struct request *r, enum replica_operation op,
 		     const struct replica_facts *f, uint8_t next)
 {
-	const char *lost = replica_operation_loses(f->sync_type, op, f->copy_state);
+	const char *lost = replica_operation_loses(f->sync_type, op, f->copy_state, f->whole);
 	const char *state = next == GONE ? "gone" : enum_name(copy_states, next);
 
 	if (next == GONE && f->first)
@@ -246,6 +252,8 @@ static int operate_pair(const struct request *r, enum replica_operation op,
 				      r->plan, &r->result->why);
 	if (err)
 		return err;
+	if (f->back && op == OP_ABORT)
+		next = COPY_FAILEDOVER;
 	say_pair(r, op, f, next);
 	if (next == COPY_UNSYNCHRONIZED)
 		r->result->copy = f->number;
@@ -289,8 +297,8 @@ static int operate_from(const struct request *r, enum replica_operation op,
 			const struct replica_facts *f)
 {
 	uint8_t next;
-	int err = replica_operation_check(f->sync_type, op, f->copy_state, r->force, &next,
-					  &r->result->why);
+	int err = replica_operation_check(f->sync_type, op, f->copy_state, f->whole, r->force,
+					  &next, &r->result->why);
 
 	if (f->progress == PROGRESS_DETACHING && op != OP_RETURN_TO_RESOURCE_POOL &&
 	    err != -EOPNOTSUPP)
@@ -420,8 +428,10 @@ const struct command replica_commands[] = {
 	  .help = "a snapshot, or a mirror's target, is a disk of its own" },
 	{ OPERATION("Dissolve", OP_DISSOLVE), .force = true,
 	  .help = "ends it, the target lives on" },
-	{ REFUSED("Failover", OP_FAILOVER), .force = true, .help = "of mirrors" },
-	{ REFUSED("Failback", OP_FAILBACK), .force = true, .help = "of mirrors" },
+	{ OPERATION("Failover", OP_FAILOVER), .force = true,
+	  .help = "the source goes on in the target" },
+	{ OPERATION("Failback", OP_FAILBACK), .force = true,
+	  .help = "what the target took is copied back" },
 	{ OPERATION("Fracture", OP_FRACTURE), .force = true,
 	  .help = "the target is left as it is; in the middle of a copy: Force" },
 	{ REFUSED("RemoveSyncPair", OP_REMOVE_SYNC_PAIR), .help = "of groups" },
@@ -434,7 +444,8 @@ const struct command replica_commands[] = {
 	{ REFUSED("ResetToAsync", OP_RESET_TO_ASYNC), .help = "of mirrors" },
 	{ OPERATION("ReturnToResourcePool", OP_RETURN_TO_RESOURCE_POOL), .force = true,
 	  .help = "deletes a snapshot" },
-	{ REFUSED("ReverseRoles", OP_REVERSE_ROLES), .help = "of mirrors" },
+	{ OPERATION("ReverseRoles", OP_REVERSE_ROLES), .force = true,
+	  .help = "source and target change places" },
 	{ OPERATION("Split", OP_SPLIT), .help = "the target stays one moment of its source" },
 	{ OPERATION("Suspend", OP_SUSPEND), .help = "nothing is copied until Resume" },
 	{ OPERATION("Unprepare", OP_UNPREPARE), .force = true,

@@ -187,6 +187,8 @@ void replica_facts_of_pair(const struct pair_facts *p, struct replica_facts *out
 	out->size = p->size;
 	out->error = p->error;
 	out->first = p->first;
+	out->whole = p->whole;
+	out->back = p->back;
 	out->stops_host_io = p->stops_host_io;
 	out->manual = p->manual;
 	out->behind = p->differs;

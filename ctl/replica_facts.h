@@ -39,6 +39,8 @@ struct replica_facts {
 	int error;                        /* why it is not copied further; 0 */
 	/* Of a mirror. */
 	bool first;                 /* the target is not whole yet */
+	bool whole;                 /* it is one moment of its source, and not half of one */
+	bool back;                  /* its copy goes back to what was the source */
 	bool stops_host_io, manual; /* as CreateReplica was told */
 	uint64_t behind;            /* bytes that the target lacks */
 	uint64_t verified_ms;       /* 0: never */

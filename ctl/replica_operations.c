@@ -20,12 +20,16 @@
 #define SPL COPY_SPLIT
 #define PRE COPY_PREPARED
 #define ABO COPY_ABORTED
+#define FOV COPY_FAILEDOVER
 /* With Force only. */
 #define FGO (WITH_FORCE | GONE)
 #define FUN (WITH_FORCE | COPY_UNSYNCHRONIZED)
 #define FFR (WITH_FORCE | COPY_FRACTURED)
 #define FIN (WITH_FORCE | COPY_INACTIVE)
 #define FPR (WITH_FORCE | COPY_PREPARED)
+/* With Force only, if the target is in the middle of a copy. */
+#define WFO (UNLESS_WHOLE | COPY_FAILEDOVER)
+#define WUN (UNLESS_WHOLE | COPY_UNSYNCHRONIZED)
 
 typedef uint8_t operation_table[OP_MAX][COPY_STATE_MAX];
 
@@ -106,9 +110,9 @@ static const operation_table of_clones = {
 };
 
 /*
- * Of mirrors. Those of this version are never INI, because they are made at once, nor FOV; what
- * those two columns have is for a record that says so. SKW is a target that was written: what
- * goes over that needs Force, because nobody else has it.
+ * Of mirrors. Those of this version are never INI, because they are made at once; what that
+ * column has is for a record that says so. SKW is a target that was written: what goes over that
+ * needs Force, because nobody else has it.
  */
 static const operation_table of_mirrors = {
   /* from:                             -    -   INI  UNS  SYN  BRO  FRA  SPL  INA  SUS  FOV  PRE  ABO  SKW */
@@ -126,15 +130,17 @@ static const operation_table of_mirrors = {
   /* any at rest; UNS has half a copy, FOV what the source never got */
   [OP_DISSOLVE]                  = { NO_, NO_, NO_, NO_, GON, GON, GON, GON, NO_, NO_, NO_, NO_, GON, GON },
   /* the target lives on; where a copy waits to go on it is no disk to live on with: Detach */
-  [OP_FAILOVER]                  = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
-  /* nothing changes roles yet, so that all that does, or undoes it, is of a later version */
-  [OP_FAILBACK]                  = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
+  [OP_FAILOVER]                  = { NO_, NO_, NO_, WFO, FOV, WFO, WFO, FOV, NO_, WFO, STY, NO_, WFO, NO_ },
+  /* → FOV       the source goes on in the target, which lacks what was written since it was the same */
+  [OP_FAILBACK]                  = { NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, UNS, NO_, NO_, NO_ },
+  /* FOV → UNS   what the target took is copied, then roles change back; FOV again if it fails */
   [OP_FRACTURE]                  = { NO_, NO_, NO_, FFR, FRA, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
   /* UNS → FRA   in the middle of a copy: the target is no moment of its source */
   [OP_REMOVE_SYNC_PAIR]          = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
   [OP_RESYNC_REPLICA]            = { NO_, NO_, NO_, NO_, NO_, UNS, UNS, UNS, NO_, NO_, NO_, NO_, UNS, FUN },
   /* → UNS   what differs is copied; of SKW also what was written on the target */
-  [OP_RESTORE_FROM_REPLICA]      = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
+  [OP_RESTORE_FROM_REPLICA]      = { NO_, NO_, NO_, NO_, NO_, NO_, WUN, UNS, NO_, NO_, NO_, NO_, NO_, NO_ },
+  /* → UNS       the source is at once what the target is; then as Failback */
   [OP_RESUME]                    = { NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, UNS, NO_, NO_, NO_, NO_ },
   /* SUS → UNS   what was written meanwhile is copied */
   [OP_RESET_TO_SYNC]             = { NO_, NO_, STY, STY, STY, STY, STY, STY, STY, STY, NO_, STY, NO_, STY },
@@ -142,7 +148,8 @@ static const operation_table of_mirrors = {
   [OP_RESET_TO_ASYNC]            = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
   [OP_RETURN_TO_RESOURCE_POOL]   = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
   /* of snapshots and tokens: the target of a mirror is a disk, which DeleteDisk deletes */
-  [OP_REVERSE_ROLES]             = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
+  [OP_REVERSE_ROLES]             = { NO_, NO_, NO_, NO_, SYN, NO_, WUN, UNS, NO_, NO_, UNS, NO_, NO_, NO_ },
+  /* SYN → SYN   while it is used; FOV → UNS what was the source is the target from now on */
   [OP_SPLIT]                     = { NO_, NO_, NO_, NO_, SPL, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
   /* SYN → SPL   nothing is under way then; UNS would have to be drained first, which is not yet */
   [OP_SUSPEND]                   = { NO_, NO_, NO_, SUS, SUS, NO_, NO_, NO_, NO_, STY, NO_, NO_, NO_, NO_ },
@@ -223,16 +230,21 @@ static uint8_t cell_of(enum sync_type type, enum replica_operation op, enum copy
 }
 
 const char *replica_operation_loses(enum sync_type type, enum replica_operation op,
-				    enum copy_state from)
+				    enum copy_state from, bool whole)
 {
-	return cell_of(type, op, from) & WITH_FORCE ? at_stake[from] : NULL;
+	uint8_t cell = cell_of(type, op, from);
+
+	if (cell & UNLESS_WHOLE && !whole)
+		return "the target is in the middle of a copy, and the disk would be half of it";
+	return cell & WITH_FORCE ? at_stake[from] : NULL;
 }
 
 int replica_operation_check(enum sync_type type, enum replica_operation op, enum copy_state from,
-			    bool force, uint8_t *next, struct why *why)
+			    bool whole, bool force, uint8_t *next, struct why *why)
 {
 	const operation_table *table = table_of(type);
 	const char *name = enum_name(replica_operations, op), *of = enum_name(sync_types, type);
+	const char *loses = replica_operation_loses(type, op, from, whole);
 	uint8_t cell = cell_of(type, op, from);
 
 	switch (cell) {
@@ -247,13 +259,13 @@ int replica_operation_check(enum sync_type type, enum replica_operation op, enum
 		return refuse_advise(why, -EBUSY, "Abort, which deletes its target",
 				     "a %s that is no full copy is nothing without its source", of);
 	}
-	if (cell & WITH_FORCE && !force) {
+	if (loses && !force) {
 		char advice[40];
 
 		snprintf(advice, sizeof(advice), "%s with Force", name);
 		return refuse_advise(why, -EPERM, advice, "CopyState is %s: %s",
-				     enum_name(copy_states, from), at_stake[from]);
+				     enum_name(copy_states, from), loses);
 	}
-	*next = cell & ~WITH_FORCE;
+	*next = cell & ~(WITH_FORCE | UNLESS_WHOLE);
 	return 0;
 }

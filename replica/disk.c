@@ -372,8 +372,7 @@ static int take_up(struct disk *d)
 	return start(d);
 }
 
-/* Under opening. What other programs may do from now on. */
-static int use_image(struct disk *d, enum file_use use)
+int disk_use_image(struct disk *d, enum file_use use)
 {
 	int err;
 
@@ -418,7 +417,7 @@ static int open_disk(struct disk *d, bool write, bool source)
 	pthread_mutex_lock(&d->opening);
 	err = may_open(d, write, source, &first);
 	if (!err)
-		err = use_image(d, write ? FILE_WRITE : FILE_READ);
+		err = disk_use_image(d, write ? FILE_WRITE : FILE_READ);
 	if (!err && first) {
 		err = take_up(d);
 		taken = !err;
@@ -451,12 +450,27 @@ int disk_open_target(struct disk *d)
 	return open_disk(d, true, true);
 }
 
+int disk_join(struct disk *d)
+{
+	int err = -ENOENT;
+
+	pthread_mutex_lock(&d->opening); /* it may just be closed by its last client */
+	pthread_mutex_lock(&d->lock);
+	if (d->openers) {
+		d->openers++;
+		err = 0;
+	}
+	pthread_mutex_unlock(&d->lock);
+	pthread_mutex_unlock(&d->opening);
+	return err;
+}
+
 int disk_set_target_use(struct disk *d, enum target_use use)
 {
 	int err = 0;
 
 	pthread_mutex_lock(&d->opening);
-	if (use == TARGET_HIDDEN && disk_is_open(d))
+	if (use == TARGET_HIDDEN && atomic_load(&d->target_use) != use && disk_is_open(d))
 		err = -EBUSY;
 	else if (use && !atomic_load(&d->target_use) && disk_is_written(d))
 		err = -EBUSY;
@@ -496,7 +510,7 @@ int disk_look(struct disk *d)
 	pthread_mutex_lock(&d->opening);
 	err = may_open(d, false, false, &first);
 	if (!err && first) {
-		err = use_image(d, FILE_READ) ?: look_again(d);
+		err = disk_use_image(d, FILE_READ) ?: look_again(d);
 		leave_image(d);
 		err = err ?: may_open(d, false, false, &first);
 	}
@@ -509,7 +523,7 @@ int disk_complete(struct disk *d)
 	int err;
 
 	pthread_mutex_lock(&d->opening);
-	err = use_image(d, FILE_WRITE);
+	err = disk_use_image(d, FILE_WRITE);
 	if (!err) {
 		err = start(d) ?: disk_rest(d);
 		leave_image(d);

@@ -89,8 +89,7 @@ struct disk {
 	uint8_t id[16];  /* its identity, for people and peers */
 	struct tandem *tandem;
 	/*
-	 * Likewise, but for BreakMirrorVirtualDisk, which gives a disk another image
-	 * (pair_break.c). What was here before stays in memory as long as the disk, so that
+	 * Likewise, but for what gives a disk another image (pair_swap.h). What was here before stays in memory as long as the disk, so that
 	 * whoever just looks (at a size, a name) needs no lock; its file is closed.
 	 */
 	_Atomic(struct pool *) pool;                 /* holds a reference */
@@ -209,6 +208,8 @@ bool disk_is_served(struct disk *d);
 int disk_open(struct disk *d, bool write);
 /* Its source opens it, for writing. */
 int disk_open_target(struct disk *d);
+/* It is open once more, whatever its state. -ENOENT: nobody has it open. */
+int disk_join(struct disk *d);
 void disk_close(struct disk *d);
 /* What an open for reading would say now, without what that has to prepare. */
 int disk_look(struct disk *d);
@@ -287,6 +288,9 @@ int disk_seek_locked(struct disk *d, uint64_t off, int whence, uint64_t *found);
 /* Clients may do that with it from now on; -EBUSY: one may write it now, or, to
  * hide it, has it open. */
 int disk_set_target_use(struct disk *d, enum target_use use);
+
+/* Under opening: what other programs are told from here on, at least. -EBUSY: one uses it. */
+int disk_use_image(struct disk *d, enum file_use use);
 
 /* A disk that is not listed yet; takes over image. Sets its names from file_name. */
 int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t number,

@@ -49,6 +49,7 @@ struct fan {
 	unsigned turns[MIRROR_LEGS_MAX];
 	bool writing[MIRROR_LEGS_MAX]; /* still to be done */
 	bool source_done;
+	bool left_out[MIRROR_LEGS_MAX]; /* something was, because it differs */
 	int errors[1 + MIRROR_LEGS_MAX];
 };
 
@@ -62,7 +63,7 @@ static int leg_write(struct leg *leg, const struct change *c, uint64_t off, uint
 }
 
 /* What differs is left to whoever copies it. */
-static int leg_change(struct leg *leg, const struct change *c)
+static int leg_change(struct leg *leg, const struct change *c, bool *left_out)
 {
 	uint64_t off = c->off, end = c->off + c->len, run;
 	int err = end > disk_size(leg->to) ? disk_resize(leg->to, end, false) : 0;
@@ -70,6 +71,8 @@ static int leg_change(struct leg *leg, const struct change *c)
 	for (; !err && off < end; off += run) {
 		if (!marks_differs(leg->marks, off, end - off, &run))
 			err = leg_write(leg, c, off, run);
+		else
+			*left_out = true;
 	}
 	return err;
 }
@@ -84,7 +87,8 @@ static int fan_step(void *arg, size_t i)
 	if (!leg)
 		f->errors[0] = f->flush ? f->flush(f->d) : disk_apply(f->d, f->c);
 	else if (f->writing[i - 1])
-		f->errors[i] = f->flush ? disk_flush(leg->to) : leg_change(leg, f->c);
+		f->errors[i] = f->flush ? disk_flush(leg->to)
+					: leg_change(leg, f->c, &f->left_out[i - 1]);
 	return 0; /* one that fails stops no other */
 }
 
@@ -214,6 +218,8 @@ static int change_source(struct disk *d, struct mirror *m, const struct change *
 		/* What it holds now nobody knows; the targets may have it. */
 		if (err)
 			marks_set(leg->marks, c->off, c->len);
+		else if (f.left_out[i])
+			atomic_store(&leg->lacks, true);
 		if (leg->stops && f.errors[1 + i])
 			refused = -EIO;
 		marks_end(leg->marks, f.turns[i]);

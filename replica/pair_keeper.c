@@ -139,11 +139,16 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 {
 	int err = flush_both(p, source, target);
 	struct pair_record r;
+	bool lacked;
 
 	if (err)
 		return err;
+	if (pair_record_of(p).back)
+		return pair_turn_back(p);
 	pthread_mutex_lock(&p->changing);
 	r = pair_record_of(p);
+	/* Before it is asked what differs: a write may be next. */
+	lacked = atomic_exchange(&p->leg.lacks, false);
 	if (r.copy_state != COPY_UNSYNCHRONIZED || atomic_load(&p->stop) ||
 	    atomic_load(&p->leg.failed) || marks_bytes(p->leg.marks))
 		err = -EAGAIN;
@@ -152,9 +157,12 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 	if (!err) {
 		r.copy_state = COPY_SYNCHRONIZED;
 		r.first = false;
+		r.whole = true;
 		r.sync_time_ms = past_now(p->of->t->snapshots);
 		err = pair_set(p, COPY_UNSYNCHRONIZED, &r);
 	}
+	if (err && lacked)
+		atomic_store(&p->leg.lacks, true);
 	pthread_mutex_unlock(&p->changing);
 	return err;
 }
@@ -183,22 +191,29 @@ static int synchronize(struct pair *p, struct disk *source)
 	return err;
 }
 
-/* The target failed, or was not there. -errno: it is not recorded yet. */
-static int lose(struct pair *p)
+int keeper_lose(struct pair *p)
 {
-	struct pair_record r;
-	enum copy_state from;
+	struct pair_record r = pair_record_of(p);
+	enum copy_state from = r.copy_state;
 	int err = 0;
 
-	pthread_mutex_lock(&p->changing);
-	r = pair_record_of(p);
-	from = r.copy_state;
 	if (pair_writes(&r) && atomic_load(&p->leg.failed)) {
-		r.copy_state = COPY_BROKEN;
+		/* Nothing of what it was to be given back is lost. */
+		r.copy_state = r.back ? COPY_FAILEDOVER : COPY_BROKEN;
+		r.back = r.restores = false;
 		err = pair_set(p, from, &r);
 		if (!err)
 			pair_disengage(p);
 	}
+	return err;
+}
+
+static int lose(struct pair *p)
+{
+	int err;
+
+	pthread_mutex_lock(&p->changing);
+	err = keeper_lose(p);
 	pthread_mutex_unlock(&p->changing);
 	say(p, false, atomic_load(&p->leg.error));
 	return err;
@@ -239,12 +254,19 @@ static struct jobs *jobs_of(const struct pair *p)
 	return p->of->t->jobs;
 }
 
+static const char *job_name(struct pair *p)
+{
+	struct pair_record r = pair_record_of(p);
+
+	return r.restores ? "RestoreFromReplica" : r.back ? "Failback" : "Mirror";
+}
+
 /* Each copy is one, also if it is suspended meanwhile. */
 static void begin_job(struct pair *p)
 {
 	char object[JOB_OBJECT_MAX];
 	struct job_spec spec = {
-		.operation = "Mirror",
+		.operation = job_name(p),
 		.object = object,
 		.replica = p->number,
 		.disks = { p->leg.source, p->leg.target },
@@ -386,6 +408,7 @@ static void forget_marks(struct pair *p)
 	pthread_mutex_unlock(&p->lock);
 	pthread_mutex_unlock(&p->recording);
 	marks_close(marks);
+	pair_forget_images(p);
 }
 
 static void *run(void *arg)

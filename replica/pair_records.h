@@ -16,7 +16,12 @@ struct pair_record {
 	bool manual;        /* after a crash or a failure somebody has to say Resume */
 	bool first;         /* it was never in step: the target is no disk yet */
 	bool moves;         /* by MirrorVirtualDisk: the disk is to have the target's image */
-	char name[201];     /* under replicas/ */
+	bool whole;         /* the target is one moment of its source, and no copy went on since */
+	/* After a Failover: what was the source is the target now. */
+	bool diverged;  /* it was given what its target was not */
+	bool back;      /* it is copied to, and is the source again once that is complete */
+	bool restores;  /* likewise, by RestoreFromReplica */
+	char name[201]; /* under replicas/ */
 };
 int pair_put(struct catalogue_txn *txn, const struct pair_record *r);
 int pair_del(struct catalogue_txn *txn, uint32_t number);

@@ -18,21 +18,23 @@ static int record(struct pair *p, const struct pair_record *r)
 	return catalogue_commit(txn);
 }
 
-int pair_set(struct pair *p, enum copy_state from, const struct pair_record *r)
+int pair_set(struct pair *p, enum copy_state from, const struct pair_record *wanted)
 {
+	struct pair_record r = *wanted;
 	int err;
 
 	pthread_mutex_lock(&p->recording);
-	err = p->gone || p->r.copy_state != from ? -EAGAIN : record(p, r);
+	r.whole = r.whole && !atomic_load(&p->leg.lacks);
+	err = p->gone || p->r.copy_state != from ? -EAGAIN : record(p, &r);
 	if (!err) {
 		pthread_mutex_lock(&p->lock);
-		p->r = *r;
+		p->r = r;
 		pthread_mutex_unlock(&p->lock);
 	}
 	pthread_mutex_unlock(&p->recording);
-	if (!err && from != r->copy_state)
+	if (!err && from != r.copy_state)
 		pair_announce(p, enum_name(copy_states, from),
-			      enum_name(copy_states, r->copy_state));
+			      enum_name(copy_states, r.copy_state));
 	return err;
 }
 
@@ -51,11 +53,12 @@ static void settle_target(struct pair *p)
 
 static int take_target(struct pair *p, struct disk *source, struct disk *target, struct why *why)
 {
-	int err = disk_set_target_use(target, TARGET_READS);
+	bool hidden = pair_record_of(p).back;
+	int err = disk_set_target_use(target, hidden ? TARGET_HIDDEN : TARGET_READS);
 
 	if (err)
-		return refuse_advise(why, err, "close it first", "%s is open for writing",
-				     target->label);
+		return refuse_advise(why, err, "close it first", "%s is open%s", target->label,
+				     hidden ? "" : " for writing");
 	atomic_store(&p->leg.skews, false);
 	err = disk_open_target(target);
 	if (err)
@@ -144,7 +147,7 @@ static int check_copy(struct pair *p, const struct pair_record *r, bool force, s
  * Under changing. What differs is copied by the keeper, which engages first: until it is
  * recorded the target is what it was.
  */
-static int begin_copy(struct pair *p, struct pair_record r, bool force, bool plan, struct why *why)
+int pair_begin_copy(struct pair *p, struct pair_record r, bool force, bool plan, struct why *why)
 {
 	enum copy_state from = r.copy_state;
 	struct disk *source = pair_source(p), *target = pair_target(p);
@@ -152,13 +155,15 @@ static int begin_copy(struct pair *p, struct pair_record r, bool force, bool pla
 
 	if (err || plan)
 		goto out;
-	err = disk_set_target_use(target, TARGET_READS);
+	/* What is recorded next tells whether clients see it meanwhile. */
+	err = disk_set_target_use(target, r.back ? TARGET_HIDDEN : TARGET_READS);
 	if (err) {
 		refuse_advise(why, err, "close it first", "%s is open for writing", target->label);
 		goto out;
 	}
 	atomic_store(&p->leg.skews, false);
 	r.copy_state = COPY_UNSYNCHRONIZED;
+	r.whole = r.whole && !marks_bytes(p->leg.marks);
 	err = pair_set(p, from, &r);
 	if (err) {
 		refuse(why, err, "it cannot be recorded: %s", strerror(-err));
@@ -178,7 +183,7 @@ out:
 
 int pair_resume(struct pair *p, struct why *why)
 {
-	return begin_copy(p, pair_record_of(p), false, false, why);
+	return pair_begin_copy(p, pair_record_of(p), false, false, why);
 }
 
 /* The keeper goes on. */
@@ -207,7 +212,7 @@ static int close_to_clients(struct pair *p, const struct pair_record *r, struct 
  * Under changing. Nothing is written to the target any more, only marked. A crash before
  * it is recorded leaves a pair with marks, whose copy goes on.
  */
-static int stop_in(struct pair *p, struct pair_record r, enum copy_state to, struct why *why)
+int pair_stop_in(struct pair *p, struct pair_record r, enum copy_state to, struct why *why)
 {
 	enum copy_state from = r.copy_state;
 	bool whole = to == COPY_SPLIT || (to == COPY_FRACTURED && from == COPY_SYNCHRONIZED);
@@ -344,11 +349,20 @@ static int operate(struct pair *p, enum replica_operation op, struct pair_record
 	};
 	int err;
 
+	if (r.back && op != OP_ABORT && op != OP_SUSPEND && op != OP_RESUME)
+		return refuse_advise(why, -EBUSY, "Abort",
+				     "what the target took goes back to its "
+				     "source, after which roles change");
 	switch (op) {
+	case OP_ABORT:
+		if (!r.back)
+			break;
+		r.back = r.restores = false; /* nothing is lost, so it is as before */
+		return plan ? 0 : pair_stop_in(p, r, COPY_FAILEDOVER, why);
 	case OP_ACTIVATE:
 	case OP_RESUME:
 	case OP_RESYNC_REPLICA:
-		return begin_copy(p, r, force, plan, why);
+		return pair_begin_copy(p, r, force, plan, why);
 	case OP_DETACH:
 	case OP_DISSOLVE:
 		err = check_let_go(&r, force, why);
@@ -356,11 +370,18 @@ static int operate(struct pair *p, enum replica_operation op, struct pair_record
 			refuse(why, err, "it cannot be recorded: %s", strerror(-err));
 		return err;
 	default:
-		if (!stops[op])
-			return refuse(why, -EOPNOTSUPP, "a mirror has no %s",
-				      enum_name(replica_operations, op));
-		return plan ? 0 : stop_in(p, r, stops[op], why);
+		break;
 	}
+	if (!stops[op])
+		return refuse(why, -EOPNOTSUPP, "a mirror has no %s",
+			      enum_name(replica_operations, op));
+	return plan ? 0 : pair_stop_in(p, r, stops[op], why);
+}
+
+static bool changes_roles(enum replica_operation op)
+{
+	return op == OP_FAILOVER || op == OP_FAILBACK || op == OP_REVERSE_ROLES ||
+	       op == OP_RESTORE_FROM_REPLICA;
 }
 
 int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operation op,
@@ -372,6 +393,8 @@ int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operatio
 
 	if (!p)
 		return refuse(why, -ENOENT, "there is no such mirror");
+	if (changes_roles(op))
+		return pair_change_roles(p, op, from, force, plan, why);
 	pthread_mutex_lock(&p->changing);
 	if (pair_numbered(t, number, &f))
 		err = refuse(why, -ENOENT, "there is no such mirror");

@@ -158,9 +158,10 @@ enum target_use pair_target_use(const struct pair_record *r)
 		return TARGET_FREE;
 	case COPY_BROKEN:
 	case COPY_ABORTED:
+	case COPY_FAILEDOVER:
 		return TARGET_HIDDEN;
 	default:
-		return TARGET_READS;
+		return r->back ? TARGET_HIDDEN : TARGET_READS;
 	}
 }
 
@@ -188,7 +189,7 @@ static enum copy_state state_now(const struct pair *p, const struct pair_record 
 	if (!pair_writes(r))
 		return r->copy_state;
 	if (atomic_load(&p->leg.failed) || !serves(target))
-		return COPY_BROKEN;
+		return r->back ? COPY_FAILEDOVER : COPY_BROKEN;
 	return differs || !serves(source) ? COPY_UNSYNCHRONIZED : r->copy_state;
 }
 
@@ -198,6 +199,8 @@ static enum progress_status progress_of(const struct pair_facts *f)
 	case COPY_UNSYNCHRONIZED:
 		if (f->error)
 			return PROGRESS_PENDING;
+		if (f->back)
+			return f->restores ? PROGRESS_RESTORING : PROGRESS_FAILING_BACK;
 		return f->first ? PROGRESS_SYNCHRONIZING : PROGRESS_RESYNCING;
 	case COPY_INACTIVE:
 	case COPY_SUSPENDED:
@@ -244,10 +247,16 @@ static int facts_of(struct pair *p, struct pair_facts *out)
 	label_of(source, f.source);
 	label_of(target, f.target);
 	f.state = state_now(p, &r, source, target, f.differs);
+	if (!f.error && (f.state == COPY_BROKEN || f.state == COPY_FAILEDOVER) &&
+	    atomic_load(&p->leg.error))
+		f.error = atomic_load(&p->leg.error);
 	if (!f.error && f.state == COPY_BROKEN)
-		f.error = serves(target) ? atomic_load(&p->leg.error) : -ENOENT;
+		f.error = serves(target) ? 0 : -ENOENT;
 	f.moves = r.moves;
 	f.first = r.first;
+	f.whole = r.back || (r.whole && !atomic_load(&p->leg.lacks));
+	f.back = r.back && f.state != COPY_FAILEDOVER;
+	f.restores = r.restores;
 	f.requested = f.state == COPY_UNSYNCHRONIZED || f.state == COPY_BROKEN
 			      ? COPY_SYNCHRONIZED
 			      : COPY_NOT_APPLICABLE;
@@ -401,11 +410,17 @@ int pair_attach_target(struct pair *p, const struct pair_record *r, struct disk 
 
 int pairs_differ(struct disk *d)
 {
+	return pairs_differ_but(d, NULL);
+}
+
+int pairs_differ_but(struct disk *d, const struct pair *but)
+{
 	struct pairs *ps = d->tandem->pairs;
 	int err = 0;
 
 	for (struct pair *p = NULL; ps && !err && (p = after(ps, p));) {
-		if ((p->leg.source != d->number && p->leg.target != d->number) || is_gone(p))
+		if (p == but || (p->leg.source != d->number && p->leg.target != d->number) ||
+		    is_gone(p))
 			continue;
 		/* A client's, like a write. */
 		if (p->leg.target == d->number && atomic_load(&p->leg.skews))
@@ -465,6 +480,9 @@ static int load_one(void *arg, const struct pair_record *record)
 	/* Its copy was interrupted: somebody has to say that it goes on. */
 	if (!ps->t->was_clean && r.manual && r.copy_state == COPY_UNSYNCHRONIZED)
 		r.copy_state = COPY_SUSPENDED;
+	/* Nobody knows any more what was written to the source alone. */
+	if (r.copy_state == COPY_UNSYNCHRONIZED)
+		r.whole = false;
 	err = pair_new(ps, &r, marks, &p);
 	if (err)
 		marks_close(marks);
@@ -520,8 +538,10 @@ void pairs_stop(struct tandem *t)
 	pthread_mutex_lock(&ps->managing);
 	ps->ending = true;
 	pthread_mutex_unlock(&ps->managing);
-	for (struct pair *p = NULL; (p = after(ps, p));)
+	for (struct pair *p = NULL; (p = after(ps, p));) {
 		keeper_end(p);
+		pair_forget_images(p);
+	}
 	/* What cannot be flushed is marked still at the next start. */
 	for (struct pair *p = NULL; t->serving && (p = after(ps, p));)
 		if (p->leg.marks && !atomic_load(&p->leg.failed))

@@ -14,6 +14,8 @@
 #include "enumerations.h"
 #include "snapshots.h"
 
+struct pair;
+
 struct pair_request {
 	const char *target; /* [POOL:]FILE, or a path in DISKDIR or a pool */
 	const char *name;   /* under replicas/; NULL: made up */
@@ -41,6 +43,9 @@ struct pair_facts {
 	bool stops_host_io, manual;
 	bool moves;            /* by MirrorVirtualDisk */
 	bool first;            /* its first copy is not complete yet */
+	bool whole;            /* the target is one moment of the source, perhaps an older one */
+	bool back;             /* what is copied is followed by a change of roles: Failback */
+	bool restores;         /* likewise: RestoreFromReplica */
 	uint64_t sync_time_ms; /* when it was in step last; 0: never */
 	uint64_t verified_ms;  /* when the last proof began that both are the same; 0: never */
 	bool verifying;
@@ -56,8 +61,8 @@ struct pair_facts {
 int tandem_mirror(struct tandem *t, struct disk *source, const struct pair_request *q,
 		  struct pair_facts *out, struct why *why);
 /*
- * One of: Abort, Activate, Deactivate, Detach, Dissolve, Fracture, ResyncReplica, Resume, Split,
- * Suspend, Unprepare. It leads to `next`, or the relationship goes, or stays as it is
+ * One of: Abort, Activate, Deactivate, Detach, Dissolve, Failback, Failover, Fracture,
+ * RestoreFromReplica, ResyncReplica, Resume, ReverseRoles, Split, Suspend, Unprepare. It leads to `next`, or the relationship goes, or stays as it is
  * (cells of replica_operation_check). -EBUSY: its state is not `from` any more.
  */
 int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operation op,
@@ -107,5 +112,7 @@ bool pairs_fill(struct tandem *t, uint32_t disk);
 int pairs_attach(struct disk *d);
 /* The disk becomes another by other means than writes: all of it differs, durably. */
 int pairs_differ(struct disk *d);
+/* But for that one's. */
+int pairs_differ_but(struct disk *d, const struct pair *but);
 
 #endif

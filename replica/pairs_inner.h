@@ -48,6 +48,7 @@ struct pair {
 	bool runs;
 	bool ending, poke;                     /* under lock */
 	_Atomic bool interrupt;                /* its wait for a turn */
+	struct disk *swapped[2];               /* under changing: references; see pair_roles.c */
 	uint32_t job;                          /* its own; 0: none */
 	uint64_t clean_at, retry_at, retry_ns; /* its own */
 };
@@ -102,6 +103,22 @@ void pair_abandon(struct pair *p);
 void pair_drop_marks(struct pair *p);
 /* Broken -> Unsynchronized. */
 int pair_resume(struct pair *p, struct why *why);
+/* r is what is recorded, but for what the state is to be, and may have changes. */
+int pair_begin_copy(struct pair *p, struct pair_record r, bool force, bool plan, struct why *why);
+int pair_stop_in(struct pair *p, struct pair_record r, enum copy_state to, struct why *why);
+
+/* ---- pair_roles.c; with no lock held ---- */
+
+/* One of Failover, Failback, ReverseRoles, RestoreFromReplica: as tandem_operate_pair. */
+int pair_change_roles(struct pair *p, enum replica_operation op, enum copy_state from, bool force,
+		      bool plan, struct why *why);
+/*
+ * By the keeper: what its source lacked is copied, and the images go back to where they were.
+ * -EBUSY, -EAGAIN: not just now.
+ */
+int pair_turn_back(struct pair *p);
+/* It is gone, or the daemon stops. */
+void pair_forget_images(struct pair *p);
 
 /* ---- pair_copy.c ---- */
 
@@ -121,6 +138,8 @@ int pair_verify(struct pair *p, struct disk *source, struct disk *target);
 void keeper_start(struct pair *p);
 void keeper_end(struct pair *p);
 void keeper_poke(struct pair *p);
+/* Under changing. The target failed, or was not there: -errno: that is not recorded yet. */
+int keeper_lose(struct pair *p);
 /* The daemon stops, or it is gone. */
 bool keeper_is_ending(struct pair *p);
 /* Marks that are not needed any more go, now and then. By itself, with the source open. */

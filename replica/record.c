@@ -315,7 +315,11 @@ enum {
 	PAIR_FLAG_STOPS = 1,
 	PAIR_FLAG_MANUAL = 2,
 	PAIR_FLAG_FIRST = 4,
-	PAIR_FLAG_MOVES = 8
+	PAIR_FLAG_MOVES = 8,
+	PAIR_FLAG_WHOLE = 16,
+	PAIR_FLAG_DIVERGED = 32,
+	PAIR_FLAG_BACK = 64,
+	PAIR_FLAG_RESTORES = 128
 };
 
 void record_encode_pair(struct record *w, const struct pair_record *r)
@@ -332,7 +336,9 @@ void record_encode_pair(struct record *w, const struct pair_record *r)
 	put_u(w, r->priority, 1);
 	put_u(w,
 	      (r->stops_host_io ? PAIR_FLAG_STOPS : 0) | (r->manual ? PAIR_FLAG_MANUAL : 0) |
-		      (r->first ? PAIR_FLAG_FIRST : 0) | (r->moves ? PAIR_FLAG_MOVES : 0),
+		      (r->first ? PAIR_FLAG_FIRST : 0) | (r->moves ? PAIR_FLAG_MOVES : 0) |
+		      (r->whole ? PAIR_FLAG_WHOLE : 0) | (r->diverged ? PAIR_FLAG_DIVERGED : 0) |
+		      (r->back ? PAIR_FLAG_BACK : 0) | (r->restores ? PAIR_FLAG_RESTORES : 0),
 	      4);
 	put_bytes(w, r->name, strlen(r->name));
 }
@@ -365,6 +371,10 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 	p.manual = flags & PAIR_FLAG_MANUAL;
 	p.first = flags & PAIR_FLAG_FIRST;
 	p.moves = flags & PAIR_FLAG_MOVES;
+	p.whole = flags & PAIR_FLAG_WHOLE;
+	p.diverged = flags & PAIR_FLAG_DIVERGED;
+	p.back = flags & PAIR_FLAG_BACK;
+	p.restores = flags & PAIR_FLAG_RESTORES;
 	get_string(&r, p.name, sizeof(p.name));
 	if (r.bad || !is_pair(&p))
 		return -EIO;

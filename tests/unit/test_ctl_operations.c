@@ -22,7 +22,7 @@ static void check(enum replica_operation op, enum copy_state from, struct expect
 {
 	struct why why = { .message = "" };
 	uint8_t next = NONE;
-	int err = replica_operation_check(SYNC_SNAPSHOT, op, from, false, &next, &why);
+	int err = replica_operation_check(SYNC_SNAPSHOT, op, from, false, false, &next, &why);
 
 	ck_assert_msg(err == e.err && next == e.next, "%s from %d: %d, %d", why.message, from, err,
 		      next);
@@ -84,7 +84,7 @@ START_TEST(never)
 	check(OP_FAILOVER, COPY_BROKEN,
 	      (struct expected){ -EOPNOTSUPP, NONE, "Failover is not for a Snapshot" });
 	/* No table, no success. */
-	ck_assert_int_eq(replica_operation_check(0, OP_SPLIT, COPY_SYNCHRONIZED, true,
+	ck_assert_int_eq(replica_operation_check(0, OP_SPLIT, COPY_SYNCHRONIZED, true, true,
 						 &(uint8_t){ 0 }, NULL),
 			 -EOPNOTSUPP);
 }
@@ -92,7 +92,8 @@ END_TEST
 
 /*
  * Of mirrors, each cell, as semantics has it: a CopyState's letter is where it leads, = stays, g is
- * gone, b EBUSY, n EOPNOTSUPP; a capital letter needs Force.
+ * gone, b EBUSY, n EOPNOTSUPP; a capital letter needs Force, and W and V do, to be Failedover and
+ * Unsynchronized, if the target is in the middle of a copy.
  */
 struct walk {
 	enum replica_operation op;
@@ -110,17 +111,17 @@ static const struct walk mirrors[] = {
 	{ OP_DEACTIVATE,              "biibbb=bbbbI" },
 	{ OP_DETACH,                  "gGggggggGggg" },
 	{ OP_DISSOLVE,                "bbggggbbbbgg" },
-	{ OP_FAILOVER,                "nnnnnnnnnnnn" },
-	{ OP_FAILBACK,                "nnnnnnnnnnnn" },
+	{ OP_FAILOVER,                "bWoWWobW=bWb" },
+	{ OP_FAILBACK,                "bbbbbbbbubbb" },
 	{ OP_FRACTURE,                "bFfbbbbbbbbb" },
 	{ OP_REMOVE_SYNC_PAIR,        "nnnnnnnnnnnn" },
 	{ OP_RESYNC_REPLICA,          "bbbuuubbbbuU" },
-	{ OP_RESTORE_FROM_REPLICA,    "nnnnnnnnnnnn" },
+	{ OP_RESTORE_FROM_REPLICA,    "bbbbVubbbbbb" },
 	{ OP_RESUME,                  "bbbbbbbubbbb" },
 	{ OP_RESET_TO_SYNC,           "========b=b=" },
 	{ OP_RESET_TO_ASYNC,          "nnnnnnnnnnnn" },
 	{ OP_RETURN_TO_RESOURCE_POOL, "nnnnnnnnnnnn" },
-	{ OP_REVERSE_ROLES,           "nnnnnnnnnnnn" },
+	{ OP_REVERSE_ROLES,           "bbsbVubbubbb" },
 	{ OP_SPLIT,                   "bblbbbbbbbbb" },
 	{ OP_SUSPEND,                 "bhhbbbb=bbbb" },
 	{ OP_UNPREPARE,               "pppppppbb=pP" },
@@ -146,32 +147,40 @@ static uint8_t meant(char cell)
 		return COPY_INACTIVE;
 	case 'l':
 		return COPY_SPLIT;
+	case 'o':
+	case 'w':
+		return COPY_FAILEDOVER;
+	case 's':
+		return COPY_SYNCHRONIZED;
 	case 'p':
 		return COPY_PREPARED;
 	case 'u':
+	case 'v':
 		return COPY_UNSYNCHRONIZED;
 	}
 	return NONE;
 }
 
-static void check_mirror(enum replica_operation op, enum copy_state from, char cell, bool force)
+static void check_mirror(enum replica_operation op, enum copy_state from, char cell, bool whole,
+			 bool force)
 {
-	bool needs = strchr("AFGHILPU", cell);
+	bool can_need = strchr("AFGHILPUVW", cell);
+	bool needs = can_need && !(strchr("VW", cell) && whole);
 	int wanted = cell == 'b'       ? -EBUSY
 		     : cell == 'n'     ? -EOPNOTSUPP
 		     : needs && !force ? -EPERM
 				       : 0;
-	uint8_t leads = wanted ? NONE : meant(needs ? cell + 'a' - 'A' : cell), next = NONE;
+	uint8_t leads = wanted ? NONE : meant(can_need ? cell + 'a' - 'A' : cell), next = NONE;
 	struct why why = { .message = "" };
-	int err = replica_operation_check(SYNC_MIRROR, op, from, force, &next, &why);
+	int err = replica_operation_check(SYNC_MIRROR, op, from, whole, force, &next, &why);
+	const char *loses = replica_operation_loses(SYNC_MIRROR, op, from, whole);
 
 	ck_assert_msg(err == wanted && next == leads, "%s from %s: %d, %d, not %d, %d: %s",
 		      enum_name(replica_operations, op), enum_name(copy_states, from), err, next,
 		      wanted, leads, why.message);
 	ck_assert(!err || *why.message);
-	ck_assert(!replica_operation_loses(SYNC_MIRROR, op, from) == !needs);
-	ck_assert(err != -EPERM ||
-		  strstr(why.message, replica_operation_loses(SYNC_MIRROR, op, from)));
+	ck_assert(!loses == !needs);
+	ck_assert(err != -EPERM || strstr(why.message, loses));
 }
 
 START_TEST(every_cell_of_mirrors)
@@ -183,8 +192,8 @@ START_TEST(every_cell_of_mirrors)
 		for (uint32_t state = COPY_INITIALIZED; state < COPY_MIXED; state++) {
 			char cell = mirrors[i].cells[state - COPY_INITIALIZED];
 
-			check_mirror(mirrors[i].op, state, cell, false);
-			check_mirror(mirrors[i].op, state, cell, true);
+			for (unsigned how = 0; how < 4; how++)
+				check_mirror(mirrors[i].op, state, cell, how & 1, how & 2);
 		}
 	}
 }
@@ -195,7 +204,7 @@ static void says(enum replica_operation op, enum copy_state from, const char *me
 {
 	struct why why = { .message = "" };
 
-	replica_operation_check(SYNC_MIRROR, op, from, false, &(uint8_t){ 0 }, &why);
+	replica_operation_check(SYNC_MIRROR, op, from, false, false, &(uint8_t){ 0 }, &why);
 	ck_assert_str_eq(why.message, message);
 	ck_assert_str_eq(why.advice, advice);
 }
@@ -226,7 +235,7 @@ static void every_cell_of(enum sync_type type)
 		for (uint32_t state = 0; state < COPY_STATE_MAX; state++) {
 			struct why why = { .message = "" };
 			uint8_t next = NONE;
-			int err = replica_operation_check(type, op, state, true, &next, &why);
+			int err = replica_operation_check(type, op, state, true, true, &next, &why);
 
 			if (enum_name(copy_states, state) == NULL) {
 				ck_assert_int_ne(err, 0);

@@ -1,0 +1,541 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Failover, Failback, ReverseRoles and RestoreFromReplica: the source goes on in the target's
+ * image, or back in its own. Two disks change images (pair_swap.h), so that whoever has the source
+ * open uses the other image with his next request. Then what differs is copied to the target, or
+ * only remembered.
+ *
+ *   Failover             images change places, the source's image is left alone: Failedover
+ *   Failback             what differs is copied, then the images change places: Synchronized
+ *   ReverseRoles         the same images as after Failover, which are kept the same: at once where
+ *                        nothing differs, else what differs is copied first
+ *   RestoreFromReplica   Failover and then Failback
+ *
+ *   target flushed, its notes are empty -> in one transaction: each disk is in the other's file,
+ *   and the pair in its new state, D -> the images change places -> requests go on
+ *
+ * A source that cannot be flushed any more stops no Failover: what may not be durable there is
+ * marked, as it is for a target that is lost.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clones.h"
+#include "history.h"
+#include "notes.h"
+#include "operations.h"
+#include "pair_swap.h"
+#include "pairs_inner.h"
+#include "snapshots_inner.h"
+
+struct roles {
+	struct pair *p;
+	enum replica_operation op;
+	bool force;
+	struct disk *source, *target; /* references */
+	bool used;                    /* both are open */
+	bool ours;                    /* by us as well */
+	struct disk *to;              /* the target, which the mirror does not need any more */
+	struct pair_record r, next;   /* what is recorded, and is to be */
+	struct swap swap;
+	/* While nobody uses them: */
+	bool flushed;  /* the source has everything, durably */
+	bool differ;   /* something is marked */
+	bool outdated; /* because the target was not given it */
+};
+
+/* ---- in use, or not ---- */
+
+/*
+ * Both or none, so that an image that is in use stays so. A source that nobody can open, and
+ * nobody has open, is not in use.
+ */
+static int take_up(struct roles *c, struct why *why)
+{
+	int err;
+
+	if (disk_open(c->source, false) && disk_join(c->source))
+		return 0;
+	err = disk_open_target(c->target);
+	if (err) {
+		disk_close(c->source);
+		return refuse(why, err, "%s cannot be opened: %s", c->target->label,
+			      strerror(-err));
+	}
+	c->used = c->ours = true;
+	return 0;
+}
+
+static void let_go(struct roles *c)
+{
+	if (c->to) {
+		disk_close(c->to);
+		disk_unref(c->to);
+	}
+	if (c->ours) {
+		disk_close(c->target);
+		disk_close(c->source);
+	}
+}
+
+/* Most of it before anybody has to wait. */
+static void settle_early(struct roles *c)
+{
+	struct history *h = atomic_load(&c->source->history);
+
+	if (h)
+		history_settle(h);
+	disk_flush(c->source);
+	disk_flush(c->target);
+}
+
+/* ---- may it be ---- */
+
+static bool is_whole(const struct roles *c)
+{
+	return c->r.whole && !atomic_load(&c->p->leg.lacks);
+}
+
+/* Moments of it are what it holds now, where nothing was written since. */
+static bool has_moments(struct disk *d)
+{
+	struct history *h = atomic_load(&d->history);
+	struct moment_record m;
+
+	return snapshots_count(d) || disk_is_cloned(d) ||
+	       (h && !history_moment_seen(h, UINT64_MAX, &m));
+}
+
+static int check_disks(struct roles *c, struct why *why)
+{
+	unsigned opened = c->ours + (c->p->leg.to != NULL);
+	struct disk *s = c->source, *t = c->target;
+	int err = swap_check_disk(s, why) ?: swap_check_other(t, opened, why);
+
+	if (err)
+		return err;
+	if (!s->identity.len)
+		return refuse(why, -EOPNOTSUPP, "%s cannot be known again after a restart",
+			      s->label);
+	if (disk_size(s) != disk_size(t))
+		return refuse_advise(why, -EBUSY, "Resize", "%s has %llu bytes, and %s has %llu",
+				     s->label, (unsigned long long)disk_size(s), t->label,
+				     (unsigned long long)disk_size(t));
+	if (c->op != OP_FAILOVER && (!disk_is_served(s) || s->image->read_only))
+		return refuse(why, -EBUSY, "%s is %s", s->label, disk_state_name(disk_state(s)));
+	return 0;
+}
+
+/* It becomes another disk, or an older one. */
+static int check_content(struct roles *c, struct why *why)
+{
+	bool open = disk_openers(c->source) > (unsigned)c->ours;
+
+	if (!c->differ)
+		return 0;
+	if (has_moments(c->source))
+		return refuse_advise(why, -EBUSY, "delete its snapshots and ForgetHistory",
+				     "%s and %s differ, and the snapshots and kept history of %s "
+				     "go with what it holds now",
+				     c->source->label, c->target->label, c->source->label);
+	if (!c->outdated)
+		return 0;
+	if (open && c->op == OP_REVERSE_ROLES)
+		return refuse_advise(why, -EBUSY, "close it first",
+				     "%s is open, and %s is not what it is now", c->source->label,
+				     c->target->label);
+	if (open && !c->force)
+		return refuse_advise(why, -EBUSY, "close it first; or Force",
+				     "%s is open, and %s is not what it is now", c->source->label,
+				     c->target->label);
+	if (c->op == OP_REVERSE_ROLES && !c->force)
+		return refuse_advise(why, -EPERM, "ReverseRoles Force",
+				     "what was written to %s since would be lost",
+				     c->source->label);
+	return 0;
+}
+
+static int check_state(struct roles *c, enum copy_state from, struct why *why)
+{
+	struct pair_facts f;
+	int err;
+
+	if (pair_numbered(c->p->of->t, c->p->number, &f))
+		return refuse(why, -ENOENT, "there is no such mirror");
+	if (f.state != from)
+		return refuse(why, -EBUSY, "CopyState is %s by now",
+			      enum_name(copy_states, f.state));
+	/* That its target is lost is a fact before it is recorded. */
+	err = from == COPY_FAILEDOVER ? keeper_lose(c->p) : 0;
+	if (err)
+		return refuse(why, err, "it cannot be recorded: %s", strerror(-err));
+	c->r = c->next = pair_record_of(c->p);
+	if (c->r.first)
+		return refuse_advise(why, -EBUSY, "wait until it is Synchronized",
+				     "the first copy is not complete, and %s is no disk yet",
+				     f.target);
+	if (c->r.moves)
+		return refuse_advise(why, -EBUSY, "BreakMirrorVirtualDisk",
+				     "it is there to move %s to %s", f.source, f.target);
+	return 0;
+}
+
+/* ---- while nobody uses them ---- */
+
+static int quiet(struct roles *c, struct why *why)
+{
+	struct history *h = atomic_load(&c->source->history);
+	struct leg *leg = &c->p->leg;
+	int settled = h ? history_settle(h) : 0, err = settled ?: disk_flush(c->source);
+	int target = disk_flush(c->target);
+
+	if (!c->used && (disk_is_open(c->source) || disk_is_open(c->target)))
+		return refuse(why, -EBUSY, "%s was opened just now", c->source->label);
+	if (target)
+		return refuse(why, target, "%s cannot be completed: %s", c->target->label,
+			      strerror(-target));
+	if (err && c->op != OP_FAILOVER)
+		return refuse(why, err, "%s cannot be completed: %s", c->source->label,
+			      strerror(-err));
+	c->flushed = !err;
+	c->differ = marks_bytes(leg->marks) != 0;
+	c->outdated = c->differ && !(leg->writes && !atomic_load(&leg->failed) && is_whole(c));
+	if (settled && c->differ)
+		return refuse(why, settled, "%s lacks what is in the write log: %s",
+			      c->source->label, strerror(-settled));
+	return 0;
+}
+
+/* What they are told to write next is what their source is from here on. */
+static int mark_other_mirrors(struct roles *c)
+{
+	return c->differ ? pairs_differ_but(c->source, c->p) : 0;
+}
+
+/* Of a source that cannot be flushed. All that is not durable there is marked. */
+static int give_up_notes(struct disk *d)
+{
+	return d->image->notes ? notes_clear(d->image->notes) : 0;
+}
+
+static int drop_notes(struct roles *c, struct why *why)
+{
+	int err = swap_drop_notes(c->target);
+
+	if (!err && c->flushed)
+		err = swap_drop_notes(c->source);
+	else if (!err)
+		err = give_up_notes(c->source);
+	return err ? refuse(why, err, "notes cannot be given up: %s", strerror(-err)) : 0;
+}
+
+static int record(struct roles *c)
+{
+	struct disk_record source, target;
+	struct catalogue_txn *txn;
+	struct pair *p = c->p;
+	int err;
+
+	swap_record(&c->swap, &source);
+	swap_record_other(&c->swap, &target);
+	pthread_mutex_lock(&p->recording);
+	err = p->gone || p->r.copy_state != c->r.copy_state
+		      ? -EAGAIN
+		      : catalogue_begin(p->of->t->catalogue, &txn);
+	if (!err) {
+		/* Each has the other's identity. */
+		catalogue_del_disk(txn, source.number);
+		catalogue_del_disk(txn, target.number);
+		catalogue_put_disk(txn, &source);
+		catalogue_put_disk(txn, &target);
+		pair_put(txn, &c->next);
+		err = catalogue_commit(txn);
+	}
+	if (!err) {
+		pthread_mutex_lock(&p->lock);
+		p->r = c->next;
+		pthread_mutex_unlock(&p->lock);
+	}
+	pthread_mutex_unlock(&p->recording);
+	return err;
+}
+
+/* All that can fail. */
+static int prepare(struct roles *c, struct why *why)
+{
+	bool written = c->used && pair_writes(&c->next);
+	struct leg *leg = &c->p->leg;
+	int err = check_disks(c, why) ?: check_content(c, why);
+
+	if (err)
+		return err;
+	if (c->next.copy_state == COPY_SYNCHRONIZED &&
+	    (c->differ || !leg->writes || atomic_load(&leg->failed)))
+		return refuse(why, -EBUSY, "it is not Synchronized just now");
+	/* Its image is written from here on. */
+	err = written ? disk_use_image(c->source, FILE_WRITE) : 0;
+	if (err)
+		return refuse(why, err, "another program uses %s", c->source->label);
+	err = drop_notes(c, why);
+	if (err)
+		return err;
+	if (!c->flushed)
+		marks_doubt(leg->marks);
+	err = swap_copy_attributes(&c->swap);
+	if (err)
+		return refuse(why, err, "%s cannot have the owner and mode of %s: %s",
+			      c->target->label, c->source->label, strerror(-err));
+	swap_choose_names(&c->swap);
+	err = mark_other_mirrors(c) ?: record(c);
+	if (err)
+		swap_take_back_attributes(&c->swap);
+	return err ? refuse(why, err, "it cannot be recorded: %s", strerror(-err)) : 0;
+}
+
+/* Under changing: whoever asks for what is in them has no lock, and may be late. */
+static void keep_images(struct pair *p, struct disk *source, struct disk *target)
+{
+	if (p->swapped[0])
+		return;
+	p->swapped[0] = disk_ref(source);
+	p->swapped[1] = disk_ref(target);
+}
+
+void pair_forget_images(struct pair *p)
+{
+	for (size_t i = 0; i < 2; i++) {
+		disk_unref(p->swapped[i]);
+		p->swapped[i] = NULL;
+	}
+}
+
+static void change_places(struct roles *c)
+{
+	struct leg *leg = &c->p->leg;
+	bool writes = c->next.copy_state == COPY_SYNCHRONIZED;
+
+	if (!writes) {
+		c->to = leg->to;
+		leg->to = NULL;
+	}
+	leg->writes = writes;
+	atomic_store(&leg->failed, false);
+	atomic_store(&leg->error, 0);
+	atomic_store(&leg->lacks, false);
+	atomic_store(&leg->skews, false);
+	atomic_store(&c->target->target_use, pair_target_use(&c->next));
+	atomic_store(&c->p->stop, !pair_writes(&c->next));
+	keep_images(c->p, c->source, c->target);
+	swap_images(&c->swap, false);
+}
+
+/* ---- the operations ---- */
+
+static void tell(struct roles *c, struct disk *d, struct disk *was)
+{
+	char object[DISK_LABEL_MAX + 8], from[4 * DISK_LABEL_MAX];
+
+	events_emit(d->tandem->events, EVENT_INFORMATION, "DiskRenamed",
+		    disk_object(d, object, sizeof(object)), "From=%s",
+		    event_word(from, sizeof(from), was->label));
+	tandem_changed(c->p->of->t, d);
+}
+
+/* With discovery held and nothing else. Requests go on already. */
+static void finish(struct roles *c)
+{
+	struct tandem *t = c->p->of->t;
+
+	swap_settle_states(&c->swap, false);
+	tell(c, c->source, c->target);
+	tell(c, c->target, c->source);
+	if (c->r.copy_state != c->next.copy_state)
+		pair_announce(c->p, enum_name(copy_states, c->r.copy_state),
+			      enum_name(copy_states, c->next.copy_state));
+	parents_settle(t);
+	tandem_settle_names(t);
+	pair_changed(c->p);
+	keeper_poke(c->p);
+}
+
+/* With discovery and changing. */
+static int switch_over(struct roles *c, struct why *why)
+{
+	int err;
+
+	c->swap = (struct swap){ .d = c->source, .other = c->target };
+	swap_lock(&c->swap);
+	err = quiet(c, why);
+	if (!err) {
+		swap_hold(&c->swap);
+		c->next.diverged = c->op == OP_FAILOVER && c->outdated;
+		err = prepare(c, why);
+		if (!err)
+			change_places(c);
+		swap_release(&c->swap);
+	}
+	swap_unlock(&c->swap);
+	return err;
+}
+
+/* Whether they change places now; else they do when what differs is copied, or have. */
+static bool choose(struct roles *c)
+{
+	struct pair_record *next = &c->next;
+
+	next->whole = false;
+	switch (c->op) {
+	case OP_FAILOVER:
+		next->copy_state = COPY_FAILEDOVER;
+		next->back = next->restores = false;
+		return !c->r.back;
+	case OP_RESTORE_FROM_REPLICA:
+		next->copy_state = COPY_UNSYNCHRONIZED;
+		next->back = next->restores = true;
+		return true;
+	case OP_FAILBACK:
+		next->back = true;
+		return false;
+	default:
+		next->whole = c->r.copy_state == COPY_SYNCHRONIZED;
+		next->diverged = false;
+		if (c->r.copy_state == COPY_FRACTURED || c->r.copy_state == COPY_SPLIT)
+			next->copy_state = COPY_UNSYNCHRONIZED;
+		return c->r.copy_state != COPY_FAILEDOVER;
+	}
+}
+
+/* The target has what its source lacks, and the other way around. */
+static int check_copy_back(struct roles *c, struct why *why)
+{
+	const char *op = enum_name(replica_operations, c->op);
+	char advice[40];
+
+	if (!disk_is_served(c->target))
+		return refuse(why, -ETIMEDOUT, "%s, which was the source, is %s", c->target->label,
+			      disk_state_name(disk_state(c->target)));
+	snprintf(advice, sizeof(advice), "%s Force", op);
+	if (c->r.diverged && !c->force)
+		return refuse_advise(why, -EPERM, advice,
+				     "%s, which was the source, has what was written to it and not "
+				     "to its target: that would be lost",
+				     c->target->label);
+	return 0;
+}
+
+static int check_whole(struct roles *c, struct why *why)
+{
+	char advice[40];
+
+	if (c->force || is_whole(c) || c->r.copy_state == COPY_SYNCHRONIZED)
+		return 0;
+	snprintf(advice, sizeof(advice), "%s Force", enum_name(replica_operations, c->op));
+	return refuse_advise(why, -EPERM, advice,
+			     "%s is in the middle of a copy, and would be half a disk",
+			     c->target->label);
+}
+
+/* They have not changed places yet. */
+static int stop_going_back(struct roles *c, struct why *why)
+{
+	struct pair_record r = c->next;
+
+	r.copy_state = c->r.copy_state;
+	return pair_stop_in(c->p, r, COPY_FAILEDOVER, why);
+}
+
+/* With discovery and changing. *swapped: finish is to be called. */
+static int operate(struct roles *c, bool plan, bool *swapped, struct why *why)
+{
+	bool swaps = choose(c);
+	int err;
+
+	if (!swaps && c->op == OP_FAILOVER)
+		return plan ? 0 : stop_going_back(c, why);
+	if (!swaps) {
+		err = check_copy_back(c, why);
+		return err ? err : pair_begin_copy(c->p, c->next, true, plan, why);
+	}
+	err = check_whole(c, why) ?: check_disks(c, why);
+	if (err || plan)
+		return err;
+	err = switch_over(c, why);
+	*swapped = !err;
+	return err;
+}
+
+int pair_change_roles(struct pair *p, enum replica_operation op, enum copy_state from, bool force,
+		      bool plan, struct why *why)
+{
+	struct roles c = {
+		.p = p,
+		.op = op,
+		.force = force,
+		.source = pair_source(p),
+		.target = pair_target(p),
+	};
+	struct pair_record r = pair_record_of(p);
+	struct tandem *t = p->of->t;
+	bool swapped = false, swaps;
+	int err = 0;
+
+	c.r = c.next = r;
+	swaps = choose(&c);
+
+	if (!c.source || !c.source->image || !c.target)
+		err = refuse(why, -ENOENT, "its %s is not there", c.target ? "source" : "target");
+	if (!err && !plan && swaps) {
+		err = take_up(&c, why);
+		if (!err)
+			settle_early(&c);
+	}
+	if (!err) {
+		pthread_mutex_lock(&t->discovery);
+		pthread_mutex_lock(&p->changing);
+		err = check_state(&c, from, why) ?: operate(&c, plan, &swapped, why);
+		pthread_mutex_unlock(&p->changing);
+		if (swapped)
+			finish(&c);
+		pthread_mutex_unlock(&t->discovery);
+	}
+	let_go(&c);
+	disk_unref(c.source);
+	disk_unref(c.target);
+	return err;
+}
+
+int pair_turn_back(struct pair *p)
+{
+	struct roles c = {
+		.p = p,
+		.op = OP_FAILBACK,
+		.used = true,
+		.source = pair_source(p),
+		.target = pair_target(p),
+	};
+	struct tandem *t = p->of->t;
+	struct why why;
+	int err = c.source && c.target ? 0 : -ENOENT;
+
+	if (!err && pthread_mutex_trylock(&t->discovery))
+		err = -EBUSY;
+	if (!err) {
+		pthread_mutex_lock(&p->changing);
+		c.r = c.next = pair_record_of(p);
+		c.next.copy_state = COPY_SYNCHRONIZED;
+		c.next.back = c.next.restores = c.next.diverged = false;
+		c.next.whole = true;
+		c.next.sync_time_ms = past_now(t->snapshots);
+		err = c.r.copy_state == COPY_UNSYNCHRONIZED && c.r.back && !atomic_load(&p->stop)
+			      ? switch_over(&c, &why)
+			      : -EAGAIN;
+		pthread_mutex_unlock(&p->changing);
+		if (!err)
+			finish(&c);
+		pthread_mutex_unlock(&t->discovery);
+	}
+	disk_unref(c.source);
+	disk_unref(c.target);
+	return err;
+}
