@@ -23,11 +23,9 @@
 #include <unistd.h>
 
 #include "history.h"
-#include "notes.h"
 #include "pair_swap.h"
 #include "pairs_inner.h"
 #include "scan.h"
-#include "watch.h"
 
 struct breaking {
 	struct disk *d, *goes; /* goes: a reference, or NULL */
@@ -182,17 +180,6 @@ static int leave_file(struct disk *goes, char name[NAME_MAX + 1])
 	return err;
 }
 
-static void close_file(struct disk *goes)
-{
-	watch_own_close(goes->tandem->watch, goes->pool, goes->file_name);
-	pthread_rwlock_wrlock(&goes->looking);
-	goes->shut = true;
-	image_shut(goes->image);
-	pthread_rwlock_unlock(&goes->looking);
-	pool_remember(goes->pool);
-	pool_unref(goes->pool);
-}
-
 static void announce(struct breaking *b, const char *left)
 {
 	char object[DISK_LABEL_MAX + 8], from[4 * DISK_LABEL_MAX], word[4 * DISK_LABEL_MAX];
@@ -220,7 +207,7 @@ static void finish(struct breaking *b, char left[DISK_LABEL_MAX + 1])
 	disk_close(b->to); /* the old image is at rest */
 	disk_unref(b->to);
 	err = leave_file(goes, name);
-	close_file(goes);
+	swap_shut(goes);
 	left[0] = '\0';
 	if (!err)
 		snprintf(left, DISK_LABEL_MAX + 1, "%s%s%s", goes->pool->name,

@@ -359,6 +359,15 @@ static void look_at_target(struct pair *p)
 	disk_unref(target);
 }
 
+static bool has_source(struct pair *p)
+{
+	struct disk *source = pair_source(p);
+	bool has = source && source->image && !atomic_load(&source->lost);
+
+	disk_unref(source);
+	return has;
+}
+
 /* 0: look again at once; else when to do so if nobody pokes. */
 static uint64_t work(struct pair *p)
 {
@@ -372,7 +381,8 @@ static uint64_t work(struct pair *p)
 		p->retry_at = now + p->retry_ns;
 		return lose(p) ? now + RETRY_NS : 0;
 	}
-	if (r.copy_state == COPY_SYNCHRONIZED && marks_bytes(p->leg.marks))
+	/* Without its source nothing can be copied, and nothing is lost: see Failover. */
+	if (r.copy_state == COPY_SYNCHRONIZED && marks_bytes(p->leg.marks) && has_source(p))
 		return unsynchronize(p) ? now + RETRY_NS : 0;
 	if (r.copy_state == COPY_UNSYNCHRONIZED && !atomic_load(&p->stop)) {
 		err = copy_on(p);

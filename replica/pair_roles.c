@@ -230,31 +230,30 @@ static int drop_notes(struct roles *c, struct why *why)
 	return err ? refuse(why, err, "notes cannot be given up: %s", strerror(-err)) : 0;
 }
 
-static int record(struct roles *c)
+int pair_record_swap(struct pair *p, const struct swap *swap, enum copy_state from,
+		     const struct pair_record *next)
 {
 	struct disk_record source, target;
 	struct catalogue_txn *txn;
-	struct pair *p = c->p;
 	int err;
 
-	swap_record(&c->swap, &source);
-	swap_record_other(&c->swap, &target);
+	swap_record(swap, &source);
+	swap_record_other(swap, &target);
 	pthread_mutex_lock(&p->recording);
-	err = p->gone || p->r.copy_state != c->r.copy_state
-		      ? -EAGAIN
-		      : catalogue_begin(p->of->t->catalogue, &txn);
+	err = p->gone || p->r.copy_state != from ? -EAGAIN
+						 : catalogue_begin(p->of->t->catalogue, &txn);
 	if (!err) {
 		/* Each has the other's identity. */
 		catalogue_del_disk(txn, source.number);
 		catalogue_del_disk(txn, target.number);
 		catalogue_put_disk(txn, &source);
 		catalogue_put_disk(txn, &target);
-		pair_put(txn, &c->next);
+		pair_put(txn, next);
 		err = catalogue_commit(txn);
 	}
 	if (!err) {
 		pthread_mutex_lock(&p->lock);
-		p->r = c->next;
+		p->r = *next;
 		pthread_mutex_unlock(&p->lock);
 	}
 	pthread_mutex_unlock(&p->recording);
@@ -287,7 +286,7 @@ static int prepare(struct roles *c, struct why *why)
 		return refuse(why, err, "%s cannot have the owner and mode of %s: %s",
 			      c->target->label, c->source->label, strerror(-err));
 	swap_choose_names(&c->swap);
-	err = mark_other_mirrors(c) ?: record(c);
+	err = mark_other_mirrors(c) ?: pair_record_swap(c->p, &c->swap, c->r.copy_state, &c->next);
 	if (err)
 		swap_take_back_attributes(&c->swap);
 	return err ? refuse(why, err, "it cannot be recorded: %s", strerror(-err)) : 0;
@@ -457,6 +456,11 @@ static int operate(struct roles *c, bool plan, bool *swapped, struct why *why)
 		err = check_copy_back(c, why);
 		return err ? err : pair_begin_copy(c->p, c->next, true, plan, why);
 	}
+	if (!c->source->image) {
+		err = check_whole(c, why);
+		return err ? err
+			   : pair_replace_missing(c->p, c->source, c->target, &c->next, plan, why);
+	}
 	err = check_whole(c, why) ?: check_disks(c, why);
 	if (err || plan)
 		return err;
@@ -483,9 +487,9 @@ int pair_change_roles(struct pair *p, enum replica_operation op, enum copy_state
 	c.r = c.next = r;
 	swaps = choose(&c);
 
-	if (!c.source || !c.source->image || !c.target)
+	if (!c.source || !c.target || (!c.source->image && op != OP_FAILOVER))
 		err = refuse(why, -ENOENT, "its %s is not there", c.target ? "source" : "target");
-	if (!err && !plan && swaps) {
+	if (!err && !plan && swaps && c.source->image) {
 		err = take_up(&c, why);
 		if (!err)
 			settle_early(&c);

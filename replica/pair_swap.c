@@ -305,3 +305,14 @@ void swap_settle_states(struct swap *s, bool goes)
 	if (!goes)
 		settle_state(s->other, &s->was);
 }
+
+void swap_shut(struct disk *d)
+{
+	watch_own_close(d->tandem->watch, d->pool, d->file_name);
+	pthread_rwlock_wrlock(&d->looking);
+	d->shut = true;
+	image_shut(d->image);
+	pthread_rwlock_unlock(&d->looking);
+	pool_remember(d->pool);
+	pool_unref(d->pool);
+}

@@ -63,7 +63,10 @@ void swap_record_other(const struct swap *s, struct disk_record *r);
 /* When that is durable. `goes`: other is no disk any more. */
 void swap_images(struct swap *s, bool goes);
 
-/* With discovery held and nothing else: each is in the state in which the other was. */
+/* With discovery held and nothing else. Of one that is lost, and listed no more: its file is closed,
+ * whoever knows it still. */
+void swap_shut(struct disk *d);
+/* Likewise: each is in the state in which the other was. */
 void swap_settle_states(struct swap *s, bool goes);
 
 #endif

@@ -25,6 +25,8 @@
 #include "pairs.h"
 #include "tandem.h"
 
+struct swap;
+
 struct pair {
 	struct pair *next;
 	struct pairs *of;
@@ -117,8 +119,20 @@ int pair_change_roles(struct pair *p, enum replica_operation op, enum copy_state
  * -EBUSY, -EAGAIN: not just now.
  */
 int pair_turn_back(struct pair *p);
+/* One transaction: each disk is in the other's file, and the pair in its new state. */
+int pair_record_swap(struct pair *p, const struct swap *swap, enum copy_state from,
+		     const struct pair_record *next);
 /* It is gone, or the daemon stops. */
 void pair_forget_images(struct pair *p);
+
+/* ---- pair_missing.c ---- */
+
+/*
+ * With discovery and changing. Failover of a source whose image is not there, so that nobody has
+ * it open. `next` is how the pair is to be recorded.
+ */
+int pair_replace_missing(struct pair *p, struct disk *source, struct disk *target,
+			 struct pair_record *next, bool plan, struct why *why);
 
 /* ---- pair_copy.c ---- */
 

@@ -753,12 +753,14 @@ static void remove_disk(struct tandem *t, struct disk *d)
 void scan_vanished(struct tandem *t, struct disk *d)
 {
 	bool open, needed, past = disk_has_past(d), member = groups_have(t, d->number);
+	bool source = disk_is_mirrored(d);
 
 	/* Not opened again from here on, or kept by who has it open, is built upon it, by its
 	 * own past, or by a group. */
 	pthread_mutex_lock(&d->lock);
 	open = d->openers > 0;
-	needed = open || past || member || d->kept_name.known || atomic_load(&d->children);
+	needed = open || past || source || member || d->kept_name.known ||
+		 atomic_load(&d->children);
 	if (!needed)
 		d->listed = false;
 	pthread_mutex_unlock(&d->lock);
@@ -773,6 +775,7 @@ void scan_vanished(struct tandem *t, struct disk *d)
 	disk_set_state(
 		d, DISK_MISSING,
 		open     ? "the image is gone from its directory while it is open"
+		: source ? MISSING_SOURCE
 		: past   ? MISSING_WITH_PAST
 		: member ? MISSING_MEMBER
 		: disk_keeps_name(d)

@@ -35,6 +35,7 @@ void scan_settle(struct tandem *t, struct disk *d);
 int scan_reload(struct tandem *t, struct disk *d);
 #define MISSING_WITH_PAST "the image is gone from its directory, and something of its past is kept"
 #define MISSING_WITH_NAME "the image is gone from its directory, and the disk was moved to it"
+#define MISSING_SOURCE "the image is gone from its directory, and it has a mirror: Failover"
 #define MISSING_MEMBER "the image is gone from its directory, and the disk is in a group"
 
 /* DiskAdded, of one that is listed now. */

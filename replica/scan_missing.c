@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "groups.h"
+#include "pairs.h"
 #include "scan.h"
 #include "snapshots.h"
 
@@ -49,7 +50,7 @@ static int list_missing(struct tandem *t, struct pool *p, const struct disk_reco
 {
 	char name[NAME_MAX + 1];
 	struct disk *d;
-	bool past, member;
+	bool past, member, source;
 	int err;
 
 	free_name(t, p, r, name);
@@ -63,12 +64,14 @@ static int list_missing(struct tandem *t, struct pool *p, const struct disk_reco
 	d->state = DISK_MISSING;
 	past = disk_has_past(d);
 	member = groups_have(t, r->number);
+	source = disk_is_mirrored(d);
 	snprintf(d->reason, sizeof(d->reason), "%s",
-		 past     ? MISSING_WITH_PAST
+		 source   ? MISSING_SOURCE
+		 : past   ? MISSING_WITH_PAST
 		 : member ? MISSING_MEMBER
 			  : MISSING_WITH_NAME);
 	/* A name that it keeps is nobody else's while it is away. */
-	if (past || member || r->mount_name[0]) {
+	if (past || member || source || r->mount_name[0]) {
 		err = tandem_list_disk(t, d);
 		if (!err)
 			scan_announce(t, d);

@@ -481,6 +481,117 @@ START_TEST(the_source_vanishes)
 }
 END_TEST
 
+/* It is gone before anybody could open it; and comes back. */
+static void start_without_source(bool crash)
+{
+	close_source();
+	if (crash) {
+		pid_t pid;
+
+		temp_close();
+		pid = fork();
+		if (!pid) {
+			begin();
+			open_named();
+			await(COPY_SYNCHRONIZED);
+			write_much(5);
+			raise(SIGKILL);
+		}
+		ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+		only_remembered = true;
+		write_much(5);
+		only_remembered = false;
+	} else {
+		temp_close();
+	}
+	ck_assert_int_eq(rename(temp_path("a.img"), temp_path("a.away")), 0);
+	begin();
+	ck_assert_str_eq(temp_state("a.img"), "Missing");
+	ck_assert_int_eq(facts().state, COPY_UNSYNCHRONIZED);
+	ck_assert_str_eq(facts().source, "a.img");
+}
+
+static void take_over_without_source(bool crash)
+{
+	uint32_t was = source->number;
+
+	synchronize();
+	start_without_source(crash);
+	if (crash) { /* it stays possible */
+		temp_close();
+		begin();
+		ck_assert_int_eq(facts().state, COPY_UNSYNCHRONIZED);
+	}
+	do_it(OP_FAILOVER);
+	open_named();
+	ck_assert_uint_eq(source->number, was);
+	check_source_goes_on("Missing");
+	ck_assert_int_eq(operate(OP_FAILBACK, false), -ETIMEDOUT);
+	restart();
+	check_source_goes_on("Missing");
+	ck_assert_int_eq(rename(temp_path("a.away"), temp_path("a.img")), 0);
+	temp_rescan();
+	check_images("b.img", "a.img");
+	check_target_is_hidden("a.img");
+	do_it(OP_FAILBACK);
+	check_in_step();
+	check_images("a.img", "b.img");
+	ck_assert_uint_eq(source->number, was);
+}
+
+START_TEST(a_start_without_the_source)
+{
+	take_over_without_source(false);
+}
+END_TEST
+
+START_TEST(a_start_without_the_source_after_a_crash)
+{
+	take_over_without_source(true);
+}
+END_TEST
+
+/* Or it comes back before. */
+START_TEST(the_source_is_away_for_a_while)
+{
+	synchronize();
+	start_without_source(false);
+	ck_assert_int_eq(rename(temp_path("a.away"), temp_path("a.img")), 0);
+	temp_rescan();
+	open_named();
+	check_in_step();
+	write_much(5);
+	check_in_step();
+	check_images("a.img", "b.img");
+}
+END_TEST
+
+/* What it has of before cannot be looked at. */
+START_TEST(a_start_without_a_source_that_has_a_past)
+{
+	uint64_t generation;
+	struct snapshot_facts f;
+	char *then = malloc(SIZE), *buf = malloc(SIZE);
+	size_t done;
+
+	synchronize();
+	ck_assert_int_eq(tandem_snapshot(temp.t, &source, 1, "s", false, &f, &why), 0);
+	generation = f.generation;
+	memcpy(then, content, SIZE);
+	write_much(20);
+	start_without_source(false);
+	do_it(OP_FAILOVER);
+	open_named();
+	check_source_goes_on("Missing");
+	ck_assert_int_eq(moment_open(source, generation), 0);
+	ck_assert_int_eq(moment_read(source, generation, buf, SIZE, 0, &done), 0);
+	ck_assert_int_eq(memcmp(buf, then, SIZE), 0);
+	moment_close(source, generation);
+	free(then);
+	free(buf);
+}
+END_TEST
+
 /* ---- what is refused ---- */
 
 static void check_refused(enum replica_operation op, bool force, int err, const char *says)
@@ -722,7 +833,8 @@ END_TEST
 
 UNIT_MAIN("roles", prepare, clean, roles_change_places, under_writers, failover_and_failback,
 	  restored_from_its_replica, the_source_gives_errors, a_write_fails_first,
-	  the_target_lacks_what_was_answered, the_source_vanishes, refused,
-	  what_the_old_source_has_alone, half_a_copy_is_nothing_to_go_on_with,
-	  a_failback_that_fails, crashes_of_reverse_roles, crashes_of_failover, crashes_of_failback,
-	  crashes_of_restores)
+	  the_target_lacks_what_was_answered, the_source_vanishes, a_start_without_the_source,
+	  a_start_without_the_source_after_a_crash, the_source_is_away_for_a_while,
+	  a_start_without_a_source_that_has_a_past, refused, what_the_old_source_has_alone,
+	  half_a_copy_is_nothing_to_go_on_with, a_failback_that_fails, crashes_of_reverse_roles,
+	  crashes_of_failover, crashes_of_failback, crashes_of_restores)
