@@ -150,8 +150,8 @@ static const operation_table of_mirrors = {
   /* of snapshots and tokens: the target of a mirror is a disk, which DeleteDisk deletes */
   [OP_REVERSE_ROLES]             = { NO_, NO_, NO_, NO_, SYN, NO_, WUN, UNS, NO_, NO_, UNS, NO_, NO_, NO_ },
   /* SYN → SYN   while it is used; FOV → UNS what was the source is the target from now on */
-  [OP_SPLIT]                     = { NO_, NO_, NO_, NO_, SPL, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
-  /* SYN → SPL   nothing is under way then; UNS would have to be drained first, which is not yet */
+  [OP_SPLIT]                     = { NO_, NO_, NO_, SPL, SPL, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
+  /* SYN → SPL   nothing is under way then; UNS is drained first, if that does not take long */
   [OP_SUSPEND]                   = { NO_, NO_, NO_, SUS, SUS, NO_, NO_, NO_, NO_, STY, NO_, NO_, NO_, NO_ },
   /* UNS, SYN → SUS   what is written is remembered, and copied after Resume */
   [OP_UNPREPARE]                 = { NO_, NO_, PRE, PRE, PRE, PRE, PRE, PRE, PRE, NO_, NO_, STY, PRE, FPR },

@@ -456,6 +456,7 @@ void keeper_end(struct pair *p)
 	pthread_mutex_lock(&p->lock);
 	p->ending = true;
 	pthread_cond_broadcast(&p->poked);
+	pthread_cond_broadcast(&p->set);
 	pthread_mutex_unlock(&p->lock);
 	pthread_mutex_lock(&p->of->managing);
 	if (p->runs)

@@ -254,6 +254,7 @@ int pair_record_swap(struct pair *p, const struct swap *swap, enum copy_state fr
 	if (!err) {
 		pthread_mutex_lock(&p->lock);
 		p->r = *next;
+		pthread_cond_broadcast(&p->set);
 		pthread_mutex_unlock(&p->lock);
 	}
 	pthread_mutex_unlock(&p->recording);

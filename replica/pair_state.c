@@ -3,9 +3,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "pairs_inner.h"
+
+/* So long a Split waits until all is copied. */
+#define DRAIN_S 10
 
 static int record(struct pair *p, const struct pair_record *r)
 {
@@ -29,6 +33,7 @@ int pair_set(struct pair *p, enum copy_state from, const struct pair_record *wan
 	if (!err) {
 		pthread_mutex_lock(&p->lock);
 		p->r = r;
+		pthread_cond_broadcast(&p->set);
 		pthread_mutex_unlock(&p->lock);
 	}
 	pthread_mutex_unlock(&p->recording);
@@ -250,6 +255,7 @@ static int forget(struct pair *p)
 	if (!err) {
 		pthread_mutex_lock(&p->lock);
 		p->gone = true;
+		pthread_cond_broadcast(&p->set);
 		pthread_mutex_unlock(&p->lock);
 	}
 	pthread_mutex_unlock(&p->recording);
@@ -378,6 +384,24 @@ static int operate(struct pair *p, enum replica_operation op, struct pair_record
 	return plan ? 0 : pair_stop_in(p, r, stops[op], why);
 }
 
+/* With no lock held. The keeper copies on until nothing differs; or for so long. */
+static int drain(struct pair *p, struct why *why)
+{
+	struct timespec until;
+	bool moving = true;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += DRAIN_S;
+	pthread_mutex_lock(&p->lock);
+	while (moving && p->r.copy_state == COPY_UNSYNCHRONIZED && !p->gone && !p->ending)
+		moving = !pthread_cond_clockwait(&p->set, &p->lock, CLOCK_MONOTONIC, &until);
+	pthread_mutex_unlock(&p->lock);
+	return moving ? 0
+		      : refuse_advise(why, -ETIMEDOUT, "wait until it is Synchronized",
+				      "after %d s %llu bytes are still to be copied", DRAIN_S,
+				      (unsigned long long)marks_bytes(p->leg.marks));
+}
+
 static bool changes_roles(enum replica_operation op)
 {
 	return op == OP_FAILOVER || op == OP_FAILBACK || op == OP_REVERSE_ROLES ||
@@ -395,6 +419,12 @@ int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operatio
 		return refuse(why, -ENOENT, "there is no such mirror");
 	if (changes_roles(op))
 		return pair_change_roles(p, op, from, force, plan, why);
+	if (op == OP_SPLIT && from == COPY_UNSYNCHRONIZED && !plan && !pair_record_of(p).back) {
+		err = drain(p, why);
+		if (err)
+			return err;
+		from = COPY_SYNCHRONIZED;
+	}
 	pthread_mutex_lock(&p->changing);
 	if (pair_numbered(t, number, &f))
 		err = refuse(why, -ENOENT, "there is no such mirror");

@@ -58,6 +58,7 @@ int pair_new(struct pairs *ps, const struct pair_record *r, struct marks *marks,
 	pthread_mutex_init(&p->recording, NULL);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->poked, NULL);
+	pthread_cond_init(&p->set, NULL);
 	pthread_mutex_lock(&ps->lock);
 	p->next = ps->list;
 	ps->list = p;
@@ -73,6 +74,7 @@ static void pair_free(struct pair *p)
 	pthread_mutex_destroy(&p->recording);
 	pthread_mutex_destroy(&p->lock);
 	pthread_cond_destroy(&p->poked);
+	pthread_cond_destroy(&p->set);
 	free(p);
 }
 

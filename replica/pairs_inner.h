@@ -38,6 +38,7 @@ struct pair {
 		recording;    /* held across the commit of its record; taken last but for lock */
 	pthread_mutex_t lock; /* a leaf, for the record and what is said of the keeper */
 	pthread_cond_t poked; /* with lock */
+	pthread_cond_t set;   /* with lock: the state is another, or the keeper is to end */
 	struct pair_record r; /* changed with changing and lock */
 	bool gone;            /* likewise; only its number is known still */
 	int error;            /* under lock: why copying does not get on */

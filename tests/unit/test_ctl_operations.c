@@ -122,7 +122,7 @@ static const struct walk mirrors[] = {
 	{ OP_RESET_TO_ASYNC,          "nnnnnnnnnnnn" },
 	{ OP_RETURN_TO_RESOURCE_POOL, "nnnnnnnnnnnn" },
 	{ OP_REVERSE_ROLES,           "bbsbVubbubbb" },
-	{ OP_SPLIT,                   "bblbbbbbbbbb" },
+	{ OP_SPLIT,                   "bllbbbbbbbbb" },
 	{ OP_SUSPEND,                 "bhhbbbb=bbbb" },
 	{ OP_UNPREPARE,               "pppppppbb=pP" },
 	{ OP_PREPARE,                 "nnnnnnnnnnnn" },
@@ -212,8 +212,8 @@ static void says(enum replica_operation op, enum copy_state from, const char *me
 START_TEST(refused_mirrors)
 {
 	says(OP_RESUME, COPY_SPLIT, "CopyState is Split; Resume needs Suspended", "ResyncReplica");
-	says(OP_SPLIT, COPY_UNSYNCHRONIZED, "CopyState is Unsynchronized; Split needs Synchronized",
-	     "");
+	says(OP_SPLIT, COPY_BROKEN, "CopyState is Broken; Split needs Unsynchronized, Synchronized",
+	     "ResyncReplica");
 	says(OP_RESYNC_REPLICA, COPY_SKEWED,
 	     "CopyState is Skewed: what was written on the target would be lost",
 	     "ResyncReplica with Force");

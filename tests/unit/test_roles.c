@@ -831,10 +831,34 @@ START_TEST(crashes_of_restores)
 }
 END_TEST
 
+START_TEST(split_after_the_rest_is_copied)
+{
+	synchronize();
+	do_it(OP_SUSPEND);
+	write_much(50);
+	do_it(OP_RESUME);
+	do_it(OP_SPLIT); /* whichever state it finds */
+	ck_assert_int_eq(facts().state, COPY_SPLIT);
+	ck_assert_uint_eq(facts().differs, 0);
+	ck_assert(is_same("a.img", "b.img"));
+	/* What cannot be copied. */
+	write_much(5);
+	break_file("a.img");
+	do_it(OP_RESYNC_REPLICA);
+	ck_assert_int_eq(operate(OP_SPLIT, false), -ETIMEDOUT);
+	ck_assert_int_eq(facts().state, COPY_UNSYNCHRONIZED);
+	ck_assert_ptr_nonnull(strstr(why.message, "still to be copied"));
+	accept_again("a.img");
+	do_it(OP_SPLIT);
+	ck_assert(is_same("a.img", "b.img"));
+}
+END_TEST
+
 UNIT_MAIN("roles", prepare, clean, roles_change_places, under_writers, failover_and_failback,
 	  restored_from_its_replica, the_source_gives_errors, a_write_fails_first,
 	  the_target_lacks_what_was_answered, the_source_vanishes, a_start_without_the_source,
 	  a_start_without_the_source_after_a_crash, the_source_is_away_for_a_while,
 	  a_start_without_a_source_that_has_a_past, refused, what_the_old_source_has_alone,
-	  half_a_copy_is_nothing_to_go_on_with, a_failback_that_fails, crashes_of_reverse_roles,
-	  crashes_of_failover, crashes_of_failback, crashes_of_restores)
+	  half_a_copy_is_nothing_to_go_on_with, a_failback_that_fails,
+	  split_after_the_rest_is_copied, crashes_of_reverse_roles, crashes_of_failover,
+	  crashes_of_failback, crashes_of_restores)
