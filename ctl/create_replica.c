@@ -21,6 +21,7 @@ enum {
 	REPLICA_SUPPLIER,
 	REPLICA_STOPS_HOST_IO,
 	REPLICA_RECOVERY,
+	REPLICA_WAIT_FOR,
 	REPLICA_TARGET_SYSTEM,
 	REPLICA_OBJECTIVE,
 	REPLICA_USERNAME,
@@ -46,6 +47,14 @@ static const struct enum_value recovery_modes[] = {
 	{ NULL },
 };
 
+/* How far CreateReplica gets by itself; from the others Activate leads on. */
+static const struct enum_value first_states[] = {
+	{ "Initialized", COPY_INITIALIZED },
+	{ "Unsynchronized", COPY_UNSYNCHRONIZED },
+	{ "Prepared", COPY_PREPARED },
+	{ NULL },
+};
+
 const struct parameter create_replica_parameters[] = {
 	[REPLICA_SYNC_TYPE]        = { "SyncType", VALUE_ENUM, .required = true,
 				       .values = sync_types },
@@ -62,6 +71,7 @@ const struct parameter create_replica_parameters[] = {
 	[REPLICA_SUPPLIER]         = { "TargetElementSupplier", VALUE_ENUM, .values = suppliers },
 	[REPLICA_STOPS_HOST_IO]    = { "FailedCopyStopsHostIO", VALUE_BOOL },
 	[REPLICA_RECOVERY]         = { "CopyRecoveryMode", VALUE_ENUM, .values = recovery_modes },
+	[REPLICA_WAIT_FOR]         = { "WaitForCopyState", VALUE_ENUM, .values = first_states },
 	/* None of them has these; they are known, so that a refusal says why. */
 	[REPLICA_TARGET_SYSTEM]    = { "TargetStorageSystem", VALUE_TEXT, .hidden = true },
 	[REPLICA_OBJECTIVE]        = { "RecoveryPointObjective", VALUE_NUMBER, .hidden = true },
@@ -224,6 +234,7 @@ static int create_mirror(const struct request *r)
 		.existing = a[REPLICA_SUPPLIER].number == USE_EXISTING,
 		.stops_host_io = a[REPLICA_STOPS_HOST_IO].number,
 		.manual = a[REPLICA_RECOVERY].number == RECOVERY_MANUAL,
+		.state = a[REPLICA_WAIT_FOR].number,
 		.force = r->force,
 	};
 	int err = check_mirror(r);

@@ -53,6 +53,11 @@ int make_mirror(const struct request *r, struct pair_request *q)
 		return say_plan(r, q);
 	snprintf(r->result->element_name, sizeof(r->result->element_name), "%s", p.name);
 	snprintf(r->result->target, sizeof(r->result->target), "%s", p.target);
+	if (q->state && q->state != COPY_UNSYNCHRONIZED) {
+		result_say(r->result, "%.255s becomes what %.255s is after Activate", p.target,
+			   p.source);
+		return 0;
+	}
 	r->result->copy = p.number;
 	result_say(r->result, "%.255s becomes what %.255s is, and is written with it from now on",
 		   p.target, p.source);

@@ -110,8 +110,7 @@ static const operation_table of_clones = {
 };
 
 /*
- * Of mirrors. Those of this version are never INI, because they are made at once; what that
- * column has is for a record that says so. SKW is a target that was written: what goes over that
+ * Of mirrors. INI and PRE are those that were made so, with WaitForCopyState. SKW is a target that was written: what goes over that
  * needs Force, because nobody else has it.
  */
 static const operation_table of_mirrors = {
@@ -156,8 +155,8 @@ static const operation_table of_mirrors = {
   /* UNS, SYN → SUS   what is written is remembered, and copied after Resume */
   [OP_UNPREPARE]                 = { NO_, NO_, PRE, PRE, PRE, PRE, PRE, PRE, PRE, NO_, NO_, STY, PRE, FPR },
   /* → PRE   nothing is copied until Activate, which goes over what was written on SKW */
-  [OP_PREPARE]                   = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
-  /* from INI, in which none is */
+  [OP_PREPARE]                   = { NO_, NO_, PRE, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, STY, NO_, NO_ },
+  /* INI → PRE   nothing is copied yet in either */
   [OP_RESET_TO_ADAPTIVE]         = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
 };
 

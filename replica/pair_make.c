@@ -85,7 +85,7 @@ static int record(void *arg, struct catalogue_txn *txn, struct disk *target)
 	struct pair_record r = {
 		.source = k->source->number,
 		.target = target->number,
-		.copy_state = COPY_UNSYNCHRONIZED,
+		.copy_state = k->q->state ? k->q->state : COPY_UNSYNCHRONIZED,
 		.mode = k->q->mode,
 		.priority = k->q->priority,
 		.stops_host_io = k->q->stops_host_io,
@@ -266,7 +266,7 @@ static int attach_source(struct pairing *k, struct why *why)
 	struct leg *leg = &k->p->leg;
 	int err;
 
-	leg->writes = true;
+	leg->writes = pair_writes(&k->p->r);
 	err = mirror_add(k->source, leg);
 	if (err == -EBUSY)
 		return refuse(why, err, "%s has %u mirrors already", k->source->label,
@@ -310,7 +310,7 @@ int tandem_mirror(struct tandem *t, struct disk *source, const struct pair_reque
 		pair_abandon(k.p);
 	if (err || q->plan)
 		return err;
-	pair_announce(k.p, "-", "Unsynchronized");
+	pair_announce(k.p, "-", enum_name(copy_states, k.p->r.copy_state));
 	keeper_start(k.p);
 	return pair_numbered(t, k.p->number, out);
 }

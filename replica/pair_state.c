@@ -350,8 +350,9 @@ static int operate(struct pair *p, enum replica_operation op, struct pair_record
 {
 	static const uint8_t stops[OP_MAX] = {
 		[OP_ABORT] = COPY_ABORTED,      [OP_DEACTIVATE] = COPY_INACTIVE,
-		[OP_FRACTURE] = COPY_FRACTURED, [OP_SPLIT] = COPY_SPLIT,
-		[OP_SUSPEND] = COPY_SUSPENDED,  [OP_UNPREPARE] = COPY_PREPARED,
+		[OP_FRACTURE] = COPY_FRACTURED, [OP_PREPARE] = COPY_PREPARED,
+		[OP_SPLIT] = COPY_SPLIT,        [OP_SUSPEND] = COPY_SUSPENDED,
+		[OP_UNPREPARE] = COPY_PREPARED,
 	};
 	int err;
 

@@ -22,6 +22,7 @@ struct pair_request {
 	const char *format; /* NULL: by ending */
 	enum sync_mode mode;
 	enum copy_priority priority;
+	enum copy_state state; /* Initialized or Prepared, until Activate; 0: it is copied */
 	bool moves;         /* by MirrorVirtualDisk: see tandem_break_mirror */
 	bool existing;      /* the target is a disk that is there; else it must not be */
 	bool stops_host_io; /* FailedCopyStopsHostIO */
@@ -62,7 +63,7 @@ int tandem_mirror(struct tandem *t, struct disk *source, const struct pair_reque
 		  struct pair_facts *out, struct why *why);
 /*
  * One of: Abort, Activate, Deactivate, Detach, Dissolve, Failback, Failover, Fracture,
- * RestoreFromReplica, ResyncReplica, Resume, ReverseRoles, Split, Suspend, Unprepare. It leads to `next`, or the relationship goes, or stays as it is
+ * Prepare, RestoreFromReplica, ResyncReplica, Resume, ReverseRoles, Split, Suspend, Unprepare. It leads to `next`, or the relationship goes, or stays as it is
  * (cells of replica_operation_check). -EBUSY: its state is not `from` any more.
  */
 int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operation op,

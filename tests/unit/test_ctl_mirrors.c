@@ -235,6 +235,28 @@ START_TEST(a_mirror_is_shown)
 }
 END_TEST
 
+START_TEST(one_that_waits_for_activate)
+{
+	make("a.img", 1 << 20);
+	start();
+	ck_assert_int_eq(command("disks/a.img/control",
+				 "CreateReplica SyncType=Mirror TargetStorageVolume=w.img "
+				 "ElementName=m WaitForCopyState=Initialized"),
+			 0);
+	expect("after Activate\n");
+	ck_assert_str_eq(cat("replicas/m/CopyState"), "Initialized\n");
+	ck_assert_str_eq(cat("replicas/m/ProgressStatus"), "Requires activate\n");
+	ck_assert_str_eq(cat("replicas/m/SyncState"), "Initialized\n");
+	ck_assert_int_eq(command("replicas/m/control", "Failover"), -EBUSY);
+	ck_assert_int_eq(command("replicas/m/control", "24"), 0);
+	ck_assert_str_eq(cat("replicas/m/CopyState"), "Prepared\n");
+	ck_assert_int_eq(command("replicas/m/control", "Prepare"), 0);
+	expect("\nMessage: CopyState is Prepared already; nothing was done\n");
+	ck_assert_int_eq(command("replicas/m/control", "Activate"), 0);
+	await_state("Synchronized\n");
+}
+END_TEST
+
 START_TEST(operations_on_a_mirror)
 {
 	struct node n;
@@ -400,6 +422,7 @@ int main(void)
 	suite_add_tcase(s, c);
 	tcase_add_checked_fixture(commands, setup, teardown);
 	tcase_add_test(commands, a_mirror_is_shown);
+	tcase_add_test(commands, one_that_waits_for_activate);
 	tcase_add_test(commands, operations_on_a_mirror);
 	tcase_add_test(commands, refused_mirrors);
 	tcase_add_test(commands, a_command_waits);

@@ -125,7 +125,7 @@ static const struct walk mirrors[] = {
 	{ OP_SPLIT,                   "bllbbbbbbbbb" },
 	{ OP_SUSPEND,                 "bhhbbbb=bbbb" },
 	{ OP_UNPREPARE,               "pppppppbb=pP" },
-	{ OP_PREPARE,                 "nnnnnnnnnnnn" },
+	{ OP_PREPARE,                 "pbbbbbbbb=bb" },
 	{ OP_RESET_TO_ADAPTIVE,       "nnnnnnnnnnnn" },
 };
 // clang-format on
