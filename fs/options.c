@@ -123,7 +123,7 @@ static bool ignore(struct options *o, char *v)
 
 static const struct option_row rows[] = {
 	{ "state", "DIR", set_state, "where the state is kept (DISKDIR/.tandem)" },
-	{ "block-size", "SIZE", set_block_size, "of tracked disks: 4K to 1M (16K)" },
+	{ "block-size", "SIZE", set_block_size, "of tracked disks: 4K to 1M (8K)" },
 	{ "pool", "NAME=DIR", set_pool, "a second directory of images; repeatable" },
 	{ "read-only", NULL, set_read_only, "nothing is written to any image" },
 	{ "allow-other", NULL, ignore, "other users may enter the mount", "allow_other" },

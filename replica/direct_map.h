@@ -2,8 +2,8 @@
 /*
  * Which blocks were written since the newest moment of their disk: a bit for each.
  * A page of bits is of one epoch, the newest moment when it was used; when there
- * is a newer one all its bits are void, so that a moment costs nothing. 8 MiB for
- * a TiB in blocks of 16 KiB. A bit that is lost costs a look into the catalogue,
+ * is a newer one all its bits are void, so that a moment costs nothing. 16 MiB
+ * for a TiB in blocks of 8 KiB. A bit that is lost costs a look into the catalogue,
  * one too many would lose old content. Callers lock.
  */
 #ifndef TANDEMFS_DIRECT_MAP_H

@@ -27,7 +27,8 @@
 #include "watch.h"
 
 #define CREW_THREADS 24
-#define DEFAULT_BLOCK_SIZE (16 << 10)
+/* A first write saves all of its block: half as much costs a third less than 16 KiB. */
+#define DEFAULT_BLOCK_SIZE (8 << 10)
 #define DEFAULT_RESCAN_INTERVAL_S 60
 #define DEFAULT_STOP_TIMEOUT_S 90
 #define DEFAULT_MAX_COPIES 4

@@ -449,13 +449,13 @@ def root_settings():
                     "Set RescanInterval=0s", "Set RescanInterval=500ms", "Set RescanInterval=60",
                     "Set RescanInterval=4294967297s", "Set RescanInterval=-1s", "Set StopTimeout=5x",
                     "Set StopTimeout=4294967296s", "Set LogLevel=loud", "Set LogLevel=5",
-                    "Set BlockSize=8K LogLevel=loud", "Set BlockSize=8K RescanInterval=0s"):
+                    "Set BlockSize=32K LogLevel=loud", "Set BlockSize=32K RescanInterval=0s"):
         nothing_changes(E.EINVAL, command)
-    must("BlockSize=16384" in done("Plan Set LogLevel=info")["Message"], "no refused Set has set anything")
+    must("BlockSize=8192" in done("Plan Set LogLevel=info")["Message"], "no refused Set has set anything")
     for command in ("Set BlockSize=4K", "Set BlockSize=1M", "Set RescanInterval=1s", "Set StopTimeout=24h",
                     "Set LogLevel=debug", "Set LogLevel=1", "SetLogLevel Level=debug", "SetLogLevel Level=2"):
         plans(command)
-    must("BlockSize=16384" in done("Plan Set LogLevel=info")["Message"], "no Plan has set anything")
+    must("BlockSize=8192" in done("Plan Set LogLevel=info")["Message"], "no Plan has set anything")
     done("Set StopTimeout=77s RescanInterval=5m LogLevel=info")
     for level in "error", "2", "DEBUG", "info":
         done(f"SetLogLevel Level={level}")

@@ -22,7 +22,7 @@ from replication import control, done, events, last_event, lines, patience, read
 
 E = errno
 MIB = 1 << 20
-BLOCK = 16384
+BLOCK = 8192
 
 
 def raw(disk, name):

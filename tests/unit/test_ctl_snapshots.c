@@ -44,7 +44,7 @@ START_TEST(snapshots_are_files)
 	ck_assert_ptr_null(strstr(list("disks/a.img/snapshots"), "one.raw"));
 	cat("disks/a.img/status");
 	expect("\nSnapshots: 2\n");
-	expect("\nTrackedBlockSize: 16384\n");
+	expect("\nTrackedBlockSize: 8192\n");
 	cat("status");
 	expect("\na.img Ready 1M ");
 	cat("metrics");

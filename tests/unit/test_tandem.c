@@ -320,12 +320,12 @@ START_TEST(settings)
 
 	temp_open();
 	s = tandem_get_settings(temp.t);
-	ck_assert(s.block_size == 16384 && s.rescan_interval_s == 60 && s.stop_timeout_s == 90);
+	ck_assert(s.block_size == 8192 && s.rescan_interval_s == 60 && s.stop_timeout_s == 90);
 	s = (struct tandem_settings){ .block_size = 65536,
 				      .rescan_interval_s = 5,
 				      .stop_timeout_s = 7 };
 	ck_assert_int_eq(tandem_set(temp.t, &s, true, &why), 0);
-	ck_assert_uint_eq(tandem_get_settings(temp.t).block_size, 16384);
+	ck_assert_uint_eq(tandem_get_settings(temp.t).block_size, 8192);
 	ck_assert_int_eq(tandem_set(temp.t, &s, false, &why), 0);
 	temp_close();
 	temp_open_and_crash();
@@ -358,7 +358,7 @@ START_TEST(wrong_settings)
 	s = tandem_get_settings(temp.t);
 	s.rescan_interval_s = 0;
 	ck_assert_int_eq(tandem_set(temp.t, &s, false, &why), -EINVAL);
-	ck_assert_uint_eq(tandem_get_settings(temp.t).block_size, 16384);
+	ck_assert_uint_eq(tandem_get_settings(temp.t).block_size, 8192);
 }
 END_TEST
 
