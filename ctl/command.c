@@ -147,6 +147,42 @@ static int begin_wait(struct ctl *c, const struct result *result, const struct w
 	return 0;
 }
 
+static void find_object(struct request *r, struct node control, char *name, size_t size)
+{
+	enum object_kind kind = node_object_kind(control);
+
+	if (kind == OBJECT_DISK)
+		r->disk = tandem_disk_numbered(r->ctl->tandem, control.object);
+	if (kind == OBJECT_REPLICA)
+		r->replica = control.object;
+	if (kind == OBJECT_GROUP)
+		r->group = control.object;
+	if (kind == OBJECT_JOB)
+		r->job = control.object;
+	name_object(r, name, size);
+}
+
+/* Its result for everybody who may ask; the errno. */
+static int finish(struct request *r, struct node control, const char *object, const char *counted,
+		  int err, struct text *out)
+{
+	struct result *result = r->result;
+	struct ctl *c = r->ctl;
+	struct text text = { 0 };
+
+	result->code = !err && *result->job ? return_code_started() : return_code(err);
+	result_render(result, &text);
+	if (text_ok(&text)) {
+		ledger_put(c->ledger, node_object_kind(control), control.object, text.bytes,
+			   text.len);
+		text_add(out, text.bytes, text.len);
+	}
+	text_free(&text);
+	ledger_count(c->ledger, result->plan ? "Plan" : counted, result->code);
+	announce(c, result, r->caller, object);
+	return -result->code->err;
+}
+
 int node_command(struct ctl *c, struct node control, const char *bytes, size_t len,
 		 const struct caller *caller, struct text *out, struct wait_for *wait)
 {
@@ -155,22 +191,13 @@ int node_command(struct ctl *c, struct node control, const char *bytes, size_t l
 	struct request r = { .ctl = c, .caller = caller, .result = &result };
 	const char *counted = "unknown";
 	char object[sizeof("replicas/") + REPLICA_LABEL_MAX];
-	struct text text = { 0 };
 	struct words words;
 	int split, err;
 
 	if (node_kind(control) != NODE_CONTROL)
 		return -EINVAL;
 	clock_gettime(CLOCK_REALTIME, &result.time);
-	if (kind == OBJECT_DISK)
-		r.disk = tandem_disk_numbered(c->tandem, control.object);
-	if (kind == OBJECT_REPLICA)
-		r.replica = control.object;
-	if (kind == OBJECT_GROUP)
-		r.group = control.object;
-	if (kind == OBJECT_JOB)
-		r.job = control.object;
-	name_object(&r, object, sizeof(object));
+	find_object(&r, control, object, sizeof(object));
 	split = words_split(bytes, len, &words, &result.why);
 	snprintf(result.operation, sizeof(result.operation), "%s", words.operation);
 	r.force = words.force;
@@ -181,17 +208,31 @@ int node_command(struct ctl *c, struct node control, const char *bytes, size_t l
 	if (!err)
 		err = run_command(&r, kind, &words, &counted);
 	disk_unref(r.disk);
-
-	result.code = !err && *result.job ? return_code_started() : return_code(err);
-	result_render(&result, &text);
-	if (text_ok(&text)) {
-		ledger_put(c->ledger, kind, control.object, text.bytes, text.len);
-		text_add(out, text.bytes, text.len);
-	}
-	text_free(&text);
-	ledger_count(c->ledger, result.plan ? "Plan" : counted, result.code);
-	announce(c, &result, caller, object);
-	if (result.code->err)
-		return -result.code->err;
+	err = finish(&r, control, object, counted, err, out);
+	if (err)
+		return err;
 	return wait ? begin_wait(c, &result, &words, wait) : 0;
+}
+
+int node_command_interrupted(struct ctl *c, struct node control, const char *bytes, size_t len,
+			     const struct caller *caller, struct text *out)
+{
+	struct result result = { .uid = caller->uid };
+	struct request r = { .ctl = c, .caller = caller, .result = &result };
+	char object[sizeof("replicas/") + REPLICA_LABEL_MAX];
+	struct words words;
+	struct why ignored;
+	int err;
+
+	if (node_kind(control) != NODE_CONTROL)
+		return -EINVAL;
+	clock_gettime(CLOCK_REALTIME, &result.time);
+	find_object(&r, control, object, sizeof(object));
+	words_split(bytes, len, &words, &ignored);
+	snprintf(result.operation, sizeof(result.operation), "%s", words.operation);
+	result.plan = words.plan;
+	err = refuse_advise(&result.why, -EIO, "look at status, then give it again if need be",
+			    "the daemon died while it did this; it may be done, or not");
+	disk_unref(r.disk);
+	return finish(&r, control, object, "unknown", err, out);
 }

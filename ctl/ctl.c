@@ -6,6 +6,8 @@
 
 #include "lookups.h"
 
+_Static_assert(CTL_MEMORY == LOOKUPS_MEMORY, "that is all there is to keep");
+
 int ctl_new(struct tandem *t, struct ctl **out)
 {
 	struct ctl *c = calloc(1, sizeof(*c));
@@ -33,6 +35,11 @@ void ctl_free(struct ctl *c)
 	lookups_free(c->lookups);
 	pthread_mutex_destroy(&c->settings);
 	free(c);
+}
+
+void ctl_use_memory(struct ctl *c, void *memory)
+{
+	lookups_use_memory(c->lookups, memory);
 }
 
 void ctl_set_capabilities(struct ctl *c, const struct capability *list)

@@ -29,6 +29,12 @@ struct capability {
 
 int ctl_new(struct tandem *t, struct ctl **out);
 void ctl_free(struct ctl *c);
+/*
+ * Keeps there, in CTL_MEMORY bytes, aligned as malloc does, what nodes need to mean the same to
+ * another daemon: zeros, or what that one has left. Before the first request.
+ */
+#define CTL_MEMORY (64 << 10)
+void ctl_use_memory(struct ctl *c, void *memory);
 /* Kept, not copied; set once, before the first request. */
 void ctl_set_capabilities(struct ctl *c, const struct capability *list);
 /*
@@ -117,5 +123,11 @@ struct wait_for {
  */
 int node_command(struct ctl *c, struct node control, const char *bytes, size_t len,
 		 const struct caller *caller, struct text *result, struct wait_for *wait);
+/*
+ * The same command, which the daemon before has begun, and perhaps done: it is not done again, and
+ * its result says so. -EIO.
+ */
+int node_command_interrupted(struct ctl *c, struct node control, const char *bytes, size_t len,
+			     const struct caller *caller, struct text *result);
 
 #endif

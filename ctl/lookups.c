@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 struct entry {
@@ -12,12 +13,18 @@ struct entry {
 	uint64_t used; /* 0: never */
 };
 
-struct lookups {
-	pthread_mutex_t lock;
+/* What another daemon can go on with: it is there at each moment, or free. */
+struct table {
 	uint32_t last; /* number */
 	uint64_t clock;
 	struct entry entries[LOOKUPS_MAX];
 };
+
+struct lookups {
+	pthread_mutex_t lock;
+	struct table own, *table;
+};
+_Static_assert(sizeof(struct table) <= LOOKUPS_MEMORY, "what callers make room for");
 
 int lookups_new(struct lookups **out)
 {
@@ -26,8 +33,16 @@ int lookups_new(struct lookups **out)
 	if (!l)
 		return -ENOMEM;
 	pthread_mutex_init(&l->lock, NULL);
+	l->table = &l->own;
 	*out = l;
 	return 0;
+}
+
+void lookups_use_memory(struct lookups *l, void *memory)
+{
+	l->table = memory;
+	for (struct entry *e = l->table->entries; e < l->table->entries + LOOKUPS_MAX; e++)
+		e->holders = 0;
 }
 
 void lookups_free(struct lookups *l)
@@ -48,7 +63,7 @@ static struct entry *entry_for(struct lookups *l, const struct lookup *what)
 {
 	struct entry *best = NULL;
 
-	for (struct entry *e = l->entries; e < l->entries + LOOKUPS_MAX; e++) {
+	for (struct entry *e = l->table->entries; e < l->table->entries + LOOKUPS_MAX; e++) {
 		if (e->number && is_same(&e->what, what))
 			return e;
 		if (!e->holders && (!best || e->used < best->used))
@@ -56,6 +71,7 @@ static struct entry *entry_for(struct lookups *l, const struct lookup *what)
 	}
 	if (best)
 		best->number = 0;
+	atomic_signal_fence(memory_order_seq_cst); /* free before it is another */
 	return best;
 }
 
@@ -67,10 +83,14 @@ int lookups_put(struct lookups *l, const struct lookup *what, uint32_t *number)
 	e = entry_for(l, what);
 	if (e) {
 		if (!e->number) {
+			struct table *t = l->table;
+			uint32_t fresh = ++t->last ? t->last : ++t->last;
+
 			e->what = *what;
-			e->number = ++l->last ? l->last : ++l->last;
+			atomic_signal_fence(memory_order_seq_cst); /* whole when it has a number */
+			e->number = fresh;
 		}
-		e->used = ++l->clock;
+		e->used = ++l->table->clock;
 		*number = e->number;
 	}
 	pthread_mutex_unlock(&l->lock);
@@ -80,7 +100,8 @@ int lookups_put(struct lookups *l, const struct lookup *what, uint32_t *number)
 /* Under lock. */
 static struct entry *numbered(struct lookups *l, uint32_t number)
 {
-	for (struct entry *e = l->entries; number && e < l->entries + LOOKUPS_MAX; e++) {
+	for (struct entry *e = l->table->entries; number && e < l->table->entries + LOOKUPS_MAX;
+	     e++) {
 		if (e->number == number)
 			return e;
 	}
@@ -94,7 +115,7 @@ bool lookups_get(struct lookups *l, uint32_t number, struct lookup *out)
 	pthread_mutex_lock(&l->lock);
 	e = numbered(l, number);
 	if (e) {
-		e->used = ++l->clock;
+		e->used = ++l->table->clock;
 		*out = e->what;
 	}
 	pthread_mutex_unlock(&l->lock);

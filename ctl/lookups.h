@@ -25,6 +25,13 @@ struct lookups;
 int lookups_new(struct lookups **out);
 void lookups_free(struct lookups *l);
 
+/*
+ * Goes on in the caller's memory, zeros or what an earlier one has left there, of which nobody
+ * holds anything; before the first use.
+ */
+#define LOOKUPS_MEMORY (64 << 10)
+void lookups_use_memory(struct lookups *l, void *memory);
+
 /* Its number, never 0. -EAGAIN: there are too many, and all are held. */
 int lookups_put(struct lookups *l, const struct lookup *what, uint32_t *number);
 /* False: it is forgotten. */

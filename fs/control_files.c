@@ -65,6 +65,8 @@ void tree_open(fuse_req_t req, struct node n, struct fuse_file_info *fi)
 	} else if (node_kind(n) == NODE_WAIT) {
 		h->seen = NODE_WAITS;
 	}
+	handle_record(h, ino_of((struct place){ .kind = PLACE_TREE, .node = n }), fi->flags,
+		      workers_request().unique);
 	fi->direct_io = 1;
 	fi->noflush = 1;
 	if (fuse_reply_open(req, fi) == -ENOENT)
@@ -87,7 +89,33 @@ static int render(struct mount *m, struct handle *h, uint64_t off)
 	h->rendered = !err;
 	h->seen = version;
 	h->base = off;
+	handle_record_text(h);
 	return err;
+}
+
+/* Under h->lock. The daemon before has given some of it; a reader gets the rest of that, or no more. */
+static bool was_begun(const struct handle *h, uint64_t off)
+{
+	return h->taken_over && !h->rendered && h->record->text_len && off > h->base;
+}
+
+static int go_on(struct mount *m, struct handle *h, uint64_t off)
+{
+	struct text text = { 0 };
+	int err;
+
+	if (off - h->base >= h->record->text_len)
+		return 0; /* he had all of it */
+	err = node_render(m->ctl, h->node, &text);
+	if (!err && !handle_is_recorded_text(h, &text))
+		err = -ESTALE;
+	if (err) {
+		text_free(&text);
+		return err;
+	}
+	h->text = text;
+	h->rendered = true;
+	return 0;
 }
 
 static void reply_text(fuse_req_t req, struct handle *h, size_t size, uint64_t off)
@@ -110,6 +138,10 @@ static void read_text(fuse_req_t req, struct handle *h, size_t size, uint64_t of
 	if (h->commanded) {
 		if (off < h->base)
 			h->base = off; /* went back to the start: the same result again */
+		if (h->taken_over && !h->text.len)
+			err = -ESTALE; /* nobody has kept it */
+	} else if (was_begun(h, off)) {
+		err = go_on(m, h, off);
 	} else if (off == 0 || !h->rendered) {
 		err = render(m, h, node_kind(h->node) == NODE_CONTROL ? off : 0);
 	}
@@ -123,8 +155,12 @@ static void read_text(fuse_req_t req, struct handle *h, size_t size, uint64_t of
 static void read_pipe(fuse_req_t req, struct handle *h, size_t size, int flags)
 {
 	struct mount *m = mount_of(req);
+	struct request_facts r = workers_request();
 	bool none;
 
+	/* Perhaps it was read, and never arrived. */
+	if (r.resent && h->record->seen_by == r.unique)
+		h->seen = h->record->seen_before;
 	if (flags & O_NONBLOCK) {
 		pthread_mutex_lock(&h->lock);
 		none = events_last(m->tandem->events) == h->seen;
@@ -144,7 +180,7 @@ static void read_wait(fuse_req_t req, struct handle *h, size_t size, off_t off, 
 	bool more;
 
 	pthread_mutex_lock(&h->lock);
-	more = off > 0 && h->rendered;
+	more = off > 0 && (h->rendered || (was_begun(h, off) && off >= (off_t)h->record->text_len));
 	if (more)
 		reply_text(req, h, size, off);
 	pthread_mutex_unlock(&h->lock);
@@ -203,28 +239,91 @@ void tree_read(fuse_req_t req, struct handle *h, size_t size, off_t off, int fla
 
 /* ---- write ---- */
 
+/* What is read through this file from now on. Takes the text over. */
+static void keep_result(struct handle *h, struct text *result, uint64_t base,
+			const struct command_record *c)
+{
+	pthread_mutex_lock(&h->lock);
+	text_free(&h->text);
+	h->text = *result;
+	h->commanded = true;
+	h->base = h->record->base = base;
+	h->record->command = c->unique;
+	h->record->commanded = true;
+	pthread_mutex_unlock(&h->lock);
+}
+
+static uint64_t deadline(uint64_t ms)
+{
+	uint64_t now = monotonic_ns();
+
+	return ms < (UINT64_MAX - now) / 1000000 ? now + ms * 1000000 : UINT64_MAX;
+}
+
+/* The record has all that the answer is made of. */
+static void answer_command(fuse_req_t req, struct handle *h, struct command_record *c, size_t size,
+			   off_t off)
+{
+	if (!c->err && c->waits) {
+		notify_write(&mount_of(req)->notify, h, req, size, off, c);
+		return;
+	}
+	if (c->err)
+		fuse_reply_err(req, -c->err);
+	else
+		fuse_reply_write(req, size);
+	session_command_answered(c);
+}
+
+/* The daemon before had this command, and gave no answer: it is not done again. */
+static void command_again(fuse_req_t req, struct handle *h, struct command_record *c,
+			  const char *buf, size_t size, off_t off, const struct caller *caller)
+{
+	struct mount *m = mount_of(req);
+	struct text result = { 0 };
+	struct wait_for none = { 0 };
+	struct node n = { .row = c->wait_row, .object = c->wait_object };
+
+	if (atomic_load(&c->state) == COMMAND_BEGUN) {
+		int err = node_command_interrupted(m->ctl, h->node, buf, size, caller, &result);
+
+		session_command_done(c, err, result.bytes, result.len, &none, 0);
+	} else {
+		if (c->len <= sizeof(c->result))
+			text_add(&result, c->result, c->len);
+		if (c->waits && node_open(m->ctl, n))
+			session_command_done(c, -ECANCELED, result.bytes, result.len, &none, 0);
+	}
+	keep_result(h, &result, c->err ? (uint64_t)off : off + size, c);
+	answer_command(req, h, c, size, off);
+}
+
 void tree_write(fuse_req_t req, struct handle *h, const char *buf, size_t size, off_t off)
 {
 	struct mount *m = mount_of(req);
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	struct caller caller = { ctx->uid, ctx->gid, ctx->pid, m->owner };
+	struct request_facts r = workers_request();
+	struct session *s = m->memory;
+	struct command_record *c = r.resent ? session_command(s, r.unique) : NULL;
 	struct wait_for wait = { 0 };
 	struct text result = { 0 };
-	int err = node_command(m->ctl, h->node, buf, size, &caller, &result, &wait);
+	int err;
 
-	pthread_mutex_lock(&h->lock);
-	text_free(&h->text);
-	h->text = result;
-	h->commanded = true;
+	if (c) {
+		command_again(req, h, c, buf, size, off, &caller);
+		return;
+	}
+	c = session_command_begin(s, r.unique);
+	if (!c) {
+		fuse_reply_err(req, ENOMEM); /* a thousand commands wait */
+		return;
+	}
+	err = node_command(m->ctl, h->node, buf, size, &caller, &result, &wait);
+	session_command_done(c, err, result.bytes, result.len, &wait, deadline(wait.ms));
 	/* A refused write leaves the offset where it was. */
-	h->base = err ? (uint64_t)off : off + size;
-	pthread_mutex_unlock(&h->lock);
-	if (err)
-		fuse_reply_err(req, -err);
-	else if (wait.any)
-		notify_write(&m->notify, h, req, size, off, &wait);
-	else
-		fuse_reply_write(req, size);
+	keep_result(h, &result, err ? (uint64_t)off : off + size, c);
+	answer_command(req, h, c, size, off);
 }
 
 /* ---- poll ---- */

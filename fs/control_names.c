@@ -80,7 +80,7 @@ void tree_lookup(fuse_req_t req, struct node dir, const char *name)
 		return;
 	}
 	/* A command that waits holds its inode's lock: the next `echo` gets another inode. */
-	e.ino = is_fresh(node_kind(p.node)) ? ino_fresh(p) : ino_of(p);
+	e.ino = is_fresh(node_kind(p.node)) ? ino_fresh(m, p) : ino_of(p);
 	fuse_reply_entry(req, &e);
 }
 

@@ -141,6 +141,18 @@ void dir_list(struct mount *m, uint32_t pool, struct text *names)
 
 /* ---- changes ---- */
 
+static struct disk *made_before(struct mount *m, uint32_t pool, const char *name)
+{
+	struct pool *p = pool_of(m, pool);
+	struct disk *d = p ? tandem_disk_mounted(m->tandem, p, name) : NULL;
+
+	pool_unref(p);
+	if (!d || !disk_size(d))
+		return d;
+	disk_unref(d);
+	return NULL;
+}
+
 void dir_create(fuse_req_t req, uint32_t pool, const char *name, mode_t mode,
 		struct fuse_file_info *fi)
 {
@@ -163,7 +175,11 @@ void dir_create(fuse_req_t req, uint32_t pool, const char *name, mode_t mode,
 	}
 	snprintf(label, sizeof(label), "%s%s%s", p->name, p->name[0] ? ":" : "", name);
 	pool_unref(p);
-	if (m->tandem->read_only)
+	/* The daemon before had made it already, if it is there, and empty. */
+	d = workers_request().resent ? made_before(m, pool, name) : NULL;
+	if (d)
+		err = 0;
+	else if (m->tandem->read_only)
 		err = -EROFS;
 	else if (strchr(name, ':') || !strcmp(name, ".replication"))
 		err = -EPERM;
@@ -181,7 +197,7 @@ void dir_create(fuse_req_t req, uint32_t pool, const char *name, mode_t mode,
 		return;
 	}
 	e.ino = e.attr.st_ino;
-	disk_file_opened(req, d, fi, &e);
+	disk_file_opened(req, d, fi, &e, workers_request().unique);
 }
 
 /* As commands call it; the bytes are in label. */
@@ -199,6 +215,12 @@ void dir_unlink(fuse_req_t req, uint32_t pool, const char *name)
 	struct disk *d = p ? tandem_disk_mounted(m->tandem, p, name) : NULL;
 	int err = d ? 0 : -ENOENT;
 
+	/* The kernel knew it: the daemon before has done this. */
+	if (p && !d && workers_request().resent) {
+		pool_unref(p);
+		fuse_reply_err(req, 0);
+		return;
+	}
 	/* Other formats go by DeleteDisk. */
 	if (!err && !d->format->flat)
 		err = -EPERM;
@@ -220,6 +242,14 @@ void dir_rename(fuse_req_t req, uint32_t pool, const char *name, uint32_t new_po
 	struct disk *d = p ? tandem_disk_mounted(m->tandem, p, name) : NULL;
 	int err = d ? 0 : -ENOENT;
 
+	/* Likewise. */
+	if (p && !d && pool == new_pool && workers_request().resent &&
+	    (d = tandem_disk_mounted(m->tandem, p, new_name))) {
+		disk_unref(d);
+		pool_unref(p);
+		fuse_reply_err(req, 0);
+		return;
+	}
 	if (!err && pool != new_pool)
 		err = -EXDEV; /* mv copies */
 	if (!err)

@@ -113,8 +113,10 @@ void disk_file_setattr(fuse_req_t req, uint32_t number, struct stat *attr, int t
 	int err = 0;
 
 	if (to_set & FUSE_SET_ATTR_SIZE) {
-		if (fi && fi->fh) {
-			resize(req, handle_get(&m->handles, fi->fh)->disk, attr->st_size, false);
+		struct handle *h = fi && fi->fh ? handle_get(&m->handles, fi->fh) : NULL;
+
+		if (h && h->disk) {
+			resize(req, h->disk, attr->st_size, false);
 			return;
 		}
 		d = tandem_disk_numbered(m->tandem, number);
@@ -139,7 +141,7 @@ void disk_file_setattr(fuse_req_t req, uint32_t number, struct stat *attr, int t
 /* ---- open ---- */
 
 void disk_file_opened(fuse_req_t req, struct disk *d, struct fuse_file_info *fi,
-		      const struct fuse_entry_param *entry)
+		      const struct fuse_entry_param *entry, uint64_t unique)
 {
 	struct mount *m = mount_of(req);
 	struct handle *h;
@@ -152,6 +154,8 @@ void disk_file_opened(fuse_req_t req, struct disk *d, struct fuse_file_info *fi,
 		return;
 	}
 	h->disk = d;
+	handle_record(h, ino_of((struct place){ .kind = PLACE_DISK, .number = d->number }),
+		      fi->flags, unique);
 	fi->direct_io = 1;
 	fi->noflush = 1;
 	mount_patch_next_open();
@@ -167,7 +171,7 @@ static void run_open(struct disk_job *job, char *payload)
 	int err = disk_open(d, (job->fi.flags & O_ACCMODE) != O_RDONLY);
 
 	if (!err) {
-		disk_file_opened(job->req, d, &job->fi, NULL);
+		disk_file_opened(job->req, d, &job->fi, NULL, job->unique);
 		return;
 	}
 	fuse_reply_err(job->req, -err);

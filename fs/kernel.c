@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "kernel.h"
 
+#include <errno.h>
 #include <linux/fuse.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Debian 12's headers are of Linux 6.1. */
 #define OPEN_PARALLEL_DIRECT_WRITES (1u << 6)
@@ -10,6 +12,8 @@
 #define INIT2_DIRECT_IO_ALLOW_MMAP (1u << (36 - 32))
 #define INIT2_HAS_RESEND (1u << (39 - 32))
 #define MINOR_OF_PARALLEL_DIRECT_WRITES 38
+#define UNIQUE_RESENT (UINT64_C(1) << 63)
+#define NOTIFY_RESEND 7
 
 /* struct fuse_init_in and fuse_init_out have grown; these are where flags2 is in both. */
 #define INIT_IN_FLAGS 12
@@ -36,6 +40,42 @@ bool kernel_is_init(const void *request, size_t len)
 {
 	return len >= sizeof(struct fuse_in_header) &&
 	       get32(request, offsetof(struct fuse_in_header, opcode)) == FUSE_INIT;
+}
+
+static uint64_t get64(const void *base, size_t offset)
+{
+	uint64_t v;
+
+	memcpy(&v, (const char *)base + offset, sizeof(v));
+	return v;
+}
+
+static uint64_t whole_unique(const void *request, size_t len)
+{
+	if (len < sizeof(struct fuse_in_header))
+		return 0;
+	return get64(request, offsetof(struct fuse_in_header, unique));
+}
+
+uint64_t kernel_unique(const void *request, size_t len)
+{
+	return whole_unique(request, len) & ~UNIQUE_RESENT;
+}
+
+bool kernel_is_resent(const void *request, size_t len)
+{
+	return whole_unique(request, len) & UNIQUE_RESENT;
+}
+
+uint64_t kernel_poll_handle(const void *request, size_t len)
+{
+	const char *in = (const char *)request + sizeof(struct fuse_in_header);
+
+	if (len < sizeof(struct fuse_in_header) + sizeof(struct fuse_poll_in) ||
+	    get32(request, offsetof(struct fuse_in_header, opcode)) != FUSE_POLL ||
+	    !(get32(in, offsetof(struct fuse_poll_in, flags)) & FUSE_POLL_SCHEDULE_NOTIFY))
+		return 0;
+	return get64(in, offsetof(struct fuse_poll_in, kh));
 }
 
 struct kernel kernel_offers(const void *init, size_t len)
@@ -83,4 +123,24 @@ void kernel_patch_open_reply(const struct kernel *k, struct iovec *iov, int coun
 	at = iov[1].iov_len - sizeof(struct fuse_open_out);
 	or32(iov[1].iov_base, at + offsetof(struct fuse_open_out, open_flags),
 	     OPEN_PARALLEL_DIRECT_WRITES);
+}
+
+static int tell(int fuse_fd, int what, void *body, size_t len)
+{
+	struct fuse_out_header head = { .len = sizeof(head) + len, .error = what };
+	struct iovec iov[] = { { &head, sizeof(head) }, { body, len } };
+
+	return writev(fuse_fd, iov, len ? 2 : 1) < 0 ? -errno : 0;
+}
+
+int kernel_ask_again(int fuse_fd)
+{
+	return tell(fuse_fd, NOTIFY_RESEND, NULL, 0);
+}
+
+int kernel_wake_poll(int fuse_fd, uint64_t poll_handle)
+{
+	struct fuse_notify_poll_wakeup_out out = { .kh = poll_handle };
+
+	return tell(fuse_fd, FUSE_NOTIFY_POLL, &out, sizeof(out));
 }

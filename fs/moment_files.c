@@ -75,6 +75,8 @@ static void run_open(struct disk_job *job, char *payload)
 		fuse_reply_err(job->req, err == -ENOENT ? ESTALE : -err);
 		return;
 	}
+	handle_record(h, ino_of((struct place){ .kind = PLACE_TREE, .node = h->node }),
+		      job->fi.flags, job->unique);
 	job->fi.direct_io = 1;
 	job->fi.noflush = 1;
 	/* Interrupted: the kernel will not send a release. */

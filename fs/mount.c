@@ -184,6 +184,17 @@ static int open_session(struct mount *m, const struct options *o, struct why *wh
 	return 0;
 }
 
+static int keep_memory(struct mount *m, struct why *why)
+{
+	int err = session_new(&m->memory, &m->memory_fd);
+
+	if (err)
+		return refuse(why, err, "memory for open files: %s", strerror(-err));
+	handles_init(&m->handles, m->memory);
+	ctl_use_memory(m->ctl, m->memory->ctl);
+	return 0;
+}
+
 int mount_start(const struct options *o, struct tandem *t, struct ctl *c, struct mount **out,
 		struct why *why)
 {
@@ -197,11 +208,13 @@ int mount_start(const struct options *o, struct tandem *t, struct ctl *c, struct
 	m->owner = getuid();
 	m->group = getgid();
 	clock_gettime(CLOCK_REALTIME, &m->mounted);
-	handles_init(&m->handles);
+	m->memory_fd = -1;
 	m->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	become_io_flusher(m);
 	list_capabilities(m);
-	err = m->wake_fd < 0 ? -errno : mount_check(o->mount_point, m->mount_point, why);
+	err = m->wake_fd < 0 ? -errno : keep_memory(m, why);
+	if (!err)
+		err = mount_check(o->mount_point, m->mount_point, why);
 	if (!err)
 		err = open_session(m, o, why);
 	if (!err) {
@@ -278,5 +291,8 @@ void mount_free(struct mount *m)
 		close(m->notify.wake_fd);
 	if (m->wake_fd >= 0)
 		close(m->wake_fd);
+	session_free(m->memory);
+	if (m->memory_fd >= 0)
+		close(m->memory_fd);
 	free(m);
 }

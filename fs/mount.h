@@ -34,6 +34,8 @@ struct mount {
 	char kernel_has[128], kernel_lacks[256], protocol[32], io_flusher[8];
 	struct capability capabilities[8];
 
+	struct session *memory; /* what another daemon needs to go on with this mount */
+	int memory_fd;
 	struct handles handles;
 	struct notify notify;
 	struct workers workers;

@@ -19,6 +19,9 @@ struct waiter {
 	off_t off;
 	struct node node;
 	uint64_t deadline_ns; /* UINT64_MAX: none */
+	struct command_record *command;
+	/* Of a read. */
+	uint64_t unique;
 	struct waiter *next;
 };
 
@@ -131,7 +134,12 @@ static bool add_waiter(struct notify *n, const struct waiter *what)
 
 void notify_read(struct notify *n, struct handle *h, fuse_req_t req, size_t size)
 {
-	if (!add_waiter(n, &(struct waiter){ .handle = h, .req = req, .size = size }))
+	struct waiter w = { .handle = h,
+			    .req = req,
+			    .size = size,
+			    .unique = workers_request().unique };
+
+	if (!add_waiter(n, &w))
 		fuse_reply_err(req, ENOMEM);
 }
 
@@ -140,24 +148,18 @@ static void end_write(struct notify *n, const struct waiter *w, int err)
 {
 	pthread_mutex_lock(&w->handle->lock);
 	if (err)
-		w->handle->base = w->off;
+		w->handle->base = w->handle->record->base = w->off;
 	pthread_mutex_unlock(&w->handle->lock);
 	node_close(n->mount->ctl, w->node);
 	if (err)
 		fuse_reply_err(w->req, err);
 	else
 		fuse_reply_write(w->req, w->size);
-}
-
-static uint64_t deadline(uint64_t ms)
-{
-	uint64_t now = monotonic_ns();
-
-	return ms < (UINT64_MAX - now) / 1000000 ? now + ms * 1000000 : UINT64_MAX;
+	session_command_answered(w->command);
 }
 
 void notify_write(struct notify *n, struct handle *h, fuse_req_t req, size_t size, off_t off,
-		  const struct wait_for *wait)
+		  struct command_record *c)
 {
 	struct waiter w = {
 		.handle = h,
@@ -165,8 +167,9 @@ void notify_write(struct notify *n, struct handle *h, fuse_req_t req, size_t siz
 		.size = size,
 		.writes = true,
 		.off = off,
-		.node = wait->node,
-		.deadline_ns = deadline(wait->ms),
+		.node = { .row = c->wait_row, .object = c->wait_object },
+		.deadline_ns = c->deadline_ns,
+		.command = c,
 	};
 
 	if (!add_waiter(n, &w))
@@ -205,6 +208,7 @@ static bool answer_wait(struct notify *n, struct waiter *r)
 	h->text = text;
 	h->base = 0;
 	h->rendered = true;
+	handle_record_text(h);
 	fuse_reply_buf(r->req, text.bytes, text.len < r->size ? text.len : r->size);
 	pthread_mutex_unlock(&h->lock);
 	return true;
@@ -218,8 +222,14 @@ static bool answer_events(struct notify *n, struct waiter *r)
 
 	pthread_mutex_lock(&r->handle->lock);
 	lines = events_after(n->mount->tandem->events, r->handle->seen, r->size, &len, &last);
-	if (lines && len <= r->size)
-		r->handle->seen = last;
+	if (lines && len <= r->size) {
+		struct open_record *record = r->handle->record;
+
+		record->seen_before = r->handle->seen;
+		record->seen_by = r->unique;
+		atomic_signal_fence(memory_order_seq_cst); /* it may be asked for again */
+		r->handle->seen = record->seen = last;
+	}
 	pthread_mutex_unlock(&r->handle->lock);
 	if (!lines)
 		return false;

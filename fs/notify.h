@@ -15,7 +15,7 @@
 
 struct mount;
 struct handle;
-struct wait_for;
+struct command_record;
 struct waiter;
 
 struct notify {
@@ -44,10 +44,10 @@ void notify_poll(struct notify *n, struct handle *h, struct fuse_pollhandle *ph)
 void notify_read(struct notify *n, struct handle *h, fuse_req_t req, size_t size);
 /*
  * Answers the write at `off`, of a command that was accepted, once what it waits for can be
- * rendered. ETIME: it cannot yet; ECANCELED: it never will. Closes wait->node.
+ * rendered. ETIME: it cannot yet; ECANCELED: it never will. Closes that node.
  */
 void notify_write(struct notify *n, struct handle *h, fuse_req_t req, size_t size, off_t off,
-		  const struct wait_for *wait);
+		  struct command_record *c);
 /* The file is being closed. */
 void notify_forget(struct notify *n, struct handle *h);
 

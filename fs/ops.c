@@ -37,16 +37,36 @@ fuse_ino_t ino_of(struct place p)
 	return (uint64_t)p.kind << KIND_SHIFT | row << ROW_SHIFT | (uint64_t)object << OBJECT_SHIFT;
 }
 
-fuse_ino_t ino_fresh(struct place p)
+fuse_ino_t ino_fresh(struct mount *m, struct place p)
 {
-	static _Atomic uint32_t counter;
-
-	return ino_of(p) | (atomic_fetch_add(&counter, 1) & FRESH_MASK);
+	return ino_of(p) | (atomic_fetch_add(&m->memory->fresh, 1) & FRESH_MASK);
 }
 
+/* NULL: what is open is not there now, and the request has its answer. */
 static struct handle *handle_of(fuse_req_t req, const struct fuse_file_info *fi)
 {
-	return handle_get(&mount_of(req)->handles, fi->fh);
+	struct mount *m = mount_of(req);
+	struct handle *h = handle_get(&m->handles, fi->fh);
+	int err = h ? take_over_file(m, h) : -ESTALE;
+
+	if (!err)
+		return h;
+	fuse_reply_err(req, -err);
+	return NULL;
+}
+
+/* One that the daemon before has opened for a request of which the kernel has no answer. */
+static void close_unanswered(fuse_req_t req)
+{
+	struct mount *m = mount_of(req);
+	struct request_facts r = workers_request();
+	uint64_t number = r.resent ? handles_opened_by(&m->handles, r.unique) : 0;
+	struct handle *h = number ? handle_get(&m->handles, number) : NULL;
+
+	if (h && h->kind == HANDLE_TREE)
+		node_close(m->ctl, h->node);
+	if (h)
+		handle_free(&m->handles, number);
 }
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
@@ -103,19 +123,30 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	case PLACE_DISK:
 		if (fi && fi->fh) {
 			/* Of an open one, whatever became of its name. */
+			struct handle *h = handle_of(req, fi);
 			struct stat st;
-			int err = disk_attributes(handle_of(req, fi)->disk, &st);
+			int err;
 
+			if (!h)
+				return;
+			err = disk_attributes(h->disk, &st);
 			err ? fuse_reply_err(req, -err) : fuse_reply_attr(req, &st, 0);
 		} else {
 			disk_file_getattr(req, p.number);
 		}
 		break;
 	case PLACE_TREE:
-		if (fi && fi->fh && handle_of(req, fi)->kind == HANDLE_MOMENT)
-			moment_file_getattr(req, handle_of(req, fi));
-		else
-			tree_getattr(req, p.node);
+		if (fi && fi->fh) {
+			struct handle *h = handle_of(req, fi);
+
+			if (!h)
+				return;
+			if (h->kind == HANDLE_MOMENT) {
+				moment_file_getattr(req, h);
+				return;
+			}
+		}
+		tree_getattr(req, p.node);
 		break;
 	default:
 		fuse_reply_err(req, ESTALE);
@@ -149,6 +180,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct place p = place_of(ino);
 
+	close_unanswered(req);
 	if (p.kind == PLACE_DISK)
 		disk_file_open(req, p.number, fi);
 	else if (p.kind == PLACE_TREE)
@@ -162,6 +194,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 {
 	struct handle *h = handle_of(req, fi);
 
+	if (!h)
+		return;
 	if (h->kind == HANDLE_DISK)
 		disk_file_read(req, h, size, off, fi->flags);
 	else if (h->kind == HANDLE_MOMENT)
@@ -175,6 +209,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 {
 	struct handle *h = handle_of(req, fi);
 
+	if (!h)
+		return;
 	if (h->kind == HANDLE_DISK)
 		disk_file_write(req, h, buf, size, off, fi);
 	else if (h->kind == HANDLE_MOMENT)
@@ -185,8 +221,17 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct handle *h = handle_of(req, fi);
+	struct mount *m = mount_of(req);
+	struct handle *h = handle_get(&m->handles, fi->fh);
 
+	/* The daemon before has done it, or there is nothing behind it. */
+	if (!h || (h->kind == HANDLE_DISK && !h->disk) ||
+	    (h->kind == HANDLE_MOMENT && !h->moment.disk)) {
+		if (h)
+			handle_free(&m->handles, fi->fh);
+		fuse_reply_err(req, 0);
+		return;
+	}
 	switch (h->kind) {
 	case HANDLE_DISK:
 		disk_file_release(req, h, fi);
@@ -198,7 +243,7 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		tree_release(req, h, fi);
 		break;
 	default:
-		handle_free(&mount_of(req)->handles, fi->fh);
+		handle_free(&m->handles, fi->fh);
 		fuse_reply_err(req, 0);
 	}
 }
@@ -207,6 +252,8 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 {
 	struct handle *h = handle_of(req, fi);
 
+	if (!h)
+		return;
 	if (h->kind == HANDLE_DISK)
 		disk_file_fsync(req, h);
 	else
@@ -218,6 +265,8 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
 {
 	struct handle *h = handle_of(req, fi);
 
+	if (!h)
+		return;
 	if (h->kind == HANDLE_DISK)
 		disk_file_fallocate(req, h, mode, off, len);
 	else
@@ -229,6 +278,8 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 {
 	struct handle *h = handle_of(req, fi);
 
+	if (!h)
+		return;
 	if (h->kind == HANDLE_DISK)
 		disk_file_lseek(req, h, off, whence);
 	else if (h->kind == HANDLE_MOMENT)
@@ -242,7 +293,10 @@ static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 {
 	struct handle *h = handle_of(req, fi);
 
+	if (!h)
+		return;
 	if (h->kind == HANDLE_TREE) {
+		h->record->poll = workers_request().poll;
 		tree_poll(req, h, ph);
 		return;
 	}
@@ -264,12 +318,29 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		fuse_reply_err(req, ENOTDIR);
 		return;
 	}
+	close_unanswered(req);
 	err = handle_new(&m->handles, HANDLE_DIR, &h, &fi->fh);
 	if (err) {
 		fuse_reply_err(req, -err);
 		return;
 	}
-	fuse_reply_open(req, fi);
+	handle_record(h, ino, fi->flags, workers_request().unique);
+	/* Interrupted: the kernel will not send a release. */
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		handle_free(&m->handles, fi->fh);
+}
+
+static void list(struct mount *m, fuse_ino_t ino, struct text *out)
+{
+	struct place p = place_of(ino);
+
+	text_free(out);
+	dir_add(out, ".", ino, S_IFDIR);
+	dir_add(out, "..", FUSE_ROOT_ID, S_IFDIR);
+	if (p.kind == PLACE_DIR)
+		dir_list(m, p.number, out);
+	else
+		tree_list(m, p.node, out);
 }
 
 /*
@@ -281,19 +352,25 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 {
 	struct mount *m = mount_of(req);
 	struct handle *h = handle_of(req, fi);
-	struct place p = place_of(ino);
 	char buf[16 << 10];
 	size_t used = 0;
 
+	if (!h)
+		return;
 	pthread_mutex_lock(&h->lock);
 	if (off == 0) {
-		text_free(&h->text);
-		dir_add(&h->text, ".", ino, S_IFDIR);
-		dir_add(&h->text, "..", FUSE_ROOT_ID, S_IFDIR);
-		if (p.kind == PLACE_DIR)
-			dir_list(m, p.number, &h->text);
-		else
-			tree_list(m, p.node, &h->text);
+		list(m, ino, &h->text);
+		handle_record_text(h);
+		h->rendered = true;
+	} else if (!h->rendered) {
+		/* The daemon before has given the beginning: on, if it is still the same. */
+		list(m, ino, &h->text);
+		if (!handle_is_recorded_text(h, &h->text)) {
+			fuse_reply_err(req, ESTALE);
+			pthread_mutex_unlock(&h->lock);
+			return;
+		}
+		h->rendered = true;
 	}
 	if (size > sizeof(buf))
 		size = sizeof(buf);
@@ -353,6 +430,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 {
 	struct place p = place_of(parent);
 
+	close_unanswered(req);
 	if (p.kind == PLACE_DIR)
 		dir_create(req, p.number, name, mode, fi);
 	else

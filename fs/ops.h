@@ -21,7 +21,7 @@ struct place {
 struct place place_of(fuse_ino_t ino);
 fuse_ino_t ino_of(struct place p);
 /* The same with another number each time: another inode to the kernel, with a lock of its own. */
-fuse_ino_t ino_fresh(struct place p);
+fuse_ino_t ino_fresh(struct mount *m, struct place p);
 
 static inline struct mount *mount_of(fuse_req_t req)
 {
@@ -35,15 +35,22 @@ void disk_file_setattr(fuse_req_t req, uint32_t number, struct stat *attr, int t
 		       struct fuse_file_info *fi);
 void disk_file_open(fuse_req_t req, uint32_t number, struct fuse_file_info *fi);
 void disk_file_release(fuse_req_t req, struct handle *h, const struct fuse_file_info *fi);
-/* d is opened; replies to CREATE or, when entry is NULL, to OPEN. Takes over the reference. */
+/*
+ * d is opened; replies to CREATE or, when entry is NULL, to OPEN, of this unique number. Takes over
+ * the reference.
+ */
 void disk_file_opened(fuse_req_t req, struct disk *d, struct fuse_file_info *fi,
-		      const struct fuse_entry_param *entry);
+		      const struct fuse_entry_param *entry, uint64_t unique);
 void disk_file_read(fuse_req_t req, struct handle *h, size_t size, off_t off, int flags);
 void disk_file_write(fuse_req_t req, struct handle *h, const char *buf, size_t size, off_t off,
 		     const struct fuse_file_info *fi);
 void disk_file_fsync(fuse_req_t req, struct handle *h);
 void disk_file_fallocate(fuse_req_t req, struct handle *h, int mode, off_t off, off_t len);
 void disk_file_lseek(fuse_req_t req, struct handle *h, off_t off, int whence);
+
+/* take_over.c */
+/* Of a file that the daemon before has opened: what is behind it, at last. 0, -ESTALE, -EIO. */
+int take_over_file(struct mount *m, struct handle *h);
 
 /* moment_files.c */
 int moment_attributes(struct mount *m, struct node n, struct stat *st);

@@ -38,6 +38,7 @@
  */
 struct request_buffer {
 	struct request_buffer *next;
+	struct request_facts facts;
 	struct disk_job job;
 };
 #define BUFFER_SIZE (PAGE + MOUNT_MAX_WRITE + PAGE)
@@ -103,7 +104,13 @@ struct disk_job *workers_job(struct mount *m, fuse_req_t req, struct disk *d)
 	job->mount = m;
 	job->req = req;
 	job->disk = d;
+	job->unique = current->facts.unique;
 	return job;
+}
+
+struct request_facts workers_request(void)
+{
+	return current->facts;
 }
 
 /*
@@ -251,6 +258,11 @@ static void serve_one(struct workers *w, struct request_buffer *b, ssize_t len)
 {
 	struct fuse_buf buf = { .mem = payload_of(b) - WRITE_HEADER, .size = len };
 
+	b->facts = (struct request_facts){
+		.unique = kernel_unique(buf.mem, len),
+		.resent = kernel_is_resent(buf.mem, len),
+		.poll = kernel_poll_handle(buf.mem, len),
+	};
 	if (kernel_is_init(buf.mem, len))
 		mount_patch_init(w->mount, buf.mem, len);
 	fuse_session_process_buf(w->mount->session, &buf);

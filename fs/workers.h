@@ -42,6 +42,13 @@ struct workers {
 	unsigned spares;
 };
 
+/* What libfuse does not tell of a request. */
+struct request_facts {
+	uint64_t unique; /* the same when it is sent again */
+	uint64_t poll;   /* see kernel_poll_handle() */
+	bool resent;     /* a daemon before this one has read it, and perhaps begun it */
+};
+
 /* A disk's request: what to do with it when it may run. */
 struct disk_job {
 	struct gate_item gate; /* first */
@@ -55,6 +62,7 @@ struct disk_job {
 	uint64_t off, len;
 	unsigned io;
 	int how;
+	uint64_t unique;
 	bool close_after;      /* opened only for this request */
 	struct handle *handle; /* of the file, where the disk is not enough */
 	struct fuse_file_info fi;
@@ -71,5 +79,7 @@ void workers_stop(struct workers *w);
  */
 struct disk_job *workers_job(struct mount *m, fuse_req_t req, struct disk *d);
 void workers_submit(struct disk_job *job);
+/* In a handler, and before workers_submit(). */
+struct request_facts workers_request(void);
 
 #endif

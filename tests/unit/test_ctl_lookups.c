@@ -84,6 +84,28 @@ START_TEST(all_held)
 }
 END_TEST
 
+/* The next daemon finds them by the same numbers, held by nobody, and gives new ones. */
+START_TEST(in_memory_of_others)
+{
+	static char memory[LOOKUPS_MEMORY] __attribute__((aligned(16)));
+	struct lookup what;
+	uint32_t number;
+
+	lookups_use_memory(l, memory);
+	number = put(5);
+	ck_assert(lookups_hold(l, number));
+	lookups_free(l);
+	ck_assert_int_eq(lookups_new(&l), 0);
+	lookups_use_memory(l, memory);
+	ck_assert(lookups_get(l, number, &what));
+	ck_assert_uint_eq(put(5), number);
+	ck_assert_uint_gt(put(6), number);
+	for (uint64_t i = 0; i < LOOKUPS_MAX; i++)
+		put(1000 + i);
+	ck_assert(!lookups_get(l, number, &what));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("ctl lookups");
@@ -95,6 +117,7 @@ int main(void)
 	tcase_add_test(c, numbers);
 	tcase_add_test(c, forgotten);
 	tcase_add_test(c, all_held);
+	tcase_add_test(c, in_memory_of_others);
 	suite_add_tcase(s, c);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);

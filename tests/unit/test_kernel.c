@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "kernel.h"
 
+#include <errno.h>
 #include <linux/fuse.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "unit.h"
 
@@ -34,6 +37,58 @@ START_TEST(which_request_is_init)
 	ck_assert(!kernel_is_init(&r, 0));
 	r.head.opcode = FUSE_WRITE;
 	ck_assert(!kernel_is_init(&r, sizeof(r)));
+}
+END_TEST
+
+START_TEST(which_request_is_sent_again)
+{
+	struct request r = { .head = { .opcode = FUSE_READ, .unique = 34 } };
+
+	ck_assert_uint_eq(kernel_unique(&r, sizeof(r)), 34);
+	ck_assert(!kernel_is_resent(&r, sizeof(r)));
+	r.head.unique |= UINT64_C(1) << 63;
+	ck_assert_uint_eq(kernel_unique(&r, sizeof(r)), 34);
+	ck_assert(kernel_is_resent(&r, sizeof(r)));
+	ck_assert(!kernel_is_resent(&r, 39));
+	ck_assert_uint_eq(kernel_unique(&r, 39), 0);
+}
+END_TEST
+
+START_TEST(what_a_poll_waits_for)
+{
+	struct {
+		struct fuse_in_header head;
+		struct fuse_poll_in in;
+	} r = { { .opcode = FUSE_POLL }, { .kh = 77, .flags = FUSE_POLL_SCHEDULE_NOTIFY } };
+
+	ck_assert_uint_eq(kernel_poll_handle(&r, sizeof(r)), 77);
+	ck_assert_uint_eq(kernel_poll_handle(&r, sizeof(r) - 1), 0);
+	r.in.flags = 0;
+	ck_assert_uint_eq(kernel_poll_handle(&r, sizeof(r)), 0);
+	r.in.flags = FUSE_POLL_SCHEDULE_NOTIFY;
+	r.head.opcode = FUSE_READ;
+	ck_assert_uint_eq(kernel_poll_handle(&r, sizeof(r)), 0);
+}
+END_TEST
+
+/* What is told to the kernel, as bytes. */
+START_TEST(what_it_is_told)
+{
+	char name[] = "/tmp/test_kernel.XXXXXX";
+	uint32_t got[6] = { 0 };
+	int fd = mkstemp(name);
+
+	ck_assert_int_ge(fd, 0);
+	unlink(name);
+	ck_assert_int_eq(kernel_ask_again(fd), 0);
+	ck_assert_int_eq(pread(fd, got, sizeof(got), 0), 16);
+	ck_assert(got[0] == 16 && got[1] == 7 && !got[2] && !got[3]);
+	ck_assert_int_eq(kernel_wake_poll(fd, 77), 0);
+	ck_assert_int_eq(pread(fd, got, sizeof(got), 16), 24);
+	ck_assert(got[0] == 24 && got[1] == FUSE_NOTIFY_POLL && !got[2] && !got[3] &&
+		  got[4] == 77 && !got[5]);
+	close(fd);
+	ck_assert_int_eq(kernel_ask_again(fd), -EBADF);
 }
 END_TEST
 
@@ -163,5 +218,6 @@ START_TEST(open_and_create)
 }
 END_TEST
 
-UNIT_MAIN("kernel", NULL, NULL, which_request_is_init, what_it_offers, init_reply_gets_the_bit,
+UNIT_MAIN("kernel", NULL, NULL, which_request_is_init, which_request_is_sent_again,
+	  what_a_poll_waits_for, what_it_is_told, what_it_offers, init_reply_gets_the_bit,
 	  init_reply_stays_as_it_is, open_and_create)
