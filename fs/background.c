@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static int word = -1; /* the child's end of the pipe */
@@ -62,12 +65,17 @@ static void say(const char *text)
 	word = -1;
 }
 
-void background_ready(void)
+void background_forget(void)
+{
+	if (word >= 0)
+		close(word);
+	word = -1;
+}
+
+void background_let_go(void)
 {
 	int null;
 
-	if (word < 0)
-		return;
 	if (chdir("/")) {
 		/* The directory we were started in stays busy, nothing worse. */
 	}
@@ -78,6 +86,33 @@ void background_ready(void)
 		if (null > 2)
 			close(null);
 	}
+}
+
+void background_notify(void)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	size_t len = path ? strlen(path) : 0;
+	int sock;
+
+	if (!len || len >= sizeof(a.sun_path))
+		return;
+	memcpy(a.sun_path, path, len);
+	if (path[0] == '@')
+		a.sun_path[0] = '\0';
+	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (sock < 0)
+		return;
+	sendto(sock, "READY=1", 7, MSG_NOSIGNAL, (struct sockaddr *)&a,
+	       offsetof(struct sockaddr_un, sun_path) + len);
+	close(sock);
+}
+
+void background_ready(void)
+{
+	if (word < 0)
+		return;
+	background_let_go();
 	say("+");
 }
 

@@ -4,6 +4,7 @@
  * mount, wait, stop. Signals are taken by this thread alone, as a descriptor.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 
 #include "background.h"
 #include "clones.h"
+#include "holder.h"
 #include "log.h"
 #include "mount.h"
 #include "options.h"
@@ -25,7 +27,11 @@ struct daemon {
 	struct tandem *tandem;
 	struct ctl *ctl;
 	struct mount *mount;
+	struct held held;
 	int signal_fd;
+	/* How often it was asked to stop, by whom: by both at once is once. */
+	unsigned stop_signals, stop_words;
+	bool hand_over; /* asked for */
 };
 
 static int take_signals(struct daemon *d)
@@ -54,28 +60,58 @@ static void raise_descriptor_limit(void)
 	setrlimit(RLIMIT_NOFILE, &lim);
 }
 
+static void hear_holder(struct daemon *d)
+{
+	static char text[HELD_TEXT + 1];
+	enum held_word word;
+	int fds[HELD_FDS], err = 0;
+
+	while (d->held.sock >= 0 && !err) {
+		err = held_receive(d->held.sock, false, &word, text, fds);
+		if (!err && word == HELD_STOP)
+			d->stop_words++;
+		if (!err && word == HELD_HAND_OVER)
+			d->hand_over = true;
+	}
+	if (err != -EPIPE)
+		return;
+	log_line(LOG_LEVEL_WARNING, "the holder has ended: if the daemon dies, the mount does");
+	close(d->held.sock);
+	d->held.sock = -1;
+	if (d->mount)
+		mount_set_restart(d->mount, false);
+}
+
 /* A signal other than HUP came. HUP says what it means elsewhere: look again. */
 static bool asked_to_stop(struct daemon *d)
 {
 	struct signalfd_siginfo info;
-	bool stop = false;
 
 	while (read(d->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGHUP)
 			watch_look(d->tandem->watch); /* this thread waits for no store */
 		else
-			stop = true;
+			d->stop_signals++;
 	}
-	return stop;
+	hear_holder(d);
+	return d->stop_signals || d->stop_words;
+}
+
+static bool insisted(struct daemon *d)
+{
+	asked_to_stop(d);
+	return d->stop_signals > 1 || d->stop_words > 1;
 }
 
 /* Until the mount says something, a signal comes, or the time is over. */
 static void wait_a_little(struct daemon *d, int ms)
 {
-	struct pollfd fds[] = { { d->signal_fd, POLLIN, 0 }, { d->mount->wake_fd, POLLIN, 0 } };
+	struct pollfd fds[] = { { d->signal_fd, POLLIN, 0 },
+				{ d->mount->wake_fd, POLLIN, 0 },
+				{ d->held.sock, POLLIN, 0 } };
 	uint64_t ignored;
 
-	poll(fds, 2, ms);
+	poll(fds, 3, ms);
 	if (fds[1].revents && read(d->mount->wake_fd, &ignored, sizeof(ignored)) < 0)
 		log_line(LOG_LEVEL_DEBUG, "eventfd: %s", strerror(errno));
 }
@@ -102,15 +138,34 @@ static int open_tandem(struct daemon *d, struct why *why)
 	return tandem_open(&t, &d->tandem, why);
 }
 
+/* The places are those of the mount that there is, not what the command line calls them now. */
+static int follow(struct daemon *d, struct why *why)
+{
+	static char disk_dir[PATH_MAX], state_dir[PATH_MAX];
+	struct session *s;
+	int err = session_take(d->held.memory_fd, &s, why);
+
+	if (err)
+		return err;
+	snprintf(disk_dir, sizeof(disk_dir), "%s", s->disk_dir);
+	snprintf(state_dir, sizeof(state_dir), "%s", s->state_dir);
+	d->options.disk_dir = disk_dir;
+	d->options.state_dir = state_dir;
+	d->options.pool_count = 0; /* they were recorded */
+	session_free(s);
+	return 0;
+}
+
 static int start(struct daemon *d, struct why *why)
 {
 	struct options *o = &d->options;
+	bool follows = d->held.fuse_fd >= 0;
 	char resolved[PATH_MAX];
 	int err;
 
 	why->message[0] = '\0';
 	/* Before anything is made in DISKDIR. */
-	err = mount_check(o->mount_point, resolved, why);
+	err = follows ? follow(d, why) : mount_check(o->mount_point, resolved, why);
 	if (err)
 		return err;
 	err = take_signals(d);
@@ -123,7 +178,11 @@ static int start(struct daemon *d, struct why *why)
 	if (err)
 		return refuse(why, err, "out of memory");
 	ctl_set_log_level_hook(d->ctl, log_set_level);
-	err = mount_start(o, d->tandem, d->ctl, &d->mount, why);
+	if (follows)
+		err = mount_take_over(o, d->tandem, d->ctl, d->held.fuse_fd, d->held.memory_fd,
+				      &d->mount, why);
+	else
+		err = mount_start(o, d->tandem, d->ctl, &d->mount, why);
 	if (err)
 		return err;
 	return tandem_start(d->tandem, why);
@@ -164,7 +223,7 @@ static void wait_for_guests(struct daemon *d)
 	tandem_stop_copying(d->tandem);
 	announce_stop(d, atomic_load(&d->tandem->openers));
 	while (atomic_load(&d->tandem->openers) && !atomic_load(&d->mount->ended)) {
-		if (asked_to_stop(d) || monotonic_ns() >= until) {
+		if (insisted(d) || monotonic_ns() >= until) {
 			log_line(LOG_LEVEL_WARNING, "stopping with %u disks open",
 				 atomic_load(&d->tandem->openers));
 			return;
@@ -173,17 +232,120 @@ static void wait_for_guests(struct daemon *d)
 	}
 }
 
-static void stop(struct daemon *d)
+static void say(struct daemon *d, enum held_word word, const char *text)
 {
-	if (d->mount) {
-		mount_detach(d->mount);
-		mount_stop(d->mount);
-	}
+	if (d->held.sock >= 0)
+		held_send(d->held.sock, word, text, strlen(text), NULL, 0);
+}
+
+static void close_all(struct daemon *d)
+{
 	tandem_close(d->tandem);
 	ctl_free(d->ctl);
 	mount_free(d->mount);
 	if (d->signal_fd >= 0)
 		close(d->signal_fd);
+}
+
+static void stop(struct daemon *d)
+{
+	if (d->mount) {
+		say(d, HELD_STOPPING, "");
+		mount_detach(d->mount);
+		mount_stop(d->mount);
+	}
+	close_all(d);
+}
+
+/* ---- with a holder ---- */
+
+static bool is_below(const char *path, const char *top)
+{
+	size_t len = strlen(top);
+
+	return !strncmp(path, top, len) && (!path[len] || path[len] == '/' || len == 1);
+}
+
+/* A descriptor of the directory itself, with none of the locks of ours. */
+static void keep_directory(struct daemon *d, const char *path, int fd)
+{
+	char link[32];
+	int other;
+
+	if (fd < 0 || !is_below(path, d->mount->mount_point))
+		return;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	other = open(link, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (other < 0)
+		return;
+	held_send(d->held.sock, HELD_DIRECTORY, path, strlen(path), &other, 1);
+	close(other);
+}
+
+/* All that another daemon needs, if the kernel can do with another one. */
+static void give_to_holder(struct daemon *d)
+{
+	struct mount *m = d->mount;
+	struct tandem *t = d->tandem;
+	char text[HELD_TEXT];
+	size_t count, len = strlen(t->disk_dir) + 1;
+	struct pool **pools;
+
+	if (d->held.fuse_fd >= 0)
+		mount_set_restart(m, true);
+	if (d->held.sock < 0 || d->held.fuse_fd >= 0)
+		return;
+	if (!m->kernel.resend) {
+		log_line(
+			LOG_LEVEL_WARNING,
+			"this kernel cannot send requests again (Linux 6.9 can): if the daemon dies, "
+			"the mount does");
+		return;
+	}
+	pools = tandem_pools(t, &count);
+	for (size_t i = 0; i < count; i++)
+		keep_directory(d, pools[i]->dir, pools[i]->dirfd);
+	pools_free(pools, count);
+	keep_directory(d, t->state_dir, t->state_dirfd);
+	memcpy(text, t->disk_dir, len);
+	memcpy(text + len, m->mount_point, strlen(m->mount_point) + 1);
+	if (!held_send(d->held.sock, HELD_KEEP, text, len + strlen(m->mount_point) + 1,
+		       (int[]){ fuse_session_fd(m->session), m->memory_fd }, 2))
+		mount_set_restart(m, true);
+}
+
+/*
+ * What has to be on disk goes there while everything is served, so that little is left for the
+ * time when nobody is.
+ */
+static void flush_all(struct daemon *d)
+{
+	size_t count;
+	struct disk **disks = tandem_disks(d->tandem, &count);
+
+	for (size_t i = 0; i < count; i++)
+		if (disks[i]->image && !disks[i]->image->read_only)
+			disk_flush(disks[i]);
+	disks_free(disks, count);
+}
+
+static void leave(struct daemon *d)
+{
+	if (d->mount)
+		mount_hand_over(d->mount);
+	close_all(d);
+}
+
+static void hand_over(struct daemon *d)
+{
+	tandem_stop_copying(d->tandem);
+	events_emit(d->tandem->events, EVENT_INFORMATION, "Stopping", "daemon", "Open=%u",
+		    atomic_load(&d->tandem->openers));
+	flush_all(d);
+	flush_all(d);
+	leave(d);
+	say(d, HELD_OVER, "");
+	log_line(LOG_LEVEL_INFO, "handed over");
 }
 
 /* Offline: everything that the images lack gets into them, and to the disk. */
@@ -200,6 +362,31 @@ static int settle(struct daemon *d)
 	return err ? 1 : 0;
 }
 
+static void failed(struct daemon *d, const char *why)
+{
+	say(d, HELD_FAILED, why);
+	/* The holder says it, but in the foreground, and of one that follows. */
+	if (d->held.sock < 0 || d->options.foreground)
+		background_failed(why);
+	else if (d->held.fuse_fd >= 0)
+		log_line(LOG_LEVEL_ERROR, "cannot go on: %s", why);
+}
+
+static void ready(struct daemon *d)
+{
+	if (!d->options.foreground)
+		log_to_syslog();
+	if (d->held.sock < 0) {
+		background_ready();
+		background_notify();
+		return;
+	}
+	give_to_holder(d);
+	if (!d->options.foreground)
+		background_let_go();
+	say(d, HELD_READY, "");
+}
+
 static int serve(struct daemon *d)
 {
 	struct why why;
@@ -208,18 +395,23 @@ static int serve(struct daemon *d)
 	if (!err)
 		err = wait_until_ready(d, &why);
 	if (err) {
-		stop(d);
-		background_failed(why.message);
+		if (d->held.fuse_fd >= 0)
+			leave(d); /* the mount is there for the next try */
+		else
+			stop(d);
+		failed(d, why.message);
 		return 1;
 	}
-	if (!d->options.foreground)
-		log_to_syslog();
-	background_ready();
+	ready(d);
 	log_line(LOG_LEVEL_INFO, "serving %s at %s", d->tandem->disk_dir, d->mount->mount_point);
 	while (!atomic_load(&d->mount->ended)) {
 		if (asked_to_stop(d)) {
 			wait_for_guests(d);
 			break;
+		}
+		if (d->hand_over && d->held.sock >= 0) {
+			hand_over(d);
+			return 0;
 		}
 		wait_a_little(d, -1);
 	}
@@ -230,12 +422,45 @@ static int serve(struct daemon *d)
 	return 0;
 }
 
+/* To the background, and below a holder, as it is asked for; here goes on who serves. */
+static int take_place(struct daemon *d, char **argv)
+{
+	struct options *o = &d->options;
+	bool held = o->restart == RESTART_YES || (o->restart == RESTART_USUAL && !o->foreground);
+	int err = held_begin(&d->held);
+
+	if (err || d->held.sock >= 0) {
+		if (!err && !o->foreground)
+			log_to_syslog();
+		return err;
+	}
+	err = o->foreground ? 0 : background_begin();
+	return err || !held ? err : holder_begin(argv, o->foreground, &d->held);
+}
+
+/* Options are split in place; a daemon that follows gets them whole. */
+static char **copy_of(int argc, char **argv)
+{
+	char **copy = calloc(argc + 1, sizeof(*copy));
+
+	for (int i = 0; copy && i < argc; i++)
+		if (!(copy[i] = strdup(argv[i])))
+			return NULL;
+	return copy;
+}
+
 int main(int argc, char **argv)
 {
-	struct daemon d = { .signal_fd = -1 };
+	static char **whole; /* for life */
+	struct daemon d = { .held = { -1, -1, -1 }, .signal_fd = -1 };
 	char error[256];
 	int err;
 
+	whole = copy_of(argc, argv);
+	if (!whole) {
+		fprintf(stderr, "tandemfs: out of memory\n");
+		return 1;
+	}
 	if (!options_parse(argc, argv, &d.options, error, sizeof(error))) {
 		fprintf(stderr, "tandemfs: %s\n", error);
 		return 2;
@@ -252,7 +477,12 @@ int main(int argc, char **argv)
 		log_set_level(d.options.log_level);
 	if (d.options.settle)
 		return settle(&d);
-	if (!d.options.foreground && (err = background_begin())) {
+	if (d.options.replace)
+		return holder_replace(d.options.disk_dir);
+	if (d.options.ask_status)
+		return holder_status(d.options.disk_dir);
+	err = take_place(&d, whole);
+	if (err) {
 		fprintf(stderr, "tandemfs: cannot go to the background: %s\n", strerror(-err));
 		return 1;
 	}

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "take_over.h"
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
@@ -61,6 +62,10 @@ void mount_patch_init(struct mount *m, const void *request, size_t len)
 {
 	m->kernel = kernel_offers(request, len);
 	describe_kernel(m);
+	if (len <= sizeof(m->memory->init) && request != m->memory->init) {
+		memcpy(m->memory->init, request, len);
+		m->memory->init_len = len;
+	}
 	patch = PATCH_INIT;
 }
 
@@ -89,12 +94,21 @@ static void become_io_flusher(struct mount *m)
 	strcpy(m->io_flusher, prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) ? "no" : "yes");
 }
 
+void mount_set_restart(struct mount *m, bool yes)
+{
+	strcpy(m->restart, yes ? "yes" : "no");
+}
+
 static void list_capabilities(struct mount *m)
 {
 	const struct capability list[] = {
-		{ "fuse-protocol", m->protocol },      { "kernel", m->kernel_has },
-		{ "kernel-missing", m->kernel_lacks }, { "io-flusher", m->io_flusher },
-		{ "libfuse", fuse_pkgversion() },      { NULL, NULL },
+		{ "fuse-protocol", m->protocol },
+		{ "kernel", m->kernel_has },
+		{ "kernel-missing", m->kernel_lacks },
+		{ "io-flusher", m->io_flusher },
+		{ "libfuse", fuse_pkgversion() },
+		{ "restart", m->restart },
+		{ NULL, NULL },
 	};
 
 	memcpy(m->capabilities, list, sizeof(list));
@@ -150,9 +164,8 @@ static void hear_libfuse(enum fuse_log_level level, const char *fmt, va_list ap)
 	log_line(LOG_LEVEL_DEBUG, "libfuse: %s", last_word);
 }
 
-static int open_session(struct mount *m, const struct options *o, struct why *why)
+static int new_session(struct mount *m, const struct options *o, struct why *why)
 {
-	static const struct fuse_custom_io io = { .writev = write_reply, .read = read_request };
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	char fsname[2 * PATH_MAX], *out = fsname;
 
@@ -177,7 +190,19 @@ static int open_session(struct mount *m, const struct options *o, struct why *wh
 	fuse_opt_free_args(&args);
 	if (!m->session)
 		return refuse(why, -EINVAL, "libfuse refuses the options: %s", last_word);
-	if (fuse_session_mount(m->session, m->mount_point))
+	return 0;
+}
+
+/* where: the mount point, or /dev/fd/N of one that is mounted. */
+static int open_session(struct mount *m, const struct options *o, const char *where,
+			struct why *why)
+{
+	static const struct fuse_custom_io io = { .writev = write_reply, .read = read_request };
+	int err = new_session(m, o, why);
+
+	if (err)
+		return err;
+	if (fuse_session_mount(m->session, where))
 		return refuse(why, -EIO, "%s cannot be mounted: %s", m->mount_point, last_word);
 	if (fuse_session_custom_io(m->session, &io, fuse_session_fd(m->session)))
 		return refuse(why, -ENOMEM, "out of memory");
@@ -186,23 +211,27 @@ static int open_session(struct mount *m, const struct options *o, struct why *wh
 
 static int keep_memory(struct mount *m, struct why *why)
 {
+	struct session *s;
 	int err = session_new(&m->memory, &m->memory_fd);
 
 	if (err)
 		return refuse(why, err, "memory for open files: %s", strerror(-err));
-	handles_init(&m->handles, m->memory);
-	ctl_use_memory(m->ctl, m->memory->ctl);
+	s = m->memory;
+	snprintf(s->disk_dir, sizeof(s->disk_dir), "%s", m->tandem->disk_dir);
+	snprintf(s->state_dir, sizeof(s->state_dir), "%s", m->tandem->state_dir);
+	snprintf(s->mount_point, sizeof(s->mount_point), "%s", m->mount_point);
+	s->owner = m->owner;
+	s->group = m->group;
+	s->mounted = m->mounted;
 	return 0;
 }
 
-int mount_start(const struct options *o, struct tandem *t, struct ctl *c, struct mount **out,
-		struct why *why)
+static struct mount *allocate(struct tandem *t, struct ctl *c)
 {
 	struct mount *m = calloc(1, sizeof(*m));
-	int err;
 
 	if (!m)
-		return refuse(why, -ENOMEM, "out of memory");
+		return NULL;
 	m->tandem = t;
 	m->ctl = c;
 	m->owner = getuid();
@@ -211,12 +240,32 @@ int mount_start(const struct options *o, struct tandem *t, struct ctl *c, struct
 	m->memory_fd = -1;
 	m->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	become_io_flusher(m);
+	mount_set_restart(m, false);
 	list_capabilities(m);
-	err = m->wake_fd < 0 ? -errno : keep_memory(m, why);
+	return m;
+}
+
+static void use_memory(struct mount *m)
+{
+	handles_init(&m->handles, m->memory);
+	ctl_use_memory(m->ctl, m->memory->ctl);
+}
+
+int mount_start(const struct options *o, struct tandem *t, struct ctl *c, struct mount **out,
+		struct why *why)
+{
+	struct mount *m = allocate(t, c);
+	int err;
+
+	if (!m)
+		return refuse(why, -ENOMEM, "out of memory");
+	err = m->wake_fd < 0 ? -errno : mount_check(o->mount_point, m->mount_point, why);
 	if (!err)
-		err = mount_check(o->mount_point, m->mount_point, why);
-	if (!err)
-		err = open_session(m, o, why);
+		err = keep_memory(m, why);
+	if (!err) {
+		use_memory(m);
+		err = open_session(m, o, m->mount_point, why);
+	}
 	if (!err) {
 		err = notify_start(&m->notify, m);
 		if (!err)
@@ -224,6 +273,67 @@ int mount_start(const struct options *o, struct tandem *t, struct ctl *c, struct
 		if (err) {
 			refuse(why, err, "threads: %s", strerror(-err));
 			mount_detach(m);
+			mount_stop(m);
+		}
+	}
+	if (err) {
+		mount_free(m);
+		return err;
+	}
+	*out = m;
+	return 0;
+}
+
+/* What the kernel and the daemon before have agreed on, again. */
+static int repeat_init(struct mount *m, struct why *why)
+{
+	struct session *s = m->memory;
+	struct fuse_buf buf = { .mem = s->init, .size = s->init_len };
+
+	if (!s->init_len || s->init_len > sizeof(s->init))
+		return refuse(why, -EPROTO, "the mount had not begun yet");
+	mount_patch_init(m, s->init, s->init_len);
+	fuse_session_process_buf(m->session, &buf); /* its answer is that of no request: no harm */
+	return atomic_load(&m->ready) ? 0 : refuse(why, -EPROTO, "libfuse: %s", last_word);
+}
+
+static int take_over_session(struct mount *m, const struct options *o, int fuse_fd, struct why *why)
+{
+	char where[32];
+	int err;
+
+	snprintf(m->mount_point, sizeof(m->mount_point), "%s", m->memory->mount_point);
+	m->owner = m->memory->owner;
+	m->group = m->memory->group;
+	m->mounted = m->memory->mounted;
+	snprintf(where, sizeof(where), "/dev/fd/%d", fuse_fd);
+	use_memory(m);
+	err = open_session(m, o, where, why);
+	return err ? err : repeat_init(m, why);
+}
+
+int mount_take_over(const struct options *o, struct tandem *t, struct ctl *c, int fuse_fd,
+		    int memory_fd, struct mount **out, struct why *why)
+{
+	struct mount *m = allocate(t, c);
+	int err;
+
+	if (!m)
+		return refuse(why, -ENOMEM, "out of memory");
+	m->memory_fd = memory_fd;
+	err = m->wake_fd < 0 ? -errno : session_take(memory_fd, &m->memory, why);
+	if (!err)
+		err = take_over_session(m, o, fuse_fd, why);
+	if (!err) {
+		err = notify_start(&m->notify, m);
+		if (!err)
+			err = take_over_files(m);
+		if (!err)
+			err = take_over_requests(m);
+		if (!err)
+			err = workers_start(&m->workers, m, o->threads);
+		if (err) {
+			refuse(why, err, "the mount of the daemon before: %s", strerror(-err));
 			mount_stop(m);
 		}
 	}
@@ -263,6 +373,14 @@ void mount_stop(struct mount *m)
 	if (m->workers.threads)
 		workers_stop(&m->workers);
 	notify_stop(&m->notify);
+	handles_destroy(&m->handles);
+	memset(&m->handles, 0, sizeof(m->handles));
+}
+
+void mount_hand_over(struct mount *m)
+{
+	workers_stop(&m->workers);
+	notify_hand_over(&m->notify);
 	handles_destroy(&m->handles);
 	memset(&m->handles, 0, sizeof(m->handles));
 }

@@ -31,7 +31,7 @@ struct mount {
 	struct timespec mounted; /* time of the files that we make up */
 
 	struct kernel kernel; /* known once `ready` */
-	char kernel_has[128], kernel_lacks[256], protocol[32], io_flusher[8];
+	char kernel_has[128], kernel_lacks[256], protocol[32], io_flusher[8], restart[4];
 	struct capability capabilities[8];
 
 	struct session *memory; /* what another daemon needs to go on with this mount */
@@ -51,11 +51,19 @@ int mount_check(const char *given, char *resolved, struct why *why);
 /* Mounts and serves. On failure nothing is left mounted and why says what is wrong. */
 int mount_start(const struct options *o, struct tandem *t, struct ctl *c, struct mount **out,
 		struct why *why);
+/* The same with the mount of a daemon before this one: takes over both descriptors. */
+int mount_take_over(const struct options *o, struct tandem *t, struct ctl *c, int fuse_fd,
+		    int memory_fd, struct mount **out, struct why *why);
+/* Another daemon goes on: what has no answer gets none. Instead of mount_detach() and mount_stop(). */
+void mount_hand_over(struct mount *m);
 /* Out of the tree of files; who has files open there can go on until mount_stop. */
 void mount_detach(struct mount *m);
 /* Finishes the requests in progress, ends the threads. After that no disk is used. */
 void mount_stop(struct mount *m);
 void mount_free(struct mount *m);
+
+/* Another daemon goes on if this one dies; for `capabilities`. */
+void mount_set_restart(struct mount *m, bool yes);
 
 /* The reply to OPEN or CREATE that this thread sends next is for a disk. */
 void mount_patch_next_open(void);

@@ -345,20 +345,45 @@ int notify_start(struct notify *n, struct mount *m)
 	return 0;
 }
 
-void notify_stop(struct notify *n)
+static void end_thread(struct notify *n)
 {
-	if (!n->running)
-		return;
 	events_set_listener(n->mount->tandem->events, NULL, NULL);
 	tandem_set_listener(n->mount->tandem, NULL, NULL);
 	atomic_store(&n->stop, true);
 	notify_poke(n);
 	pthread_join(n->thread, NULL);
 	n->running = false;
-	answer_waiters(n, NULL, ENODEV);
+}
+
+static void drop_polls(struct notify *n)
+{
 	while (n->polled) {
 		fuse_pollhandle_destroy(n->polled->poll);
 		drop_poll(n, n->polled);
 	}
-	/* wake_fd stays open: the watcher may still be announcing something. */
+}
+
+/* wake_fd stays open: the watcher may still be announcing something. */
+void notify_stop(struct notify *n)
+{
+	if (!n->running)
+		return;
+	end_thread(n);
+	answer_waiters(n, NULL, ENODEV);
+	drop_polls(n);
+}
+
+void notify_hand_over(struct notify *n)
+{
+	end_thread(n);
+	/* Their requests come again, to the next daemon; libfuse has no way to forget one. */
+	while (n->waiters) {
+		struct waiter *w = n->waiters;
+
+		n->waiters = w->next;
+		if (w->writes)
+			node_close(n->mount->ctl, w->node);
+		free(w);
+	}
+	drop_polls(n);
 }

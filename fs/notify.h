@@ -32,6 +32,8 @@ struct notify {
 int notify_start(struct notify *n, struct mount *m);
 /* Whoever still waits is answered with ENODEV. */
 void notify_stop(struct notify *n);
+/* The same without an answer: they wait for another daemon. */
+void notify_hand_over(struct notify *n);
 /* Something changed. Any thread, never blocks. */
 void notify_poke(void *n);
 

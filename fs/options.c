@@ -104,6 +104,30 @@ static bool set_foreground(struct options *o, char *v)
 	return true;
 }
 
+static bool set_restart(struct options *o, char *v)
+{
+	o->restart = RESTART_YES;
+	return true;
+}
+
+static bool set_no_restart(struct options *o, char *v)
+{
+	o->restart = RESTART_NO;
+	return true;
+}
+
+static bool set_status(struct options *o, char *v)
+{
+	o->ask_status = true;
+	return true;
+}
+
+static bool set_replace(struct options *o, char *v)
+{
+	o->replace = true;
+	return true;
+}
+
 static bool set_help(struct options *o, char *v)
 {
 	o->help = true;
@@ -133,6 +157,10 @@ static const struct option_row rows[] = {
 	  "how long SIGTERM waits for open disks (90s)" },
 	{ "log-level", "LEVEL", set_log_level, "error, warning, info or debug (info)" },
 	{ "foreground", NULL, set_foreground, "-f: stay in the foreground, log to stderr" },
+	{ "restart", NULL, set_restart, "a daemon that dies is started again; also with -f" },
+	{ "no-restart", NULL, set_no_restart, "it is not, and the mount dies with it" },
+	{ "replace", NULL, set_replace, "this program goes on with the mount of DISKDIR" },
+	{ "status", NULL, set_status, "of the daemon of DISKDIR, also if it does not answer" },
 	{ "version", NULL, set_version, "-V" },
 	{ "help", NULL, set_help, "-h" },
 	/* What mount(8) adds by itself. */
@@ -315,6 +343,13 @@ bool options_parse(int argc, char **argv, struct options *o, char *error, size_t
 	}
 	if (o->help || o->version)
 		return true;
+	if (o->replace || o->ask_status) {
+		if (o->disk_dir && !o->mount_point && !(o->replace && o->ask_status))
+			return true;
+		snprintf(error, size, "usage: tandemfs --%s DISKDIR",
+			 o->replace ? "replace" : "status");
+		return false;
+	}
 	if (o->settle ? o->disk_dir && !o->mount_point : o->mount_point != NULL)
 		return true;
 	snprintf(error, size,
@@ -326,7 +361,8 @@ bool options_parse(int argc, char **argv, struct options *o, char *error, size_t
 void options_print_help(void)
 {
 	printf("usage: tandemfs [OPTIONS] DISKDIR MOUNTPOINT\n"
-	       "       tandemfs settle [--state DIR] DISKDIR\n\n"
+	       "       tandemfs settle [--state DIR] DISKDIR\n"
+	       "       tandemfs --replace | --status DISKDIR\n\n"
 	       "Serves the virtual disk images of DISKDIR as files at MOUNTPOINT.\n\n");
 	for (size_t i = 0; i < ROWS; i++) {
 		char left[40];

@@ -19,6 +19,8 @@ struct options {
 	unsigned threads;
 	bool settle; /* tandemfs settle DISKDIR */
 	bool read_only, foreground;
+	enum { RESTART_USUAL, RESTART_YES, RESTART_NO } restart; /* usual: in the background */
+	bool replace, ask_status;                                /* of a mount that there is */
 	bool help, version;      /* asked for; nothing else matters then */
 	char fuse_options[1024]; /* for libfuse, separated by commas */
 };

@@ -65,8 +65,9 @@ struct session {
 	char disk_dir[PATH_MAX], state_dir[PATH_MAX], mount_point[PATH_MAX];
 	struct timespec mounted;
 	uint32_t owner, group;
-	_Atomic uint32_t fresh; /* see ino_fresh() */
-	_Atomic uint32_t opens; /* of those below, that were ever used */
+	_Atomic uint32_t fresh;           /* see ino_fresh() */
+	_Atomic uint32_t largest_request; /* bytes of payload that came up to now */
+	_Atomic uint32_t opens;           /* of those below, that were ever used */
 	_Alignas(64) char ctl[CTL_MEMORY];
 	struct command_record commands[SESSION_COMMANDS];
 	struct open_record open[SESSION_OPENS];

@@ -38,6 +38,7 @@
  */
 struct request_buffer {
 	struct request_buffer *next;
+	size_t touched; /* bytes of the payload that have memory */
 	struct request_facts facts;
 	struct disk_job job;
 };
@@ -58,6 +59,32 @@ static char *payload_of(struct request_buffer *b)
 	return (char *)b + PAGE;
 }
 
+/*
+ * A request that the kernel copies to us while we are killed is lost, and its client gets EIO, if
+ * there is memory still to be found for it; else it comes again. So there is memory beforehand, as
+ * far as requests were large up to now.
+ */
+static void touch(struct workers *w, struct request_buffer *b)
+{
+	size_t size = atomic_load(&w->mount->memory->largest_request);
+
+	if (size > MOUNT_MAX_WRITE)
+		size = MOUNT_MAX_WRITE;
+	for (; b->touched < size; b->touched += PAGE)
+		*(volatile char *)(payload_of(b) + b->touched) = 0;
+}
+
+static void note_size(struct workers *w, struct request_buffer *b, size_t len)
+{
+	_Atomic uint32_t *largest = &w->mount->memory->largest_request;
+	size_t size = len > WRITE_HEADER ? len - WRITE_HEADER : 0;
+
+	if (size > atomic_load(largest))
+		atomic_store(largest, size);
+	if (size > b->touched)
+		b->touched = size / PAGE * PAGE;
+}
+
 static struct request_buffer *buffer_get(struct workers *w)
 {
 	struct request_buffer *b;
@@ -72,7 +99,10 @@ static struct request_buffer *buffer_get(struct workers *w)
 	if (b)
 		return b;
 	b = mmap(NULL, BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	return b == MAP_FAILED ? NULL : b;
+	if (b == MAP_FAILED)
+		return NULL;
+	b->touched = 0; /* and so the first page is */
+	return b;
 }
 
 static void buffer_put(struct workers *w, struct request_buffer *b)
@@ -283,6 +313,7 @@ static void *worker(void *arg)
 			nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
 			continue;
 		}
+		touch(w, current);
 		n = read(fd, payload_of(current) - WRITE_HEADER, MOUNT_MAX_WRITE + PAGE);
 		if (n < 0) {
 			if (errno == ENODEV)
@@ -291,6 +322,7 @@ static void *worker(void *arg)
 				log_line(LOG_LEVEL_ERROR, "/dev/fuse: %s", strerror(errno));
 			continue;
 		}
+		note_size(w, current, n);
 		took_a_request(w);
 		serve_one(w, current, n);
 		waiting = wait_again(w);

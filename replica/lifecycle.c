@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "crew.h"
+#include "directory.h"
 #include "groups.h"
 #include "history.h"
 #include "lock.h"
@@ -123,13 +124,13 @@ static int open_state(struct tandem *t, const struct tandem_options *o, struct w
 		snprintf(path, sizeof(path), "%s", o->state_dir);
 	else if (snprintf(path, sizeof(path), "%s/.tandem", t->disk_dir) >= (int)sizeof(path))
 		return refuse(why, -ENAMETOOLONG, "%s: the path is too long", t->disk_dir);
-	t->made_state = !mkdir(path, 0700);
-	if (!t->made_state && errno != EEXIST)
+	t->made_state = !directory_is_hidden(path) && !mkdir(path, 0700);
+	if (!t->made_state && !directory_is_hidden(path) && errno != EEXIST)
 		return refuse(why, -errno, "the state directory %s cannot be made: %s%s", path,
 			      strerror(errno), errno == EROFS ? " (use --state DIR)" : "");
-	if (!realpath(path, t->state_dir))
+	if (!directory_resolve(path, t->state_dir))
 		return refuse(why, -errno, "%s: %s", path, strerror(errno));
-	t->state_dirfd = open(t->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	t->state_dirfd = directory_open(t->state_dir);
 	if (t->state_dirfd < 0)
 		return refuse(why, -errno, "%s: %s", t->state_dir, strerror(errno));
 	t->lock_fd = openat(t->state_dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
@@ -240,7 +241,7 @@ static int open_disk_dir(struct tandem *t, const char *dir, struct why *why)
 	struct pool *p;
 	int err;
 
-	if (!realpath(dir, t->disk_dir))
+	if (!directory_resolve(dir, t->disk_dir))
 		return refuse(why, -errno, "%s: %s", dir,
 			      errno == ENOENT ? "no such directory" : strerror(errno));
 	err = pool_new(0, "", t->disk_dir, &p);
@@ -273,6 +274,16 @@ static struct tandem *allocate(void)
 	return t;
 }
 
+/* LMDB takes a path: of the directory that is open, where its own path is hidden. */
+static int open_catalogue(struct tandem *t, struct why *why)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", t->state_dirfd);
+	return catalogue_open(directory_is_hidden(t->state_dir) ? path : t->state_dir,
+			      &t->catalogue, &t->was_clean, why);
+}
+
 static int open_all(struct tandem *t, const struct tandem_options *o, struct why *why)
 {
 	int err = crew_new(CREW_THREADS, &t->crew) ?: jobs_new(t, &t->jobs);
@@ -289,7 +300,7 @@ static int open_all(struct tandem *t, const struct tandem_options *o, struct why
 	if (!err && rings_new(t->lock_fd, &t->rings))
 		t->rings = NULL;
 	if (!err)
-		err = catalogue_open(t->state_dir, &t->catalogue, &t->was_clean, why);
+		err = open_catalogue(t, why);
 	if (err)
 		return err;
 	err = events_open(t->state_dirfd, &t->events);

@@ -9,6 +9,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "directory.h"
 #include "lock.h"
 
 int pool_new(uint32_t number, const char *name, const char *dir, struct pool **out)
@@ -90,7 +91,7 @@ static void set_problem(struct pool *p, const char *problem)
 
 static int open_locked(struct pool *p, struct why *why)
 {
-	int fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+	int fd = directory_open(p->dir), err;
 
 	if (fd < 0 && errno == ENOTDIR)
 		return refuse(why, -ENOTDIR, "%s is not a directory", p->dir);

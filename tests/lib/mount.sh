@@ -12,10 +12,12 @@
 #   patience      how many times longer than elsewhere things may take here (TANDEMFS_PATIENCE);
 #                 await knows of it, other time limits are multiplied with it
 #
-#   serve [OPTION...]            serves DISKS at MNT; returns tandemfs' exit status
+#   serve [OPTION...]            serves DISKS at MNT; returns tandemfs' exit status. A daemon that is
+#                                killed stays so, unless --restart is among the options
 #   stop                         unmounts MNT and waits until its daemon has ended, with status 0
 #   daemon_pid                   the daemon behind MNT, as it says itself
-#   kill_daemon SIGNAL           after KILL also waits for its end and removes the dead mount
+#   kill_daemon SIGNAL           after KILL also waits for its end and removes the dead mount; not
+#                                with --restart
 #   tell WHOM COMMAND...         one command to WHOM/control (`tell . CreateDisk Name=a.img Size=1M`)
 #   loop_setup FILE              attaches a loop device past the page cache, prints its path
 #
@@ -152,8 +154,14 @@ state_directory() {
 	echo "$state"
 }
 
+# Without the option: what tests kill is to be dead.
+restarts() { [[ " $* " == *' --restart '* ]]; }
+
+holder_pid() { "$TANDEMFS" --status "$MNT" | sed -n 's/^Holder: //p' | grep .; }
+
 serve() {
 	local record status pid
+	restarts "$@" || set -- --no-restart "$@"
 	CTL=$MNT/.replication
 	record=$(mktemp "$WORK/daemon.XXXXXX")
 	status=$(env -u TANDEMFS_TEST "$tests_lib/supervise" "$record" $((60 * patience)) \
@@ -164,6 +172,7 @@ serve() {
 	[ "$status" = 0 ] || return "$status"
 	is_mounted "$MNT" || fail "tandemfs returned 0, and $MNT is not mounted"
 	pid=$(daemon_pid) || fail "$CTL/status does not say 'Daemon: PID'"
+	! restarts "$@" || pid=$(holder_pid) || fail "there is no holder"
 	served[$MNT]="$pid $record $(state_directory "$@")"
 }
 

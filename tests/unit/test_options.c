@@ -63,6 +63,21 @@ START_TEST(places)
 }
 END_TEST
 
+START_TEST(a_daemon_after_the_other)
+{
+	ck_assert(parse("disks", "mnt", NULL) && o.restart == RESTART_USUAL);
+	ck_assert(one("--restart") && o.restart == RESTART_YES);
+	ck_assert(one("--no-restart") && o.restart == RESTART_NO);
+	ck_assert(listed("no_restart,restart") && o.restart == RESTART_YES);
+	ck_assert(parse("--status", "disks", NULL) && o.ask_status && !o.replace);
+	ck_assert(parse("--replace", "disks", NULL) && o.replace && !o.ask_status);
+	ck_assert_str_eq(o.disk_dir, "disks");
+	ck_assert(!parse("--replace", NULL) && strstr(error, "usage: "));
+	ck_assert(!parse("--status", "disks", "mnt", NULL));
+	ck_assert(!parse("--status", "--replace", "disks", NULL));
+}
+END_TEST
+
 START_TEST(values)
 {
 	ck_assert(parse("--state", "/s", "d", "m", NULL));
@@ -305,6 +320,6 @@ START_TEST(long_ones)
 }
 END_TEST
 
-UNIT_MAIN("options", NULL, NULL, places, values, wrong_values, missing_values, flags_take_no_value,
-	  dash_and_underscore, unknown_ones, lists, pools, words_of_mount, asked_for_help,
-	  help_is_true, long_ones)
+UNIT_MAIN("options", NULL, NULL, places, a_daemon_after_the_other, values, wrong_values,
+	  missing_values, flags_take_no_value, dash_and_underscore, unknown_ones, lists, pools,
+	  words_of_mount, asked_for_help, help_is_true, long_ones)

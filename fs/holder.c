@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "holder_inner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "background.h"
+#include "disk.h"
+#include "log.h"
+#include "mount.h"
+
+/* One that has served so long gets its next one at once: no request that came again has killed it. */
+#define GOOD_LIFE_MS 100
+#define FIRST_DELAY_MS 100
+#define LONGEST_DELAY_MS 5000
+#define LISTEN_AGAIN_MS 100
+
+static struct holder holder;
+
+/* ---- starting a daemon ---- */
+
+static int take_signals(struct holder *h, sigset_t *before)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, before);
+	h->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return h->signal_fd < 0 ? -errno : 0;
+}
+
+/* In a process group of its own: a terminal's ^C comes by the holder. 0 in the child. */
+static pid_t fork_daemon(struct holder *h, int *sock)
+{
+	int ends[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
+		return -errno;
+	pid = fork();
+	if (pid < 0) {
+		pid = -errno;
+		close(ends[0]);
+		close(ends[1]);
+		return pid;
+	}
+	if (!pid) {
+		setpgid(0, 0);
+		close(ends[0]);
+		*sock = ends[1];
+		return 0;
+	}
+	setpgid(pid, pid);
+	close(ends[1]);
+	*sock = ends[0];
+	return pid;
+}
+
+static void note_start(struct holder *h, pid_t pid, int sock)
+{
+	h->daemon = pid;
+	h->sock = sock;
+	h->deaf = h->dead = h->ready = h->stopping = h->over = h->waits = false;
+	h->reason[0] = '\0';
+}
+
+/* In the child. */
+static _Noreturn void become_daemon(const struct holder *h, int sock)
+{
+	char number[16], why[PATH_MAX + 64];
+	sigset_t none;
+
+	snprintf(number, sizeof(number), "%d", sock);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (!fcntl(sock, F_SETFD, 0) && !setenv(HELD_ENVIRONMENT, number, 1))
+		execv(h->program, h->argv);
+	snprintf(why, sizeof(why), "%s: %s", h->program, strerror(errno));
+	held_send(sock, HELD_FAILED, why, strlen(why), NULL, 0);
+	_exit(127);
+}
+
+static int give_all(const struct holder *h, int sock)
+{
+	char text[HELD_TEXT];
+	size_t len = strlen(h->disk_dir) + 1;
+	int err = 0;
+
+	for (size_t i = 0; !err && i < h->directory_count; i++)
+		err = held_send(sock, HELD_DIRECTORY, h->directories[i].path,
+				strlen(h->directories[i].path), &h->directories[i].fd, 1);
+	memcpy(text, h->disk_dir, len);
+	memcpy(text + len, h->mount_point, strlen(h->mount_point) + 1);
+	if (!err)
+		err = held_send(sock, HELD_KEEP, text, len + strlen(h->mount_point) + 1,
+				(int[]){ h->fuse_fd, h->memory_fd }, 2);
+	return err;
+}
+
+static void wait_to_start(struct holder *h, unsigned ms)
+{
+	h->waits = true;
+	h->delay_ms = ms;
+	h->next_ns = monotonic_ns() + ms * 1000000ull;
+}
+
+static unsigned longer(unsigned ms)
+{
+	ms = ms ? 2 * ms : FIRST_DELAY_MS;
+	return ms < LONGEST_DELAY_MS ? ms : LONGEST_DELAY_MS;
+}
+
+static void start_again(struct holder *h)
+{
+	int sock = -1;
+	pid_t pid = fork_daemon(h, &sock);
+
+	if (!pid)
+		become_daemon(h, sock);
+	if (pid < 0) {
+		snprintf(h->reason, sizeof(h->reason), "no process can be made: %s",
+			 strerror(-pid));
+		wait_to_start(h, longer(h->delay_ms));
+		return;
+	}
+	note_start(h, pid, sock);
+	h->restarts++;
+	log_line(LOG_LEVEL_INFO, "starting %s again, as pid %d", h->program, pid);
+	give_all(h, sock); /* one that is dead already is seen as such */
+}
+
+/* ---- the end of a daemon ---- */
+
+static void unmount(const struct holder *h)
+{
+	struct mount m = { 0 };
+
+	snprintf(m.mount_point, sizeof(m.mount_point), "%s", h->mount_point);
+	mount_detach(&m);
+}
+
+static bool mount_is_gone(const struct holder *h)
+{
+	struct pollfd p = { h->fuse_fd, 0, 0 };
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLERR;
+}
+
+static _Noreturn void end(struct holder *h, int status)
+{
+	holder_answer(h, false, "the mount has ended");
+	exit(status);
+}
+
+static int exit_status(const struct holder *h)
+{
+	return WIFEXITED(h->wait_status) ? WEXITSTATUS(h->wait_status) : 1;
+}
+
+static void say_how_it_ended(struct holder *h)
+{
+	if (h->over)
+		snprintf(h->last_end, sizeof(h->last_end), "handed over");
+	else if (WIFSIGNALED(h->wait_status))
+		snprintf(h->last_end, sizeof(h->last_end), "signal %d (%s)%s",
+			 WTERMSIG(h->wait_status), strsignal(WTERMSIG(h->wait_status)),
+			 WCOREDUMP(h->wait_status) ? ", core dumped" : "");
+	else
+		snprintf(h->last_end, sizeof(h->last_end), "exit status %d",
+			 WEXITSTATUS(h->wait_status));
+}
+
+/* Nothing was served yet, or can be again: what there was to say was said. */
+static _Noreturn void end_with(struct holder *h)
+{
+	if (!h->ready && !h->foreground)
+		background_failed(h->reason[0] ? h->reason : "the daemon died while it started");
+	else if (h->ready)
+		log_line(LOG_LEVEL_ERROR, "the daemon ended, %s; it cannot be started again here",
+			 h->last_end);
+	end(h, exit_status(h));
+}
+
+/* A new program that does not start: the one before it does. */
+static void go_back(struct holder *h)
+{
+	char text[HOLDER_REASON + 64];
+
+	snprintf(text, sizeof(text), "%s; the program before it goes on",
+		 h->reason[0] ? h->reason : h->last_end);
+	log_line(LOG_LEVEL_ERROR, "%s does not start: %s", h->program, text);
+	snprintf(h->program, sizeof(h->program), "%s", h->previous);
+	h->previous[0] = '\0';
+	wait_to_start(h, 0);
+	holder_answer(h, false, text);
+}
+
+/* Nothing of it is left. */
+static void follow(struct holder *h)
+{
+	uint64_t served_ms = h->ready ? (monotonic_ns() - h->ready_ns) / 1000000 : 0;
+
+	h->daemon = 0;
+	close(h->sock);
+	h->sock = -1;
+	say_how_it_ended(h);
+	if (h->stopping && h->ready)
+		end(h, exit_status(h));
+	if (!h->kept)
+		end_with(h);
+	if (mount_is_gone(h)) {
+		log_line(LOG_LEVEL_WARNING, "the daemon ended, %s; the mount is gone", h->last_end);
+		end(h, 1);
+	}
+	if (h->over) {
+		wait_to_start(h, 0);
+	} else if (!h->ready && h->previous[0]) {
+		go_back(h);
+	} else {
+		wait_to_start(h, served_ms >= GOOD_LIFE_MS ? 0 : longer(h->delay_ms));
+		log_line(LOG_LEVEL_ERROR, "the daemon ended, %s%s%s; the next one starts in %u ms",
+			 h->last_end, h->reason[0] ? ": " : "", h->reason, h->delay_ms);
+	}
+}
+
+/* What it has started, and what that has: they are our children by now. */
+static void end_orphans(void)
+{
+	char path[64];
+	int pid;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
+	f = fopen(path, "re");
+	while (f && fscanf(f, "%d", &pid) == 1)
+		kill(pid, SIGKILL);
+	if (f)
+		fclose(f);
+}
+
+static void hear_daemon(struct holder *h);
+
+static void reap(struct holder *h)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid != h->daemon)
+			continue;
+		hear_daemon(h); /* its last words */
+		h->dead = true;
+		h->wait_status = status;
+	}
+	if (!h->daemon || !h->dead)
+		return;
+	if (pid < 0)
+		follow(h);
+	else
+		end_orphans();
+}
+
+/* ---- what comes ---- */
+
+static void keep_directory(struct holder *h, const char *path, int fd)
+{
+	if (h->directory_count == HOLDER_DIRECTORIES) {
+		close(fd);
+		return;
+	}
+	h->directories[h->directory_count].path = strdup(path);
+	if (h->directories[h->directory_count].path)
+		h->directories[h->directory_count++].fd = fd;
+}
+
+static void keep(struct holder *h, const char *text, const int fds[HELD_FDS])
+{
+	if (h->kept || fds[0] < 0 || fds[1] < 0)
+		return;
+	h->fuse_fd = fds[0];
+	h->memory_fd = fds[1];
+	snprintf(h->disk_dir, sizeof(h->disk_dir), "%.*s", PATH_MAX - 1, text);
+	snprintf(h->mount_point, sizeof(h->mount_point), "%.*s", PATH_MAX - 1,
+		 text + strlen(text) + 1);
+	h->kept = true;
+}
+
+static void daemon_is_ready(struct holder *h)
+{
+	bool first = !h->ready && !h->restarts;
+
+	h->ready = true;
+	h->ready_ns = monotonic_ns();
+	h->previous[0] = '\0';
+	if (first && !h->foreground) {
+		log_to_syslog();
+		background_ready();
+	}
+	if (first)
+		background_notify();
+	holder_answer(h, true, "");
+	if (h->asked_to_stop)
+		held_send(h->sock, HELD_STOP, "", 0, NULL, 0);
+}
+
+static void hear_daemon(struct holder *h)
+{
+	static char text[HELD_TEXT + 1];
+	enum held_word word;
+	int fds[HELD_FDS];
+
+	while (h->sock >= 0 && !held_receive(h->sock, false, &word, text, fds)) {
+		switch (word) {
+		case HELD_DIRECTORY:
+			keep_directory(h, text, fds[0]);
+			break;
+		case HELD_KEEP:
+			keep(h, text, fds);
+			break;
+		case HELD_READY:
+			daemon_is_ready(h);
+			break;
+		case HELD_FAILED:
+			snprintf(h->reason, sizeof(h->reason), "%.500s", text);
+			break;
+		case HELD_STOPPING:
+			h->stopping = true;
+			holder_deaf(h); /* the next one may come */
+			break;
+		case HELD_OVER:
+			h->over = true;
+			break;
+		default:
+			log_line(LOG_LEVEL_WARNING, "the daemon says %c", word);
+		}
+	}
+}
+
+/* Nobody is there to stop in order: what waits for an answer gets ENOTCONN. */
+static _Noreturn void give_up(struct holder *h)
+{
+	log_line(LOG_LEVEL_WARNING, "stopped while no daemon can be started");
+	unmount(h);
+	end(h, 1);
+}
+
+static void take_signal(struct holder *h, int signal)
+{
+	if (signal == SIGCHLD)
+		return;
+	if (signal == SIGHUP) {
+		if (h->daemon && !h->dead)
+			kill(h->daemon, SIGHUP);
+		return;
+	}
+	h->asked_to_stop = true;
+	if (h->daemon)
+		held_send(h->sock, HELD_STOP, "", 0, NULL, 0);
+	else
+		give_up(h);
+}
+
+void holder_exchange(struct holder *h)
+{
+	if (h->daemon && !h->dead)
+		held_send(h->sock, HELD_HAND_OVER, "", 0, NULL, 0);
+	else if (!h->daemon)
+		wait_to_start(h, 0);
+}
+
+static int until_start(const struct holder *h)
+{
+	uint64_t now = monotonic_ns();
+
+	if (!h->waits)
+		return h->kept && !h->stopping && h->listen_fd < 0 ? LISTEN_AGAIN_MS : -1;
+	return h->next_ns <= now ? 0 : (int)((h->next_ns - now) / 1000000) + 1;
+}
+
+static void step(struct holder *h)
+{
+	/* A socket whose other end is closed would wake us all the time. */
+	struct pollfd fds[] = { { h->signal_fd, POLLIN, 0 },
+				{ h->deaf ? -1 : h->sock, POLLIN, 0 },
+				{ h->listen_fd, POLLIN, 0 } };
+	struct signalfd_siginfo info;
+
+	poll(fds, 3, until_start(h));
+	if (fds[1].revents) {
+		hear_daemon(h);
+		h->deaf = fds[1].revents & POLLHUP;
+	}
+	while (read(h->signal_fd, &info, sizeof(info)) == sizeof(info))
+		take_signal(h, info.ssi_signo);
+	reap(h);
+	if (fds[2].revents)
+		holder_hear(h);
+	if (h->kept && !h->stopping && h->listen_fd < 0)
+		holder_listen(h);
+	if (h->waits && !until_start(h)) {
+		if (mount_is_gone(h)) {
+			log_line(LOG_LEVEL_WARNING, "the mount was taken away");
+			end(h, 1);
+		}
+		start_again(h);
+	}
+}
+
+int holder_begin(char **argv, bool foreground, struct held *daemon)
+{
+	struct holder *h = &holder;
+	sigset_t before;
+	int sock = -1, err;
+	ssize_t n;
+	pid_t pid;
+
+	h->argv = argv;
+	h->foreground = foreground;
+	h->listen_fd = h->asker = h->sock = h->fuse_fd = h->memory_fd = -1;
+	n = readlink("/proc/self/exe", h->program, sizeof(h->program) - 1);
+	if (n < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+		return -errno;
+	h->program[n] = '\0';
+	err = take_signals(h, &before);
+	if (err)
+		return err;
+	pid = fork_daemon(h, &sock);
+	if (pid < 0)
+		return pid;
+	if (!pid) {
+		close(h->signal_fd);
+		sigprocmask(SIG_SETMASK, &before, NULL);
+		background_forget();
+		*daemon = (struct held){ sock, -1, -1 };
+		return 0;
+	}
+	prctl(PR_SET_NAME, "tandemfs-holder");
+	note_start(h, pid, sock);
+	for (;;)
+		step(h);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The holder: a small process that starts the daemon, keeps /dev/fuse and the session's memory
+ * (session.h), and starts the next daemon when that one dies. It serves nothing and reads no
+ * request. It ends with a daemon that was stopped, or whose mount was taken away.
+ *
+ * Before it starts the next one, nothing of the last can still land: it is the subreaper of all
+ * that a daemon starts, and has seen the end of each.
+ */
+#ifndef TANDEMFS_HOLDER_H
+#define TANDEMFS_HOLDER_H
+
+#include <stdbool.h>
+
+#include "held.h"
+
+/*
+ * Becomes the holder: in a child of it, which is the daemon, returns 0, with its end of the
+ * socket; otherwise never returns. -errno: it cannot.
+ */
+int holder_begin(char **argv, bool foreground, struct held *daemon);
+
+/*
+ * What is asked of the holder of a mount, from outside: prints its answer. dir is DISKDIR or MOUNTPOINT.
+ * The exit status.
+ */
+int holder_status(const char *dir);
+/* The daemon hands its mount over to this program. Returns when that one serves, or does not. */
+int holder_replace(const char *dir);
+
+#endif
