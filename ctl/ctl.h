@@ -24,7 +24,8 @@ struct ctl;
 
 /* What only the mount knows, for `capabilities`: key and value of each line, NULL at the end. */
 struct capability {
-	const char *key, *value;
+	const char *key;
+	const char *_Atomic value; /* may be another one later */
 };
 
 int ctl_new(struct tandem *t, struct ctl **out);

@@ -13,9 +13,12 @@
 enum held_word {
 	/*
 	 * Of a daemon; the holder gives the next one the same. KEEP: DISKDIR and MOUNTPOINT, each with
-	 * a NUL; /dev/fuse and the session's memory. It is the last.
+	 * a NUL; /dev/fuse and the session's memory. It is the last. DIRECTORY: first DISKDIR, with
+	 * its lock, which so is never free while there is a mount; but not the lock of the state:
+	 * that tells when the kernel has done with the last daemon's requests (rings.h).
 	 */
-	HELD_DIRECTORY = 'D', /* a path that the mount hides, and its descriptor */
+	HELD_DIRECTORY =
+		'D', /* a path and its descriptor: of DISKDIR, the state, and what the mount hides */
 	HELD_KEEP = 'K',
 	/* Of the daemon. */
 	HELD_READY = 'R',

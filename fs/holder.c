@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -108,7 +109,7 @@ static int give_all(const struct holder *h, int sock)
 	memcpy(text + len, h->mount_point, strlen(h->mount_point) + 1);
 	if (!err)
 		err = held_send(sock, HELD_KEEP, text, len + strlen(h->mount_point) + 1,
-				(int[]){ h->fuse_fd, h->memory_fd }, 2);
+				(int[]){ h->fuse_fd, h->memory_fd }, HELD_FDS);
 	return err;
 }
 
@@ -188,7 +189,7 @@ static void say_how_it_ended(struct holder *h)
 /* Nothing was served yet, or can be again: what there was to say was said. */
 static _Noreturn void end_with(struct holder *h)
 {
-	if (!h->ready && !h->foreground)
+	if (!h->served && !h->foreground)
 		background_failed(h->reason[0] ? h->reason : "the daemon died while it started");
 	else if (h->ready)
 		log_line(LOG_LEVEL_ERROR, "the daemon ended, %s; it cannot be started again here",
@@ -210,6 +211,15 @@ static void go_back(struct holder *h)
 	holder_answer(h, false, text);
 }
 
+/* The lock of DISKDIR is still there, in the name of a process that is not: it is ours from now on. */
+static void take_lock(const struct holder *h)
+{
+	int fd = h->directory_count ? h->directories[0].fd : -1;
+
+	if (flock(fd, LOCK_SH | LOCK_NB) || flock(fd, LOCK_EX | LOCK_NB))
+		log_line(LOG_LEVEL_WARNING, "the lock of %s: %s", h->disk_dir, strerror(errno));
+}
+
 /* Nothing of it is left. */
 static void follow(struct holder *h)
 {
@@ -225,8 +235,9 @@ static void follow(struct holder *h)
 		end_with(h);
 	if (mount_is_gone(h)) {
 		log_line(LOG_LEVEL_WARNING, "the daemon ended, %s; the mount is gone", h->last_end);
-		end(h, 1);
+		end(h, h->over ? 0 : 1);
 	}
+	take_lock(h);
 	if (h->over) {
 		wait_to_start(h, 0);
 	} else if (!h->ready && h->previous[0]) {
@@ -279,6 +290,8 @@ static void reap(struct holder *h)
 
 static void keep_directory(struct holder *h, const char *path, int fd)
 {
+	if (fd < 0)
+		return;
 	if (h->directory_count == HOLDER_DIRECTORIES) {
 		close(fd);
 		return;
@@ -302,9 +315,9 @@ static void keep(struct holder *h, const char *text, const int fds[HELD_FDS])
 
 static void daemon_is_ready(struct holder *h)
 {
-	bool first = !h->ready && !h->restarts;
+	bool first = !h->served;
 
-	h->ready = true;
+	h->ready = h->served = true;
 	h->ready_ns = monotonic_ns();
 	h->previous[0] = '\0';
 	if (first && !h->foreground) {

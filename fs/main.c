@@ -272,7 +272,7 @@ static void keep_directory(struct daemon *d, const char *path, int fd)
 	char link[32];
 	int other;
 
-	if (fd < 0 || !is_below(path, d->mount->mount_point))
+	if (fd < 0)
 		return;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	other = open(link, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -303,14 +303,18 @@ static void give_to_holder(struct daemon *d)
 		return;
 	}
 	pools = tandem_pools(t, &count);
-	for (size_t i = 0; i < count; i++)
-		keep_directory(d, pools[i]->dir, pools[i]->dirfd);
+	/* DISKDIR with its lock; other pools may be removed, and then be somebody else's. */
+	held_send(d->held.sock, HELD_DIRECTORY, t->disk_dir, strlen(t->disk_dir),
+		  (int[]){ pools[0]->dirfd }, 1);
+	for (size_t i = 1; i < count; i++)
+		if (is_below(pools[i]->dir, m->mount_point))
+			keep_directory(d, pools[i]->dir, pools[i]->dirfd);
 	pools_free(pools, count);
 	keep_directory(d, t->state_dir, t->state_dirfd);
 	memcpy(text, t->disk_dir, len);
 	memcpy(text + len, m->mount_point, strlen(m->mount_point) + 1);
 	if (!held_send(d->held.sock, HELD_KEEP, text, len + strlen(m->mount_point) + 1,
-		       (int[]){ fuse_session_fd(m->session), m->memory_fd }, 2))
+		       (int[]){ fuse_session_fd(m->session), m->memory_fd }, HELD_FDS))
 		mount_set_restart(m, true);
 }
 

@@ -94,10 +94,7 @@ static void become_io_flusher(struct mount *m)
 	strcpy(m->io_flusher, prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) ? "no" : "yes");
 }
 
-void mount_set_restart(struct mount *m, bool yes)
-{
-	strcpy(m->restart, yes ? "yes" : "no");
-}
+#define CAPABILITY_RESTART 5
 
 static void list_capabilities(struct mount *m)
 {
@@ -107,12 +104,17 @@ static void list_capabilities(struct mount *m)
 		{ "kernel-missing", m->kernel_lacks },
 		{ "io-flusher", m->io_flusher },
 		{ "libfuse", fuse_pkgversion() },
-		{ "restart", m->restart },
+		[CAPABILITY_RESTART] = { "restart", "no" },
 		{ NULL, NULL },
 	};
 
 	memcpy(m->capabilities, list, sizeof(list));
 	ctl_set_capabilities(m->ctl, m->capabilities);
+}
+
+void mount_set_restart(struct mount *m, bool yes)
+{
+	atomic_store(&m->capabilities[CAPABILITY_RESTART].value, yes ? "yes" : "no");
 }
 
 /* A FUSE file system is mounted just there already (but the mount point may be DISKDIR). */
@@ -240,7 +242,6 @@ static struct mount *allocate(struct tandem *t, struct ctl *c)
 	m->memory_fd = -1;
 	m->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	become_io_flusher(m);
-	mount_set_restart(m, false);
 	list_capabilities(m);
 	return m;
 }

@@ -31,7 +31,7 @@ struct mount {
 	struct timespec mounted; /* time of the files that we make up */
 
 	struct kernel kernel; /* known once `ready` */
-	char kernel_has[128], kernel_lacks[256], protocol[32], io_flusher[8], restart[4];
+	char kernel_has[128], kernel_lacks[256], protocol[32], io_flusher[8];
 	struct capability capabilities[8];
 
 	struct session *memory; /* what another daemon needs to go on with this mount */

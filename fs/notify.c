@@ -376,13 +376,14 @@ void notify_stop(struct notify *n)
 void notify_hand_over(struct notify *n)
 {
 	end_thread(n);
-	/* Their requests come again, to the next daemon; libfuse has no way to forget one. */
+	/* Their requests come again, to the next daemon. */
 	while (n->waiters) {
 		struct waiter *w = n->waiters;
 
 		n->waiters = w->next;
 		if (w->writes)
 			node_close(n->mount->ctl, w->node);
+		fuse_reply_none(w->req); /* tells the kernel nothing */
 		free(w);
 	}
 	drop_polls(n);

@@ -362,7 +362,7 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		list(m, ino, &h->text);
 		handle_record_text(h);
 		h->rendered = true;
-	} else if (!h->rendered) {
+	} else if (h->taken_over && !h->rendered && h->record->text_len) {
 		/* The daemon before has given the beginning: on, if it is still the same. */
 		list(m, ino, &h->text);
 		if (!handle_is_recorded_text(h, &h->text)) {

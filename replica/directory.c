@@ -45,6 +45,8 @@ int directory_open(const char *path)
 	int fd = descriptor_of(path);
 	char link[32];
 
+	if (fd >= 0 && !(fcntl(fd, F_GETFL) & O_PATH))
+		return fcntl(fd, F_DUPFD_CLOEXEC, 0); /* it has a lock that is to stay */
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	return open(fd >= 0 ? link : path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }

@@ -10,7 +10,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The directory of this absolute path is behind fd, which is kept. At the start only. -ENOSPC. */
+/*
+ * The directory of this absolute path is behind fd, which is kept: O_PATH, or one that has a
+ * lock, which directory_open() has then, too. At the start only. -ENOSPC.
+ */
 int directory_hidden(const char *path, int fd);
 bool directory_is_hidden(const char *path);
 /* As open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC): -1 with errno. */
