@@ -211,6 +211,14 @@ static void go_back(struct holder *h)
 	holder_answer(h, false, text);
 }
 
+/* Nobody is there to stop in order: what waits for an answer gets ENOTCONN. */
+static _Noreturn void give_up(struct holder *h)
+{
+	log_line(LOG_LEVEL_WARNING, "stopped while no daemon can be started");
+	unmount(h);
+	end(h, 1);
+}
+
 /* The lock of DISKDIR is still there, in the name of a process that is not: it is ours from now on. */
 static void take_lock(const struct holder *h)
 {
@@ -237,6 +245,8 @@ static void follow(struct holder *h)
 		log_line(LOG_LEVEL_WARNING, "the daemon ended, %s; the mount is gone", h->last_end);
 		end(h, h->over ? 0 : 1);
 	}
+	if (h->asked_to_stop && !h->ready)
+		give_up(h);
 	take_lock(h);
 	if (h->over) {
 		wait_to_start(h, 0);
@@ -364,14 +374,6 @@ static void hear_daemon(struct holder *h)
 	}
 }
 
-/* Nobody is there to stop in order: what waits for an answer gets ENOTCONN. */
-static _Noreturn void give_up(struct holder *h)
-{
-	log_line(LOG_LEVEL_WARNING, "stopped while no daemon can be started");
-	unmount(h);
-	end(h, 1);
-}
-
 static void take_signal(struct holder *h, int signal)
 {
 	if (signal == SIGCHLD)
@@ -381,6 +383,9 @@ static void take_signal(struct holder *h, int signal)
 			kill(h->daemon, SIGHUP);
 		return;
 	}
+	/* Asked again: one that follows and does not come to serve is not waited for. */
+	if (h->asked_to_stop && h->daemon && !h->ready && h->served)
+		kill(h->daemon, SIGKILL);
 	h->asked_to_stop = true;
 	if (h->daemon)
 		held_send(h->sock, HELD_STOP, "", 0, NULL, 0);
