@@ -23,11 +23,11 @@ struct pair_request {
 	enum sync_mode mode;
 	enum copy_priority priority;
 	enum copy_state state; /* Initialized or Prepared, until Activate; 0: it is copied */
-	bool moves;         /* by MirrorVirtualDisk: see tandem_break_mirror */
-	bool existing;      /* the target is a disk that is there; else it must not be */
-	bool stops_host_io; /* FailedCopyStopsHostIO */
-	bool manual;        /* CopyRecoveryMode=Manual: after a crash it does not go on by itself */
-	bool force;         /* an existing target may hold something */
+	bool moves;            /* by MirrorVirtualDisk: see tandem_break_mirror */
+	bool existing;         /* the target is a disk that is there; else it must not be */
+	bool stops_host_io;    /* FailedCopyStopsHostIO */
+	bool manual; /* CopyRecoveryMode=Manual: after a crash it does not go on by itself */
+	bool force;  /* an existing target may hold something */
 	uint32_t mode_bits, uid, gid; /* of a new file */
 	bool plan;
 };
