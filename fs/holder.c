@@ -41,6 +41,7 @@ static int take_signals(struct holder *h, sigset_t *before)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, before);
+	signal(SIGPIPE, SIG_IGN); /* who reads our log may end before us */
 	h->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return h->signal_fd < 0 ? -errno : 0;
 }
@@ -77,6 +78,7 @@ static void note_start(struct holder *h, pid_t pid, int sock)
 	h->daemon = pid;
 	h->sock = sock;
 	h->deaf = h->dead = h->ready = h->stopping = h->over = h->waits = false;
+	h->told_to_stop = false;
 	h->reason[0] = '\0';
 }
 
@@ -84,11 +86,13 @@ static void note_start(struct holder *h, pid_t pid, int sock)
 static _Noreturn void become_daemon(const struct holder *h, int sock)
 {
 	char number[16], why[PATH_MAX + 64];
-	sigset_t none;
+	sigset_t set;
 
 	snprintf(number, sizeof(number), "%d", sock);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* The others wait until it takes them: what means `look again` would be its end until then. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	if (!fcntl(sock, F_SETFD, 0) && !setenv(HELD_ENVIRONMENT, number, 1))
 		execv(h->program, h->argv);
 	snprintf(why, sizeof(why), "%s: %s", h->program, strerror(errno));
@@ -323,6 +327,12 @@ static void keep(struct holder *h, const char *text, const int fds[HELD_FDS])
 	h->kept = true;
 }
 
+static void tell_to_stop(struct holder *h)
+{
+	held_send(h->sock, HELD_STOP, "", 0, NULL, 0);
+	h->told_to_stop = true;
+}
+
 static void daemon_is_ready(struct holder *h)
 {
 	bool first = !h->served;
@@ -337,8 +347,8 @@ static void daemon_is_ready(struct holder *h)
 	if (first)
 		background_notify();
 	holder_answer(h, true, "");
-	if (h->asked_to_stop)
-		held_send(h->sock, HELD_STOP, "", 0, NULL, 0);
+	if (h->asked_to_stop && !h->told_to_stop)
+		tell_to_stop(h);
 }
 
 static void hear_daemon(struct holder *h)
@@ -388,7 +398,7 @@ static void take_signal(struct holder *h, int signal)
 		kill(h->daemon, SIGKILL);
 	h->asked_to_stop = true;
 	if (h->daemon)
-		held_send(h->sock, HELD_STOP, "", 0, NULL, 0);
+		tell_to_stop(h);
 	else
 		give_up(h);
 }

@@ -42,6 +42,7 @@ struct holder {
 	uint64_t ready_ns;
 
 	bool asked_to_stop; /* tell each daemon, until one has stopped */
+	bool told_to_stop;  /* this one was: a second word would not let it wait for guests */
 	bool waits;         /* for next_ns, to start one */
 	uint64_t next_ns;
 	unsigned delay_ms, restarts;
