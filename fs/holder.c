@@ -85,7 +85,7 @@ static void note_start(struct holder *h, pid_t pid, int sock)
 /* In the child. */
 static _Noreturn void become_daemon(const struct holder *h, int sock)
 {
-	char number[16], why[PATH_MAX + 64];
+	char number[16], file[32], why[PATH_MAX + 64];
 	sigset_t set;
 
 	snprintf(number, sizeof(number), "%d", sock);
@@ -93,8 +93,9 @@ static _Noreturn void become_daemon(const struct holder *h, int sock)
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	snprintf(file, sizeof(file), "/proc/self/fd/%d", h->served_fd);
 	if (!fcntl(sock, F_SETFD, 0) && !setenv(HELD_ENVIRONMENT, number, 1))
-		execv(h->program, h->argv);
+		execv(h->went_back && h->served_fd >= 0 ? file : h->program, h->argv);
 	snprintf(why, sizeof(why), "%s: %s", h->program, strerror(errno));
 	held_send(sock, HELD_FAILED, why, strlen(why), NULL, 0);
 	_exit(127);
@@ -211,6 +212,7 @@ static void go_back(struct holder *h)
 	log_line(LOG_LEVEL_ERROR, "%s does not start: %s", h->program, text);
 	snprintf(h->program, sizeof(h->program), "%s", h->previous);
 	h->previous[0] = '\0';
+	h->went_back = true;
 	wait_to_start(h, 0);
 	holder_answer(h, false, text);
 }
@@ -219,7 +221,8 @@ static void go_back(struct holder *h)
 static _Noreturn void give_up(struct holder *h)
 {
 	log_line(LOG_LEVEL_WARNING, "stopped while no daemon can be started");
-	unmount(h);
+	if (!mount_is_gone(h)) /* else what is there now is not ours */
+		unmount(h);
 	end(h, 1);
 }
 
@@ -333,6 +336,19 @@ static void tell_to_stop(struct holder *h)
 	h->told_to_stop = true;
 }
 
+/* An upgrade puts another file at the path, before it says --replace. */
+static void note_program(struct holder *h)
+{
+	char path[32];
+
+	if (h->went_back)
+		return;
+	if (h->served_fd >= 0)
+		close(h->served_fd);
+	snprintf(path, sizeof(path), "/proc/%d/exe", h->daemon);
+	h->served_fd = open(path, O_PATH | O_CLOEXEC);
+}
+
 static void daemon_is_ready(struct holder *h)
 {
 	bool first = !h->served;
@@ -340,6 +356,7 @@ static void daemon_is_ready(struct holder *h)
 	h->ready = h->served = true;
 	h->ready_ns = monotonic_ns();
 	h->previous[0] = '\0';
+	note_program(h);
 	if (first && !h->foreground) {
 		log_to_syslog();
 		background_ready();
@@ -459,7 +476,7 @@ int holder_begin(char **argv, bool foreground, struct held *daemon)
 
 	h->argv = argv;
 	h->foreground = foreground;
-	h->listen_fd = h->asker = h->sock = h->fuse_fd = h->memory_fd = -1;
+	h->listen_fd = h->asker = h->sock = h->fuse_fd = h->memory_fd = h->served_fd = -1;
 	n = readlink("/proc/self/exe", h->program, sizeof(h->program) - 1);
 	if (n < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 		return -errno;

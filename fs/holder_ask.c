@@ -128,6 +128,7 @@ static void replace(struct holder *h, int sock, const char *program)
 	}
 	snprintf(h->previous, sizeof(h->previous), "%s", h->program);
 	snprintf(h->program, sizeof(h->program), "%.*s", PATH_MAX - 1, program);
+	h->went_back = false;
 	h->asker = sock;
 	holder_exchange(h);
 }

@@ -15,6 +15,9 @@
 struct holder {
 	char program[PATH_MAX];  /* that the next daemon is */
 	char previous[PATH_MAX]; /* while another one is tried; else empty */
+	/* The file that served last: its path may be that of another one by now. -1: unknown. */
+	int served_fd;
+	bool went_back; /* to that file */
 	char **argv;
 	bool foreground;
 	int signal_fd;
