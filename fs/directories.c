@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* MOUNTPOINT and MOUNTPOINT/POOL. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -200,6 +201,18 @@ void dir_create(fuse_req_t req, uint32_t pool, const char *name, mode_t mode,
 	disk_file_opened(req, d, fi, &e, workers_request().unique);
 }
 
+/*
+ * The kernel knew the name: the daemon before has removed it, or renamed it. One that is only not
+ * served now, or whose pool is away, is there still.
+ */
+static bool was_done(const struct pool *p, const char *name)
+{
+	struct stat st;
+
+	return workers_request().resent && p->dirfd >= 0 &&
+	       fstatat(p->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) && errno == ENOENT;
+}
+
 /* As commands call it; the bytes are in label. */
 static const char *called(const struct pool *p, const char *name, char label[DISK_LABEL_MAX + 1])
 {
@@ -215,8 +228,7 @@ void dir_unlink(fuse_req_t req, uint32_t pool, const char *name)
 	struct disk *d = p ? tandem_disk_mounted(m->tandem, p, name) : NULL;
 	int err = d ? 0 : -ENOENT;
 
-	/* The kernel knew it: the daemon before has done this. */
-	if (p && !d && workers_request().resent) {
+	if (p && !d && was_done(p, name)) {
 		pool_unref(p);
 		fuse_reply_err(req, 0);
 		return;
@@ -242,8 +254,7 @@ void dir_rename(fuse_req_t req, uint32_t pool, const char *name, uint32_t new_po
 	struct disk *d = p ? tandem_disk_mounted(m->tandem, p, name) : NULL;
 	int err = d ? 0 : -ENOENT;
 
-	/* Likewise. */
-	if (p && !d && pool == new_pool && workers_request().resent &&
+	if (p && !d && pool == new_pool && was_done(p, name) &&
 	    (d = tandem_disk_mounted(m->tandem, p, new_name))) {
 		disk_unref(d);
 		pool_unref(p);
