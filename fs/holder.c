@@ -21,8 +21,12 @@
 #include "log.h"
 #include "mount.h"
 
-/* One that has served so long gets its next one at once: no request that came again has killed it. */
-#define GOOD_LIFE_MS 100
+/*
+ * One that has served so long gets its next one at once: no request that came again has killed it.
+ * Such a one may need a while to be served; but who is killed by somebody had no fault.
+ */
+#define GOOD_LIFE_MS 10000
+#define KILLED_LIFE_MS 100
 #define FIRST_DELAY_MS 100
 #define LONGEST_DELAY_MS 5000
 #define LISTEN_AGAIN_MS 100
@@ -235,6 +239,13 @@ static void take_lock(const struct holder *h)
 		log_line(LOG_LEVEL_WARNING, "the lock of %s: %s", h->disk_dir, strerror(errno));
 }
 
+static bool is_good_life(const struct holder *h, uint64_t served_ms)
+{
+	bool killed = WIFSIGNALED(h->wait_status) && WTERMSIG(h->wait_status) == SIGKILL;
+
+	return served_ms >= (killed ? KILLED_LIFE_MS : GOOD_LIFE_MS);
+}
+
 /* Nothing of it is left. */
 static void follow(struct holder *h)
 {
@@ -260,7 +271,7 @@ static void follow(struct holder *h)
 	} else if (!h->ready && h->previous[0]) {
 		go_back(h);
 	} else {
-		wait_to_start(h, served_ms >= GOOD_LIFE_MS ? 0 : longer(h->delay_ms));
+		wait_to_start(h, is_good_life(h, served_ms) ? 0 : longer(h->delay_ms));
 		log_line(LOG_LEVEL_ERROR, "the daemon ended, %s%s%s; the next one starts in %u ms",
 			 h->last_end, h->reason[0] ? ": " : "", h->reason, h->delay_ms);
 	}
