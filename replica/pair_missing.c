@@ -54,7 +54,9 @@ static int record(struct pair *p, struct disk *source, struct disk *target,
 	swap_choose_names(&swap);
 	/* After a crash, what was under way may be marked; nothing that was answered is missing. */
 	next->diverged = marks_bytes(p->leg.marks) && !given;
-	err = pair_record_swap(p, &swap, r.copy_state, next);
+	/* What other mirrors of it have is not what it is from here on. */
+	err = marks_bytes(p->leg.marks) ? pairs_differ_but(source, p) : 0;
+	err = err ?: pair_record_swap(p, &swap, r.copy_state, next);
 	return err ? refuse(why, err, "it cannot be recorded: %s", strerror(-err)) : 0;
 }
 

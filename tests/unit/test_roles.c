@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "jobs.h"
 #include "operations.h"
 #include "temp_pair.h"
 #include "unit.h"
@@ -854,6 +855,64 @@ START_TEST(split_after_the_rest_is_copied)
 }
 END_TEST
 
+/* ---- other mirrors of the same source ---- */
+
+/* Number of the first; of the second, to c.img, when that is in step, too. */
+static uint32_t make_two(void)
+{
+	uint32_t first;
+
+	synchronize();
+	first = number;
+	ck_assert_msg(!mirror("c.img", (struct pair_request){ 0 }), "%s", why.message);
+	await(COPY_SYNCHRONIZED);
+	return first;
+}
+
+/* After so much of a copy it waits for a minute. */
+static void slow_down(void)
+{
+	jobs_set_limits(temp.t->jobs, 64 << 10, 4);
+}
+
+/* It goes on in an older image than the other has. */
+static void fall_back(uint32_t first, uint32_t second, bool missing)
+{
+	char *then = malloc(SIZE);
+
+	number = first;
+	do_it(OP_SPLIT);
+	memcpy(then, content, SIZE);
+	write_much(50);
+	number = second;
+	await(COPY_SYNCHRONIZED);
+	number = first;
+	close_source();
+	if (missing) {
+		temp_close();
+		ck_assert_int_eq(rename(temp_path("a.img"), temp_path("a.away")), 0);
+		begin();
+	} else {
+		slow_down();
+	}
+	do_it(OP_FAILOVER);
+	open_named();
+	memcpy(content, then, SIZE);
+	check_content();
+	number = second;
+	free(then);
+}
+
+START_TEST(another_mirror_of_a_source_that_is_not_there)
+{
+	uint32_t first = make_two(), second = number;
+
+	fall_back(first, second, true);
+	await(COPY_SYNCHRONIZED);
+	ck_assert(is_same("b.img", "c.img"));
+}
+END_TEST
+
 UNIT_MAIN("roles", prepare, clean, roles_change_places, under_writers, failover_and_failback,
 	  restored_from_its_replica, the_source_gives_errors, a_write_fails_first,
 	  the_target_lacks_what_was_answered, the_source_vanishes, a_start_without_the_source,
@@ -861,4 +920,4 @@ UNIT_MAIN("roles", prepare, clean, roles_change_places, under_writers, failover_
 	  a_start_without_a_source_that_has_a_past, refused, what_the_old_source_has_alone,
 	  half_a_copy_is_nothing_to_go_on_with, a_failback_that_fails,
 	  split_after_the_rest_is_copied, crashes_of_reverse_roles, crashes_of_failover,
-	  crashes_of_failback, crashes_of_restores)
+	  crashes_of_failback, crashes_of_restores, another_mirror_of_a_source_that_is_not_there)
