@@ -493,6 +493,9 @@ bool mirror_set(struct disk *d, struct leg *leg, struct disk *to)
 	leg->to = to;
 	leg->writes = to != NULL;
 	if (to) {
+		/* It was written while nothing was given to the target. */
+		if (marks_bytes(leg->marks))
+			atomic_store(&leg->lacks, true);
 		atomic_store(&leg->error, 0);
 		atomic_store(&leg->failed, false);
 	}

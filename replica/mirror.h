@@ -41,7 +41,7 @@ struct leg {
 	struct disk *to;         /* open, while it writes and the source is in use; a reference */
 	_Atomic bool failed;     /* it writes no more */
 	_Atomic int error;       /* of that */
-	_Atomic bool lacks; /* a write was answered that went to the source only, while it writes */
+	_Atomic bool lacks; /* while it writes: something of the source was never given to it */
 	_Atomic bool skews; /* clients may write its target, which is to be marked */
 };
 

@@ -60,6 +60,7 @@ static int mark(struct proof *f, uint64_t off, uint64_t len)
 
 	if (err)
 		return err;
+	atomic_store(&f->p->leg.lacks, true); /* it is no moment of its source */
 	marks_set(marks, off, len);
 	marks_end(marks, turn);
 	atomic_fetch_add(&f->p->mended, len);

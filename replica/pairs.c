@@ -428,6 +428,9 @@ int pairs_differ_but(struct disk *d, const struct pair *but)
 		if (p->leg.target == d->number && atomic_load(&p->leg.skews))
 			err = skewed(p);
 		pthread_mutex_lock(&p->recording);
+		/* A copy goes over what its target is. */
+		if (!err && pair_writes(&p->r))
+			atomic_store(&p->leg.lacks, true);
 		if (!err && p->leg.marks)
 			err = marks_set_all(p->leg.marks);
 		pthread_mutex_unlock(&p->recording);

@@ -875,6 +875,11 @@ static void slow_down(void)
 	jobs_set_limits(temp.t->jobs, 64 << 10, 4);
 }
 
+static void hurry_again(void)
+{
+	jobs_set_limits(temp.t->jobs, 0, 4);
+}
+
 /* It goes on in an older image than the other has. */
 static void fall_back(uint32_t first, uint32_t second, bool missing)
 {
@@ -903,6 +908,14 @@ static void fall_back(uint32_t first, uint32_t second, bool missing)
 	free(then);
 }
 
+static bool is_engaged(void *arg)
+{
+	uint64_t differs = facts().differs;
+
+	(void)arg;
+	return differs && differs < SIZE;
+}
+
 START_TEST(another_mirror_of_a_source_that_is_not_there)
 {
 	uint32_t first = make_two(), second = number;
@@ -913,6 +926,44 @@ START_TEST(another_mirror_of_a_source_that_is_not_there)
 }
 END_TEST
 
+START_TEST(another_mirror_is_half_a_copy)
+{
+	uint32_t first = make_two(), second = number;
+
+	fall_back(first, second, false);
+	ck_assert_int_eq(facts().state, COPY_UNSYNCHRONIZED);
+	ck_assert(!facts().whole);
+	ck_assert_int_eq(operate(OP_FAILOVER, false), -EPERM);
+	hurry_again();
+	await(COPY_SYNCHRONIZED);
+	ck_assert(facts().whole);
+	ck_assert(is_same("b.img", "c.img"));
+}
+END_TEST
+
+/* What is written after somebody said Resume, and before the target is given what is written. */
+START_TEST(written_before_the_copy_begins)
+{
+	synchronize();
+	do_it(OP_SUSPEND);
+	ck_assert_uint_eq(facts().differs, 0);
+	slow_down();
+	pthread_mutex_lock(&source->opening);
+	do_it(OP_RESUME);
+	for (unsigned i = 0; i < SIZE / MIB; i++)
+		ck_assert_int_eq(write_at(i * MIB, MIB, &seed), 0);
+	pthread_mutex_unlock(&source->opening);
+	ck_assert_int_eq(facts().state, COPY_UNSYNCHRONIZED);
+	ck_assert(unit_until(is_engaged, NULL, 20));
+	ck_assert(!facts().whole);
+	ck_assert_int_eq(operate(OP_FAILOVER, false), -EPERM);
+	check_content();
+	hurry_again();
+	check_in_step();
+	ck_assert(facts().whole);
+}
+END_TEST
+
 UNIT_MAIN("roles", prepare, clean, roles_change_places, under_writers, failover_and_failback,
 	  restored_from_its_replica, the_source_gives_errors, a_write_fails_first,
 	  the_target_lacks_what_was_answered, the_source_vanishes, a_start_without_the_source,
@@ -920,4 +971,5 @@ UNIT_MAIN("roles", prepare, clean, roles_change_places, under_writers, failover_
 	  a_start_without_a_source_that_has_a_past, refused, what_the_old_source_has_alone,
 	  half_a_copy_is_nothing_to_go_on_with, a_failback_that_fails,
 	  split_after_the_rest_is_copied, crashes_of_reverse_roles, crashes_of_failover,
-	  crashes_of_failback, crashes_of_restores, another_mirror_of_a_source_that_is_not_there)
+	  crashes_of_failback, crashes_of_restores, another_mirror_of_a_source_that_is_not_there,
+	  another_mirror_is_half_a_copy, written_before_the_copy_begins)
