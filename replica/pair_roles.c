@@ -201,9 +201,11 @@ static int quiet(struct roles *c, struct why *why)
 	c->flushed = !err;
 	c->differ = marks_bytes(leg->marks) != 0;
 	c->outdated = c->differ && !(leg->writes && !atomic_load(&leg->failed) && is_whole(c));
-	if (settled && c->differ)
-		return refuse(why, settled, "%s lacks what is in the write log: %s",
-			      c->source->label, strerror(-settled));
+	/* What its moments need of it cannot be had from the other image. */
+	if (settled && (c->differ || has_moments(c->source)))
+		return refuse_advise(why, settled, "delete its snapshots and ForgetHistory",
+				     "%s lacks what is in the write log: %s", c->source->label,
+				     strerror(-settled));
 	return 0;
 }
 

@@ -964,6 +964,36 @@ START_TEST(written_before_the_copy_begins)
 }
 END_TEST
 
+/* ---- its past ---- */
+
+/* What its snapshot needs is in an image that cannot be read. */
+START_TEST(a_snapshot_that_is_not_settled)
+{
+	struct snapshot_facts f;
+	char *then = malloc(SIZE), *buf = malloc(SIZE);
+	size_t done;
+
+	synchronize();
+	ck_assert_int_eq(tandem_snapshot(temp.t, &source, 1, "s", false, &f, &why), 0);
+	memcpy(then, content, SIZE);
+	for (unsigned i = 0; i < 8; i++)
+		ck_assert_int_eq(write_at(i * MIB, 4096, &seed), 0);
+	break_file("a.img");
+	ck_assert_int_eq(disk_flush(source), -EIO);
+	ck_assert_int_ne(operate(OP_FAILOVER, true), 0);
+	ck_assert_ptr_nonnull(strstr(why.message, "write log"));
+	ck_assert_int_ne(facts().state, COPY_FAILEDOVER);
+	accept_again("a.img");
+	ck_assert_int_eq(moment_open(source, f.generation), 0);
+	ck_assert_int_eq(moment_read(source, f.generation, buf, SIZE, 0, &done), 0);
+	ck_assert_int_eq(memcmp(buf, then, SIZE), 0);
+	moment_close(source, f.generation);
+	check_content();
+	free(then);
+	free(buf);
+}
+END_TEST
+
 UNIT_MAIN("roles", prepare, clean, roles_change_places, under_writers, failover_and_failback,
 	  restored_from_its_replica, the_source_gives_errors, a_write_fails_first,
 	  the_target_lacks_what_was_answered, the_source_vanishes, a_start_without_the_source,
@@ -972,4 +1002,5 @@ UNIT_MAIN("roles", prepare, clean, roles_change_places, under_writers, failover_
 	  half_a_copy_is_nothing_to_go_on_with, a_failback_that_fails,
 	  split_after_the_rest_is_copied, crashes_of_reverse_roles, crashes_of_failover,
 	  crashes_of_failback, crashes_of_restores, another_mirror_of_a_source_that_is_not_there,
-	  another_mirror_is_half_a_copy, written_before_the_copy_begins)
+	  another_mirror_is_half_a_copy, written_before_the_copy_begins,
+	  a_snapshot_that_is_not_settled)
