@@ -455,9 +455,9 @@ void keeper_end(struct pair *p)
 {
 	pthread_mutex_lock(&p->lock);
 	p->ending = true;
-	pthread_cond_broadcast(&p->poked);
 	pthread_cond_broadcast(&p->set);
 	pthread_mutex_unlock(&p->lock);
+	keeper_poke(p); /* also if it waits for its turn to copy */
 	pthread_mutex_lock(&p->of->managing);
 	if (p->runs)
 		pthread_join(p->thread, NULL);

@@ -964,6 +964,35 @@ START_TEST(written_before_the_copy_begins)
 }
 END_TEST
 
+/* It has copied all that it may for now. */
+static bool waits(void *arg)
+{
+	(void)arg;
+	return facts().differs == SIZE - 4 * MIB;
+}
+
+START_TEST(a_stop_while_the_copy_waits)
+{
+	struct timespec began, ended;
+
+	synchronize();
+	do_it(OP_SUSPEND);
+	for (unsigned i = 0; i < SIZE / MIB; i++)
+		ck_assert_int_eq(write_at(i * MIB, MIB, &seed), 0);
+	slow_down();
+	do_it(OP_RESUME);
+	ck_assert(unit_until(waits, NULL, 20));
+	close_source();
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	temp_close();
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	ck_assert_int_lt(ended.tv_sec - began.tv_sec, 15);
+	begin();
+	open_named();
+	check_in_step();
+}
+END_TEST
+
 /* ---- its past ---- */
 
 /* What its snapshot needs is in an image that cannot be read. */
@@ -1003,4 +1032,4 @@ UNIT_MAIN("roles", prepare, clean, roles_change_places, under_writers, failover_
 	  split_after_the_rest_is_copied, crashes_of_reverse_roles, crashes_of_failover,
 	  crashes_of_failback, crashes_of_restores, another_mirror_of_a_source_that_is_not_there,
 	  another_mirror_is_half_a_copy, written_before_the_copy_begins,
-	  a_snapshot_that_is_not_settled)
+	  a_stop_while_the_copy_waits, a_snapshot_that_is_not_settled)
