@@ -154,6 +154,8 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 		err = -EAGAIN;
 	if (!err && r.first)
 		err = operations_complete_name(target);
+	if (err == -EBUSY) /* not just now */
+		err = -EAGAIN;
 	if (!err) {
 		r.copy_state = COPY_SYNCHRONIZED;
 		r.first = false;
@@ -327,7 +329,7 @@ static int copy_on(struct pair *p)
 	else
 		end_job(p, JOB_COMPLETED, 0);
 	disk_unref(source);
-	if (err == -ECANCELED || err == -EAGAIN || err == -EBUSY)
+	if (err == -ECANCELED || err == -EAGAIN)
 		say(p, false, 0);
 	else
 		say(p, false, err);
@@ -390,7 +392,7 @@ static uint64_t work(struct pair *p)
 			p->retry_ns = RETRY_NS;
 		if (!err || atomic_load(&p->leg.failed))
 			return 0;
-		return now + (err == -EBUSY || err == -EAGAIN ? RETRY_NS / 100 : RETRY_NS);
+		return now + (err == -EAGAIN ? RETRY_NS / 100 : RETRY_NS);
 	}
 	stop_job(p, 0);
 	if (r.copy_state == COPY_SYNCHRONIZED && atomic_load(&p->verify)) {

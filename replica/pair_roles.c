@@ -526,7 +526,7 @@ int pair_turn_back(struct pair *p)
 	int err = c.source && c.target ? 0 : -ENOENT;
 
 	if (!err && pthread_mutex_trylock(&t->discovery))
-		err = -EBUSY;
+		err = -EAGAIN;
 	if (!err) {
 		pthread_mutex_lock(&p->changing);
 		c.r = c.next = pair_record_of(p);
@@ -537,6 +537,8 @@ int pair_turn_back(struct pair *p)
 		err = c.r.copy_state == COPY_UNSYNCHRONIZED && c.r.back && !atomic_load(&p->stop)
 			      ? switch_over(&c, &why)
 			      : -EAGAIN;
+		if (err && c.differ) /* it was written since it was copied */
+			err = -EAGAIN;
 		pthread_mutex_unlock(&p->changing);
 		if (!err)
 			finish(&c);

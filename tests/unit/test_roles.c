@@ -993,6 +993,33 @@ START_TEST(a_stop_while_the_copy_waits)
 }
 END_TEST
 
+static bool is_in_the_way(void *arg)
+{
+	(void)arg;
+	return facts().error == -EBUSY;
+}
+
+/* All is copied, and something keeps both in their files. */
+START_TEST(a_failback_that_has_to_wait)
+{
+	struct disk *d;
+
+	synchronize();
+	do_it(OP_FAILOVER);
+	d = temp_disk("a.img");
+	atomic_store(&d->children, 1);
+	do_it(OP_FAILBACK);
+	ck_assert(unit_until(is_in_the_way, NULL, 20));
+	ck_assert_int_eq(facts().state, COPY_UNSYNCHRONIZED);
+	ck_assert_int_eq(facts().progress, PROGRESS_PENDING);
+	atomic_store(&d->children, 0);
+	disk_unref(d);
+	check_in_step();
+	check_images("a.img", "b.img");
+	ck_assert_int_eq(facts().error, 0);
+}
+END_TEST
+
 /* ---- its past ---- */
 
 /* What its snapshot needs is in an image that cannot be read. */
@@ -1032,4 +1059,4 @@ UNIT_MAIN("roles", prepare, clean, roles_change_places, under_writers, failover_
 	  split_after_the_rest_is_copied, crashes_of_reverse_roles, crashes_of_failover,
 	  crashes_of_failback, crashes_of_restores, another_mirror_of_a_source_that_is_not_there,
 	  another_mirror_is_half_a_copy, written_before_the_copy_begins,
-	  a_stop_while_the_copy_waits, a_snapshot_that_is_not_settled)
+	  a_stop_while_the_copy_waits, a_failback_that_has_to_wait, a_snapshot_that_is_not_settled)
