@@ -232,6 +232,17 @@ static int drop_notes(struct roles *c, struct why *why)
 	return err ? refuse(why, err, "notes cannot be given up: %s", strerror(-err)) : 0;
 }
 
+/* How an image was left that was not found since tells whether it was changed when it comes back. */
+static void keep_stopped(struct catalogue *c, uint32_t was_in, struct disk_record *r)
+{
+	struct disk_record was;
+
+	if (catalogue_disk_by_number(c, was_in, &was))
+		return;
+	r->stopped = was.stopped;
+	r->gone = was.gone;
+}
+
 int pair_record_swap(struct pair *p, const struct swap *swap, enum copy_state from,
 		     const struct pair_record *next)
 {
@@ -241,6 +252,8 @@ int pair_record_swap(struct pair *p, const struct swap *swap, enum copy_state fr
 
 	swap_record(swap, &source);
 	swap_record_other(swap, &target);
+	keep_stopped(p->of->t->catalogue, target.number, &source);
+	keep_stopped(p->of->t->catalogue, source.number, &target);
 	pthread_mutex_lock(&p->recording);
 	err = p->gone || p->r.copy_state != from ? -EAGAIN
 						 : catalogue_begin(p->of->t->catalogue, &txn);

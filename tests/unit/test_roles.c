@@ -552,6 +552,32 @@ START_TEST(a_start_without_the_source_after_a_crash)
 }
 END_TEST
 
+/* Somebody uses it elsewhere while it is away. */
+START_TEST(the_source_comes_back_changed)
+{
+	struct disk *d;
+	int fd;
+
+	synchronize();
+	start_without_source(false);
+	do_it(OP_FAILOVER);
+	open_named();
+	fd = open(temp_path("a.away"), O_WRONLY);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(pwrite(fd, "another", 7, 9 * REGION), 7);
+	ck_assert_int_eq(close(fd), 0);
+	ck_assert_int_eq(rename(temp_path("a.away"), temp_path("a.img")), 0);
+	temp_rescan();
+	ck_assert_str_eq(temp_state("a.img"), "Changed");
+	ck_assert_int_eq(operate(OP_FAILBACK, false), -ETIMEDOUT);
+	d = temp_disk("a.img");
+	ck_assert_msg(!tandem_accept_disk(temp.t, d, true, false, &why), "%s", why.message);
+	disk_unref(d);
+	do_it(OP_FAILBACK);
+	check_in_step();
+}
+END_TEST
+
 /* Or it comes back before. */
 START_TEST(the_source_is_away_for_a_while)
 {
@@ -1053,10 +1079,11 @@ END_TEST
 UNIT_MAIN("roles", prepare, clean, roles_change_places, under_writers, failover_and_failback,
 	  restored_from_its_replica, the_source_gives_errors, a_write_fails_first,
 	  the_target_lacks_what_was_answered, the_source_vanishes, a_start_without_the_source,
-	  a_start_without_the_source_after_a_crash, the_source_is_away_for_a_while,
-	  a_start_without_a_source_that_has_a_past, refused, what_the_old_source_has_alone,
-	  half_a_copy_is_nothing_to_go_on_with, a_failback_that_fails,
-	  split_after_the_rest_is_copied, crashes_of_reverse_roles, crashes_of_failover,
-	  crashes_of_failback, crashes_of_restores, another_mirror_of_a_source_that_is_not_there,
-	  another_mirror_is_half_a_copy, written_before_the_copy_begins,
-	  a_stop_while_the_copy_waits, a_failback_that_has_to_wait, a_snapshot_that_is_not_settled)
+	  a_start_without_the_source_after_a_crash, the_source_comes_back_changed,
+	  the_source_is_away_for_a_while, a_start_without_a_source_that_has_a_past, refused,
+	  what_the_old_source_has_alone, half_a_copy_is_nothing_to_go_on_with,
+	  a_failback_that_fails, split_after_the_rest_is_copied, crashes_of_reverse_roles,
+	  crashes_of_failover, crashes_of_failback, crashes_of_restores,
+	  another_mirror_of_a_source_that_is_not_there, another_mirror_is_half_a_copy,
+	  written_before_the_copy_begins, a_stop_while_the_copy_waits, a_failback_that_has_to_wait,
+	  a_snapshot_that_is_not_settled)
