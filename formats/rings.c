@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Requests under way in a ring: more do not make a device faster, but others wait longer. */
 #define DEPTH 32
@@ -188,8 +189,9 @@ static void do_together(struct io_uring *uring, struct image_request *requests, 
 				do_alone(&requests[next]);
 			next++;
 		}
-		if (under_way)
-			io_uring_submit_and_wait(uring, next < count ? 1 : under_way);
+		/* It has not begun, for want of memory: nobody but the kernel can make some. */
+		if (under_way && io_uring_submit_and_wait(uring, next < count ? 1 : under_way) < 0)
+			nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 		under_way -= reap(uring);
 	}
 }

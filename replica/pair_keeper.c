@@ -149,8 +149,8 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 	r = pair_record_of(p);
 	/* Before it is asked what differs: a write may be next. */
 	lacked = atomic_exchange(&p->leg.lacks, false);
-	if (r.copy_state != COPY_UNSYNCHRONIZED || atomic_load(&p->stop) ||
-	    atomic_load(&p->leg.failed) || marks_bytes(p->leg.marks))
+	if (r.copy_state != COPY_UNSYNCHRONIZED || r.back || p->leg.to != target ||
+	    atomic_load(&p->stop) || atomic_load(&p->leg.failed) || marks_bytes(p->leg.marks))
 		err = -EAGAIN;
 	if (!err && r.first)
 		err = operations_complete_name(target);
