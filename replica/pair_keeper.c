@@ -12,6 +12,7 @@
 
 #include "jobs.h"
 #include "operations.h"
+#include "pair_facts.h"
 #include "pairs_inner.h"
 #include "snapshots_inner.h"
 
@@ -139,7 +140,7 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 {
 	int err = flush_both(p, source, target);
 	struct pair_record r;
-	bool lacked;
+	bool lacked, first;
 
 	if (err)
 		return err;
@@ -149,17 +150,15 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 	r = pair_record_of(p);
 	/* Before it is asked what differs: a write may be next. */
 	lacked = atomic_exchange(&p->leg.lacks, false);
-	if (r.copy_state != COPY_UNSYNCHRONIZED || r.back || p->leg.to != target ||
-	    atomic_load(&p->stop) || atomic_load(&p->leg.failed) || marks_bytes(p->leg.marks))
+	first = r.first;
+	if (r.back || p->leg.to != target || atomic_load(&p->stop) || atomic_load(&p->leg.failed) ||
+	    marks_bytes(p->leg.marks) || !pair_follow(FACT_COPIED, &r))
 		err = -EAGAIN;
-	if (!err && r.first)
+	if (!err && first)
 		err = operations_complete_name(target);
 	if (err == -EBUSY) /* not just now */
 		err = -EAGAIN;
 	if (!err) {
-		r.copy_state = COPY_SYNCHRONIZED;
-		r.first = false;
-		r.whole = true;
 		r.sync_time_ms = past_now(p->of->t->snapshots);
 		err = pair_set(p, COPY_UNSYNCHRONIZED, &r);
 	}
@@ -199,10 +198,7 @@ int keeper_lose(struct pair *p)
 	enum copy_state from = r.copy_state;
 	int err = 0;
 
-	if (pair_writes(&r) && atomic_load(&p->leg.failed)) {
-		/* Nothing of what it was to be given back is lost. */
-		r.copy_state = r.back ? COPY_FAILEDOVER : COPY_BROKEN;
-		r.back = r.restores = false;
+	if (atomic_load(&p->leg.failed) && pair_follow(FACT_TARGET_LOST, &r)) {
 		err = pair_set(p, from, &r);
 		if (!err)
 			pair_disengage(p);
@@ -229,10 +225,9 @@ static int unsynchronize(struct pair *p)
 
 	pthread_mutex_lock(&p->changing);
 	r = pair_record_of(p);
-	if (r.copy_state == COPY_SYNCHRONIZED && marks_bytes(p->leg.marks)) {
-		r.copy_state = r.manual ? COPY_SUSPENDED : COPY_UNSYNCHRONIZED;
+	if (marks_bytes(p->leg.marks) && pair_follow(FACT_DIFFERS, &r)) {
 		err = pair_set(p, COPY_SYNCHRONIZED, &r);
-		if (!err && r.manual)
+		if (!err && !pair_writes(&r))
 			pair_disengage(p);
 	}
 	pthread_mutex_unlock(&p->changing);
@@ -241,10 +236,12 @@ static int unsynchronize(struct pair *p)
 
 static void try_again(struct pair *p)
 {
+	struct pair_record r;
 	struct why why = { 0 };
 
 	pthread_mutex_lock(&p->changing);
-	if (pair_record_of(p).copy_state == COPY_BROKEN)
+	r = pair_record_of(p);
+	if (pair_follow(FACT_TARGET_TRIED, &r))
 		pair_resume(p, &why);
 	pthread_mutex_unlock(&p->changing);
 }
@@ -400,7 +397,7 @@ static uint64_t work(struct pair *p)
 		return 0;
 	}
 	atomic_store(&p->verify, false);
-	if (r.copy_state == COPY_BROKEN && !r.manual && now >= p->retry_at) {
+	if (now >= p->retry_at && pair_follow(FACT_TARGET_TRIED, &r)) {
 		try_again(p);
 		p->retry_ns = 2 * p->retry_ns < RETRY_MAX_NS ? 2 * p->retry_ns : RETRY_MAX_NS;
 		p->retry_at = monotonic_ns() + p->retry_ns;

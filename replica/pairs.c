@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "pair_facts.h"
 #include "pairs_inner.h"
 
 /* ---- the table ---- */
@@ -28,9 +29,8 @@ static int skewed(void *owner)
 	enum copy_state from = r.copy_state;
 	int err;
 
-	if (from != COPY_SPLIT && from != COPY_FRACTURED)
+	if (!pair_follow(FACT_TARGET_WRITTEN, &r))
 		return 0;
-	r.copy_state = COPY_SKEWED;
 	err = pair_set(p, from, &r);
 	return err == -EAGAIN ? 0 : err;
 }
@@ -188,10 +188,13 @@ static bool serves(struct disk *d)
 static enum copy_state state_now(const struct pair *p, const struct pair_record *r,
 				 struct disk *source, struct disk *target, uint64_t differs)
 {
+	struct pair_record lost = *r;
+
 	if (!pair_writes(r))
 		return r->copy_state;
-	if (atomic_load(&p->leg.failed) || !serves(target))
-		return r->back ? COPY_FAILEDOVER : COPY_BROKEN;
+	if ((atomic_load(&p->leg.failed) || !serves(target)) &&
+	    pair_follow(FACT_TARGET_LOST, &lost))
+		return lost.copy_state;
 	return differs || !serves(source) ? COPY_UNSYNCHRONIZED : r->copy_state;
 }
 
@@ -482,9 +485,8 @@ static int load_one(void *arg, const struct pair_record *record)
 
 	if (err)
 		return err;
-	/* Its copy was interrupted: somebody has to say that it goes on. */
-	if (!ps->t->was_clean && r.manual && r.copy_state == COPY_UNSYNCHRONIZED)
-		r.copy_state = COPY_SUSPENDED;
+	if (!ps->t->was_clean)
+		pair_follow(FACT_CRASHED, &r);
 	/* Nobody knows any more what was written to the source alone. */
 	if (r.copy_state == COPY_UNSYNCHRONIZED)
 		r.whole = false;
