@@ -108,6 +108,8 @@ const char *replica_trouble(const struct replica_facts *r)
 		return "its content had to be given up";
 	if (r->copy_state == COPY_BROKEN && !r->error)
 		return "its target is not what the source is";
+	if (r->copy_state == COPY_FAILEDOVER && !r->error)
+		return "its source is in the target's image, and what was its own is not kept up";
 	if (r->source_state)
 		return source_troubles[r->source_state];
 	return r->error ? strerror(-r->error) : NULL;

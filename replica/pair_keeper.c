@@ -81,6 +81,7 @@ static void say(struct pair *p, bool copying, int error)
 static int flush_for_marks(void *arg)
 {
 	struct pair *p = arg;
+	struct pair_record r = pair_record_of(p);
 	struct disk *source = pair_source(p), *target = pair_target(p);
 	bool failed = atomic_load(&p->leg.failed) || !target || !target->image;
 	int err = source && source->image ? disk_flush(source) : -ENOENT;
@@ -89,7 +90,7 @@ static int flush_for_marks(void *arg)
 		int lost = disk_flush(target);
 
 		failed = lost;
-		if (lost)
+		if (lost && pair_writes(&r))
 			leg_lose(&p->leg, lost);
 	}
 	if (!err && failed)

@@ -29,6 +29,9 @@
 #include "pairs_inner.h"
 #include "snapshots_inner.h"
 
+/* A request that takes so long may not come back. */
+#define STUCK_NS 5000000000ull
+
 struct roles {
 	struct pair *p;
 	enum replica_operation op;
@@ -77,6 +80,16 @@ static void let_go(struct roles *c)
 		disk_close(c->target);
 		disk_close(c->source);
 	}
+}
+
+/* Who waits for it would keep others waiting, who look for disks. */
+static int check_stuck(struct roles *c, struct why *why)
+{
+	uint64_t busy = gate_oldest(&c->source->gate, monotonic_ns());
+
+	return busy < STUCK_NS ? 0
+			       : refuse(why, -ETIMEDOUT, "%s has not answered a request for %llu s",
+					c->source->label, (unsigned long long)(busy / 1000000000));
 }
 
 /* Most of it before anybody has to wait. */
@@ -287,7 +300,8 @@ static int prepare(struct roles *c, struct why *why)
 		return err;
 	if (c->next.copy_state == COPY_SYNCHRONIZED &&
 	    (c->differ || !leg->writes || atomic_load(&leg->failed)))
-		return refuse(why, -EBUSY, "it is not Synchronized just now");
+		return refuse(why, c->op == OP_FAILBACK ? -EAGAIN : -EBUSY,
+			      "it is not Synchronized just now");
 	/* Its image is written from here on. */
 	err = written ? disk_use_image(c->source, FILE_WRITE) : 0;
 	if (err)
@@ -426,11 +440,15 @@ static int check_copy_back(struct roles *c, struct why *why)
 {
 	const char *op = enum_name(replica_operations, c->op);
 	char advice[40];
+	int err;
 
 	if (!disk_is_served(c->target))
 		return refuse(why, -ETIMEDOUT, "%s, which was the source, is %s", c->target->label,
 			      disk_state_name(disk_state(c->target)));
 	snprintf(advice, sizeof(advice), "%s Force", op);
+	err = c->op == OP_FAILBACK ? check_disks(c, why) : 0;
+	if (err)
+		return err;
 	if (c->r.diverged && !c->force)
 		return refuse_advise(why, -EPERM, advice,
 				     "%s, which was the source, has what was written to it and not "
@@ -506,7 +524,7 @@ int pair_change_roles(struct pair *p, enum replica_operation op, enum copy_state
 	if (!c.source || !c.target || (!c.source->image && op != OP_FAILOVER))
 		err = refuse(why, -ENOENT, "its %s is not there", c.target ? "source" : "target");
 	if (!err && !plan && swaps && c.source->image) {
-		err = take_up(&c, why);
+		err = check_stuck(&c, why) ?: take_up(&c, why);
 		if (!err)
 			settle_early(&c);
 	}
@@ -523,6 +541,19 @@ int pair_change_roles(struct pair *p, enum replica_operation op, enum copy_state
 	disk_unref(c.source);
 	disk_unref(c.target);
 	return err;
+}
+
+/* Something came between that lasts. It is copied, so that nothing is lost by that. */
+static int give_up_going_back(struct roles *c, int because)
+{
+	int err;
+
+	c->next = c->r;
+	c->next.back = c->next.restores = false;
+	err = stop_going_back(c, NULL);
+	if (!err)
+		atomic_store(&c->p->leg.error, because);
+	return err ? err : -ECANCELED;
 }
 
 int pair_turn_back(struct pair *p)
@@ -552,6 +583,8 @@ int pair_turn_back(struct pair *p)
 			      : -EAGAIN;
 		if (err && c.differ) /* it was written since it was copied */
 			err = -EAGAIN;
+		if (err == -EBUSY)
+			err = give_up_going_back(&c, err);
 		pthread_mutex_unlock(&p->changing);
 		if (!err)
 			finish(&c);

@@ -117,7 +117,7 @@ int pair_change_roles(struct pair *p, enum replica_operation op, enum copy_state
 		      bool plan, struct why *why);
 /*
  * By the keeper: what its source lacked is copied, and the images go back to where they were.
- * -EAGAIN: not just now. Else, such as -EBUSY: something stands in the way until somebody ends it.
+ * -EAGAIN: not just now. -ECANCELED: it cannot be; it is Failedover as before.
  */
 int pair_turn_back(struct pair *p);
 /* One transaction: each disk is in the other's file, and the pair in its new state. */

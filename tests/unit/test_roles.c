@@ -25,8 +25,8 @@ static bool only_remembered; /* it was written by a daemon that is dead */
 
 /* ---- a file that fails, and where a daemon dies ---- */
 
-static _Atomic ino_t bad;   /* the file; 0: none */
-static int calls_left = -1; /* of those that make something durable; -1: it does not die */
+static _Atomic ino_t bad;          /* the file; 0: none */
+static atomic_int calls_left = -1; /* of those that make something durable; -1: it does not die */
 
 /* Also for the libraries: what the catalogue makes durable, LMDB does. */
 #define OURS __attribute__((visibility("default")))
@@ -40,7 +40,7 @@ static bool fails(int fd)
 
 static void maybe_die(void)
 {
-	if (calls_left >= 0 && calls_left-- == 0)
+	if (atomic_load(&calls_left) >= 0 && atomic_fetch_sub(&calls_left, 1) == 0)
 		raise(SIGKILL);
 }
 
@@ -709,6 +709,22 @@ START_TEST(half_a_copy_is_nothing_to_go_on_with)
 }
 END_TEST
 
+/* Failedover; it may be done before it is told to wait. */
+static void suspend_going_back(void)
+{
+	for (unsigned i = 0; i < 50; i++) {
+		ck_assert_int_eq(write_at(0, SIZE, &seed), 0);
+		do_it(OP_FAILBACK);
+		do_it(OP_SUSPEND);
+		if (facts().back)
+			return;
+		do_it(OP_RESUME);
+		await(COPY_SYNCHRONIZED);
+		do_it(OP_FAILOVER);
+	}
+	ck_abort_msg("it is always faster");
+}
+
 /* The copy back ends where it is, and the source goes on with what it has. */
 START_TEST(a_failback_that_fails)
 {
@@ -729,17 +745,56 @@ START_TEST(a_failback_that_fails)
 	/* Or somebody ends it. */
 	do_it(OP_FAILOVER);
 	write_much(20);
-	pthread_mutex_lock(&temp.t->discovery); /* so that it does not come to its end */
-	ck_assert_int_eq(facts().state, COPY_FAILEDOVER);
-	pthread_mutex_unlock(&temp.t->discovery);
-	do_it(OP_FAILBACK);
-	do_it(OP_SUSPEND);
+	suspend_going_back();
 	check_refused(OP_DETACH, true, -EBUSY, "goes back");
 	do_it(OP_FAILOVER);
 	ck_assert_int_eq(facts().state, COPY_FAILEDOVER);
 	check_content();
 	do_it(OP_FAILBACK);
 	check_in_step();
+}
+END_TEST
+
+static void mirror_old_source(void)
+{
+	struct pair_request q = {
+		.target = "c.img",
+		.mode = MODE_SYNCHRONOUS,
+		.mode_bits = 0600,
+	};
+	struct disk *old = temp_disk("a.img");
+	struct pair_facts f;
+
+	ck_assert_int_eq(tandem_mirror(temp.t, old, &q, &f, &why), 0);
+	disk_unref(old);
+}
+
+START_TEST(a_failback_that_cannot_end)
+{
+	synchronize();
+	do_it(OP_FAILOVER);
+	suspend_going_back();
+	mirror_old_source();
+	do_it(OP_RESUME);
+	await(COPY_FAILEDOVER);
+	ck_assert_int_eq(facts().error, -EBUSY);
+	check_images("b.img", "a.img");
+	write_much(20);
+	check_content();
+}
+END_TEST
+
+/* Nor does it begin where something lasts that would keep it from its end. */
+START_TEST(a_failback_that_could_not_end)
+{
+	synchronize();
+	do_it(OP_FAILOVER);
+	write_much(20);
+	mirror_old_source();
+	check_refused(OP_FAILBACK, false, -EBUSY, "mirrors of its own");
+	do_it(OP_REVERSE_ROLES);
+	check_in_step();
+	check_refused(OP_FAILOVER, false, -EBUSY, "mirrors of its own");
 }
 END_TEST
 
@@ -763,7 +818,7 @@ static bool do_and_die(enum replica_operation op, int calls)
 		ck_assert_int_eq(disk_flush(source), 0);
 		if (op == OP_RESTORE_FROM_REPLICA)
 			close_source();
-		calls_left = calls;
+		atomic_store(&calls_left, calls);
 		do_it(op);
 		if (facts().state == COPY_UNSYNCHRONIZED)
 			await(COPY_SYNCHRONIZED);
@@ -1019,33 +1074,6 @@ START_TEST(a_stop_while_the_copy_waits)
 }
 END_TEST
 
-static bool is_in_the_way(void *arg)
-{
-	(void)arg;
-	return facts().error == -EBUSY;
-}
-
-/* All is copied, and something keeps both in their files. */
-START_TEST(a_failback_that_has_to_wait)
-{
-	struct disk *d;
-
-	synchronize();
-	do_it(OP_FAILOVER);
-	d = temp_disk("a.img");
-	atomic_store(&d->children, 1);
-	do_it(OP_FAILBACK);
-	ck_assert(unit_until(is_in_the_way, NULL, 20));
-	ck_assert_int_eq(facts().state, COPY_UNSYNCHRONIZED);
-	ck_assert_int_eq(facts().progress, PROGRESS_PENDING);
-	atomic_store(&d->children, 0);
-	disk_unref(d);
-	check_in_step();
-	check_images("a.img", "b.img");
-	ck_assert_int_eq(facts().error, 0);
-}
-END_TEST
-
 /* ---- its past ---- */
 
 /* What its snapshot needs is in an image that cannot be read. */
@@ -1082,8 +1110,8 @@ UNIT_MAIN("roles", prepare, clean, roles_change_places, under_writers, failover_
 	  a_start_without_the_source_after_a_crash, the_source_comes_back_changed,
 	  the_source_is_away_for_a_while, a_start_without_a_source_that_has_a_past, refused,
 	  what_the_old_source_has_alone, half_a_copy_is_nothing_to_go_on_with,
-	  a_failback_that_fails, split_after_the_rest_is_copied, crashes_of_reverse_roles,
-	  crashes_of_failover, crashes_of_failback, crashes_of_restores,
-	  another_mirror_of_a_source_that_is_not_there, another_mirror_is_half_a_copy,
-	  written_before_the_copy_begins, a_stop_while_the_copy_waits, a_failback_that_has_to_wait,
-	  a_snapshot_that_is_not_settled)
+	  a_failback_that_fails, a_failback_that_cannot_end, a_failback_that_could_not_end,
+	  split_after_the_rest_is_copied, crashes_of_reverse_roles, crashes_of_failover,
+	  crashes_of_failback, crashes_of_restores, another_mirror_of_a_source_that_is_not_there,
+	  another_mirror_is_half_a_copy, written_before_the_copy_begins,
+	  a_stop_while_the_copy_waits, a_snapshot_that_is_not_settled)
