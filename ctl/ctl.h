@@ -95,7 +95,8 @@ struct content {
 	struct disk *disk; /* a reference; owner and mode are its own */
 	uint64_t generation;
 	uint64_t time_ms, size;
-	uint64_t allocated; /* bytes of the store that only this one holds */
+	uint64_t allocated;   /* bytes that only this one holds */
+	struct disk *overlay; /* what is written to it, over that moment: a reference; or NULL */
 };
 /*
  * NODE_CONTENT, and NODE_CHANGES, which has only the disk. -ENOENT; -ESTALE:

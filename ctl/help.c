@@ -89,9 +89,8 @@ static const char grammar[] =
 	"wait waits. Sizes 10G, durations 30s 7d, moments now gN NAME -15m @SECONDS.\n";
 
 static const char traps[] =
-	"The errno is echo's $?, the reason is in `control`; of your own command alone:\n"
-	"    exec 3<>control; echo Rescan >&3; cat <&3; exec 3>&-    One in each write.\n"
-	"Quote: printf '%s\\n' 'CreateDisk Name=\"a b.img\" Size=1G' > control, not echo.\n";
+	"$? is the errno, `control` has why: exec 3<>control; echo Rescan >&3; cat <&3\n"
+	"One in each write. Quote: printf '%s\\n' 'snapshot \"a b\"' > control, not echo.\n";
 
 int help_render(struct ctl *c, uint32_t object, struct text *out)
 {

@@ -28,11 +28,50 @@ static int return_to_pool(const struct request *r, const struct snapshot_facts *
 
 static int renew(const struct request *r, const struct snapshot_facts *s)
 {
-	int err = tandem_renew_snapshot(r->ctl->tandem, s->number, r->plan, &r->result->why);
+	int err = tandem_renew_snapshot(r->ctl->tandem, s->number, r->force, r->plan,
+					&r->result->why);
 
 	if (!err)
 		result_say(r->result, "%s the disk as it is now",
 			   r->plan ? "would hold" : "it holds");
+	return err;
+}
+
+enum { ACTIVATE_READ_ONLY };
+
+static const struct parameter activate_parameters[] = {
+	[ACTIVATE_READ_ONLY] = { "ReadOnly", VALUE_BOOL },
+	{ NULL },
+};
+
+/* SetReplicationRelationship has other arguments. */
+static const struct argument *read_only_asked(const struct request *r)
+{
+	const struct argument *a = &r->args[ACTIVATE_READ_ONLY];
+
+	return r->command->parameters == activate_parameters && a->given ? a : NULL;
+}
+
+static int make_read_only(const struct request *r, const struct snapshot_facts *s)
+{
+	int err = tandem_make_snapshot_read_only(r->ctl->tandem, s->number, r->force, r->plan,
+						 &r->result->why);
+
+	if (!err)
+		result_say(r->result, "%s its moment%s", r->plan ? "would hold" : "it holds",
+			   s->state == SNAPSHOT_SKEWED ? " again; what was written to it is lost"
+						       : "");
+	return err;
+}
+
+static int make_writable(const struct request *r, const struct snapshot_facts *s)
+{
+	int err = tandem_make_snapshot_writable(r->ctl->tandem, s->number, r->plan,
+						&r->result->why);
+
+	if (!err)
+		result_say(r->result, "it %s be written, and its moment stays",
+			   r->plan ? "could" : "can");
 	return err;
 }
 
@@ -294,6 +333,21 @@ static int do_it(const struct request *r, enum replica_operation op, const struc
 	return doers[op] ? doers[op](r, &s) : -EOPNOTSUPP;
 }
 
+/* A snapshot that is to be writable, or not: whatever its CopyState leads to. */
+static int activate_as(const struct request *r, bool read_only, const struct replica_facts *f)
+{
+	struct snapshot_facts s;
+	int err;
+
+	if (f->sync_type != SYNC_SNAPSHOT)
+		return refuse(&r->result->why, -EINVAL, "ReadOnly is of snapshots, not of a %s",
+			      enum_name(sync_types, f->sync_type));
+	err = snapshot_of(r, &s);
+	if (err)
+		return err;
+	return read_only ? make_read_only(r, &s) : make_writable(r, &s);
+}
+
 static int operate_from(const struct request *r, enum replica_operation op,
 			const struct replica_facts *f)
 {
@@ -306,6 +360,8 @@ static int operate_from(const struct request *r, enum replica_operation op,
 		return refuse_detaching(r, f);
 	if (err)
 		return err;
+	if (op == OP_ACTIVATE && read_only_asked(r))
+		return activate_as(r, read_only_asked(r)->number, f);
 	if (next == STAYS)
 		return stays(r, op, f);
 	err = do_it(r, op, f, next);
@@ -420,7 +476,7 @@ const struct command replica_commands[] = {
 	{ OPERATION("Abort", OP_ABORT), .force = true,
 	  .help = "a restore goes back; no copy goes on; a clone goes: Force" },
 	{ REFUSED("ActivateConsistency", OP_ACTIVATE_CONSISTENCY), .help = "of groups" },
-	{ OPERATION("Activate", OP_ACTIVATE),
+	{ OPERATION("Activate", OP_ACTIVATE), .parameters = activate_parameters, .force = true,
 	  .help = "an Inactive snapshot holds the disk of now, a mirror is copied" },
 	{ REFUSED("AddSyncPair", OP_ADD_SYNC_PAIR), .help = "of groups" },
 	{ REFUSED("DeactivateConsistency", OP_DEACTIVATE_CONSISTENCY), .help = "of groups" },

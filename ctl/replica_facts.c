@@ -19,6 +19,8 @@ static const struct {
 	/* What it should be is still asked for. */
 	[COPY_BROKEN]       = { PROGRESS_COMPLETED, SYNC_BROKEN, COPY_SYNCHRONIZED, 0 },
 	[COPY_INACTIVE]     = { PROGRESS_DORMANT, SYNC_IDLE, COPY_NOT_APPLICABLE, 0 },
+	/* Written, and no more what its source was. */
+	[COPY_SKEWED]       = { PROGRESS_COMPLETED, SYNC_BROKEN, COPY_NOT_APPLICABLE, 0 },
 };
 // clang-format on
 
@@ -48,6 +50,8 @@ void replica_facts_of_snapshot(const struct snapshot_facts *s, struct replica_fa
 	out->generation = s->generation;
 	out->size = s->size;
 	memcpy(out->hold, s->hold, sizeof(out->hold));
+	out->writable = s->writable;
+	out->overlay_lost = s->overlay_lost;
 }
 
 /* Of a clone; one that is not being copied waits. */
@@ -110,6 +114,8 @@ const char *replica_trouble(const struct replica_facts *r)
 		return "its target is not what the source is";
 	if (r->copy_state == COPY_FAILEDOVER && !r->error)
 		return "its source is in the target's image, and what was its own is not kept up";
+	if (r->overlay_lost)
+		return "what was written to it cannot be opened, or a flush of it failed";
 	if (r->source_state)
 		return source_troubles[r->source_state];
 	return r->error ? strerror(-r->error) : NULL;

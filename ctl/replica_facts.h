@@ -34,6 +34,7 @@ struct replica_facts {
 	uint64_t generation; /* of its moment; 0: none */
 	uint64_t size;
 	char hold[SNAPSHOT_NAME_MAX + 1]; /* of a snapshot */
+	bool writable, overlay_lost;      /* likewise: it has an overlay; which cannot be used */
 	enum disk_state source_state;     /* of a clone: its source is not as it needs it; 0 */
 	uint32_t job;                     /* that is under way; 0 */
 	int error;                        /* why it is not copied further; 0 */

@@ -119,6 +119,12 @@ int replica_status_render(struct ctl *c, uint32_t object, struct text *out)
 		text_add_fieldf(out, "Exclusive", "%" PRIu64 " (%s)", bytes,
 				value_human_size(human, bytes));
 	text_add_field(out, "Hold", r.hold);
+	bytes = snapshot_overlay_bytes(c->tandem, object);
+	if (r.writable)
+		text_add_fieldf(out, "Overlay", "%" PRIu64 " (%s)", bytes,
+				value_human_size(human, bytes));
+	else
+		text_add_field(out, "Overlay", "");
 	text_add_field(out, "Error", error_of(&r));
 	if (r.job)
 		text_add_fieldf(out, "Job", "%u", r.job);
@@ -180,6 +186,7 @@ void replica_json(struct json *j, const struct replica_facts *r)
 	json_known_at(j, "Generation", r->generation != 0, r->generation);
 	json_uint_at(j, "Size", r->size);
 	json_string_at(j, "Hold", *r->hold ? r->hold : NULL);
+	json_bool_at(j, "Writable", r->writable);
 	json_string_at(j, "Error", *error_of(r) ? error_of(r) : NULL);
 	add_following_json(j, r);
 }
@@ -200,6 +207,7 @@ int replica_status_json_render(struct ctl *c, uint32_t object, struct text *out)
 	replica_json(&j, &r);
 	known = !snapshot_exclusive(c->tandem, object, &bytes);
 	json_known_at(&j, "Exclusive", known, bytes);
+	json_known_at(&j, "OverlayBytes", r.writable, snapshot_overlay_bytes(c->tandem, object));
 	json_object_end(&j);
 	text_add(out, "\n", 1);
 	return 0;

@@ -23,6 +23,7 @@
 #define FOV COPY_FAILEDOVER
 /* With Force only. */
 #define FGO (WITH_FORCE | GONE)
+#define FSY (WITH_FORCE | COPY_SYNCHRONIZED)
 #define FUN (WITH_FORCE | COPY_UNSYNCHRONIZED)
 #define FFR (WITH_FORCE | COPY_FRACTURED)
 #define FIN (WITH_FORCE | COPY_INACTIVE)
@@ -34,20 +35,21 @@
 typedef uint8_t operation_table[OP_MAX][COPY_STATE_MAX];
 
 /*
- * Of snapshots. Theirs are the columns SYN, BRO and INA; an empty one fails. The
+ * Of snapshots. Theirs are the columns SYN, BRO, INA and SKW; an empty one fails. The
  * two columns before are no states, MIX and N/A are no states of one relationship.
+ * SKW is one that was written: its own writes are not its moment.
  */
 static const operation_table of_snapshots = {
   /* from:                             -    -   INI  UNS  SYN  BRO  FRA  SPL  INA  SUS  FOV  PRE  ABO  SKW */
   [OP_ABORT]                     = { NO_, NO_, NO_, NO_, SYN, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
   /* SYN → SYN   there is a copy while its source is restored from it: that is as before again */
   [OP_ACTIVATE_CONSISTENCY]      = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
-  [OP_ACTIVATE]                  = { NO_, NO_, NO_, NO_, STY, NO_, NO_, NO_, SYN, NO_, NO_, NO_, NO_, NO_ },
-  /* INA → SYN   its moment is now */
+  [OP_ACTIVATE]                  = { NO_, NO_, NO_, NO_, STY, NO_, NO_, NO_, SYN, NO_, NO_, NO_, NO_, STY },
+  /* INA → SYN   its moment is now. With ReadOnly=true SKW → SYN, and its own writes are lost */
   [OP_ADD_SYNC_PAIR]             = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
   [OP_DEACTIVATE_CONSISTENCY]    = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
-  [OP_DEACTIVATE]                = { NO_, NO_, NO_, NO_, INA, NO_, NO_, NO_, STY, NO_, NO_, NO_, NO_, NO_ },
-  /* SYN → INA   its moment is given up, name and hold stay */
+  [OP_DEACTIVATE]                = { NO_, NO_, NO_, NO_, INA, NO_, NO_, NO_, STY, NO_, NO_, NO_, NO_, INA },
+  /* → INA       its moment is given up, and its own writes; name and hold stay */
   [OP_DETACH]                    = { NO_, NO_, NO_, NO_, GON, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
   /* once it is a full copy: a clone of its moment takes its place. BRO and INA have nothing to copy */
   [OP_DISSOLVE]                  = { NO_, NO_, NO_, NO_, LTR, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
@@ -56,9 +58,10 @@ static const operation_table of_snapshots = {
   [OP_FAILBACK]                  = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
   [OP_FRACTURE]                  = { NO_, NO_, NO_, NO_, LTR, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
   [OP_REMOVE_SYNC_PAIR]          = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
-  [OP_RESYNC_REPLICA]            = { NO_, NO_, NO_, NO_, SYN, SYN, SYN, SYN, NO_, NO_, NO_, NO_, SYN, SYN },
+  [OP_RESYNC_REPLICA]            = { NO_, NO_, NO_, NO_, SYN, SYN, SYN, SYN, NO_, NO_, NO_, NO_, SYN, FSY },
   /* SYN → SYN   a new moment, now, under the old name; so also out of BRO */
-  [OP_RESTORE_FROM_REPLICA]      = { NO_, NO_, NO_, NO_, SYN, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, LTR },
+  [OP_RESTORE_FROM_REPLICA]      = { NO_, NO_, NO_, NO_, SYN, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
+  /* SKW         what would be restored is not what whoever looks at it sees: its moment first */
   [OP_RESUME]                    = { NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, LTR, NO_, NO_, NO_, NO_ },
   /* nothing of a snapshot can be suspended, so none ever is */
   [OP_RESET_TO_SYNC]             = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
@@ -205,7 +208,8 @@ static size_t list_states(const uint8_t *row, bool stays, char *buf, size_t size
 	return len;
 }
 
-static int refuse_now(const uint8_t *row, const char *op, enum copy_state from, struct why *why)
+static int refuse_now(const uint8_t *row, const char *op, enum sync_type type, enum copy_state from,
+		      struct why *why)
 {
 	const char *state = enum_name(copy_states, from), *way = way_out[from];
 	char states[200];
@@ -216,6 +220,9 @@ static int refuse_now(const uint8_t *row, const char *op, enum copy_state from, 
 		err = refuse(why, -EBUSY, "CopyState is %s; %s needs %s", state, op, states);
 	else
 		err = refuse(why, -EBUSY, "CopyState is %s; nothing is running", state);
+	if (type == SYNC_SNAPSHOT &&
+	    from == COPY_SKEWED) /* ResyncReplica would lose its moment too */
+		way = "Activate ReadOnly=true with Force";
 	if (why && way)
 		snprintf(why->advice, sizeof(why->advice), "%s", way);
 	return err;
@@ -248,7 +255,7 @@ int replica_operation_check(enum sync_type type, enum replica_operation op, enum
 
 	switch (cell) {
 	case NOT_NOW:
-		return refuse_now((*table)[op], name, from, why);
+		return refuse_now((*table)[op], name, type, from, why);
 	case NOT_OF_THIS:
 		return refuse(why, -EOPNOTSUPP, "%s is not for a %s", name, of);
 	case NOT_IN_THIS:

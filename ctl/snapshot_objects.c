@@ -102,7 +102,11 @@ int snapshot_content(struct ctl *c, uint32_t object, struct content *out)
 	/* Without the number the file can be looked at all the same. */
 	if (snapshot_exclusive(c->tandem, object, &found.allocated))
 		found.allocated = 0;
-	found.generation = s.state == SNAPSHOT_SYNCHRONIZED ? s.generation : 0;
+	found.generation = s.state == SNAPSHOT_BROKEN ? 0 : s.generation;
+	if (s.writable && !s.overlay_lost && s.state != SNAPSHOT_BROKEN)
+		found.overlay = snapshot_overlay(c->tandem, object);
+	if (s.writable && !found.overlay)
+		found.generation = 0; /* its moment is not what was asked for */
 	found.time_ms = s.time_ms;
 	found.size = s.size;
 	*out = found;

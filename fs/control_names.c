@@ -102,7 +102,7 @@ void tree_setattr(fuse_req_t req, struct node n, struct stat *attr, int to_set)
 	if (!(to_set & FUSE_SET_ATTR_SIZE))
 		fuse_reply_err(req, EPERM);
 	else if (node_kind(n) == NODE_CONTENT)
-		fuse_reply_err(req, EROFS);
+		fuse_reply_err(req, moment_is_writable(mount_of(req), n) ? EPERM : EROFS);
 	else if (attr->st_size != 0)
 		fuse_reply_err(req, EINVAL);
 	else

@@ -180,7 +180,11 @@ static void run_open(struct disk_job *job, char *payload)
 
 void disk_file_open(fuse_req_t req, uint32_t number, struct fuse_file_info *fi)
 {
-	struct disk *d = tandem_disk_numbered(mount_of(req)->tandem, number);
+	disk_file_open_of(req, tandem_disk_numbered(mount_of(req)->tandem, number), fi);
+}
+
+void disk_file_open_of(fuse_req_t req, struct disk *d, struct fuse_file_info *fi)
+{
 	struct disk_job *job;
 	int err = d ? 0 : -ENOENT;
 

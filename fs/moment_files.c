@@ -2,7 +2,8 @@
 /*
  * Disks as they were: snapshots/NAME.raw and at/MOMENT.raw. An open one keeps its
  * moment, and counts as one that has the disk open for reading. Like a disk's,
- * its requests go through the disk's gate.
+ * its requests go through the disk's gate. A snapshot that can be written is a
+ * disk from its open on; who opened it before goes on reading the moment.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +12,19 @@
 #include "ops.h"
 #include "snapshots.h"
 
-/* Owner and mode as the disk has them now, and nobody writes. */
+static void content_unref(struct content *c)
+{
+	disk_unref(c->disk);
+	disk_unref(c->overlay);
+}
+
+/* Of an image that may not be written itself, too, whoever owns it may write what is over it. */
+static mode_t mode_of(const struct content *c, mode_t mode)
+{
+	return c->overlay ? (mode & 0777) | (mode & 0400 ? 0200 : 0) : mode & 0555;
+}
+
+/* Owner and mode as the disk has them now. */
 static int fill(struct node n, const struct content *c, struct stat *st)
 {
 	struct timespec time = { c->time_ms / 1000, c->time_ms % 1000 * 1000000 };
@@ -22,7 +35,7 @@ static int fill(struct node n, const struct content *c, struct stat *st)
 		return err;
 	*st = (struct stat){
 		.st_ino = ino_of((struct place){ .kind = PLACE_TREE, .node = n }),
-		.st_mode = S_IFREG | (f.mode & 0555),
+		.st_mode = S_IFREG | mode_of(c, f.mode),
 		.st_nlink = 1,
 		.st_uid = f.uid,
 		.st_gid = f.gid,
@@ -33,6 +46,11 @@ static int fill(struct node n, const struct content *c, struct stat *st)
 		.st_mtim = time,
 		.st_ctim = time,
 	};
+	if (c->overlay && !atomic_load(&c->overlay->untouched) && !disk_stat(c->overlay, &f)) {
+		st->st_size = f.size;
+		st->st_mtim = st->st_atim = f.mtime;
+		st->st_ctim = f.ctime;
+	}
 	return 0;
 }
 
@@ -44,8 +62,20 @@ int moment_attributes(struct mount *m, struct node n, struct stat *st)
 	if (err)
 		return err;
 	err = fill(n, &c, st);
-	disk_unref(c.disk);
+	content_unref(&c);
 	return err;
+}
+
+bool moment_is_writable(struct mount *m, struct node n)
+{
+	struct content c;
+	bool writable = false;
+
+	if (!node_content(m->ctl, n, &c)) {
+		writable = c.overlay;
+		content_unref(&c);
+	}
+	return writable;
 }
 
 void moment_file_getattr(fuse_req_t req, struct handle *h)
@@ -92,6 +122,11 @@ void moment_file_open(fuse_req_t req, struct node n, struct fuse_file_info *fi)
 	struct disk_job *job;
 	int err = node_content(m->ctl, n, &c);
 
+	if (!err && c.overlay) {
+		disk_unref(c.disk);
+		disk_file_open_of(req, c.overlay, fi);
+		return;
+	}
 	if (!err) {
 		if ((fi->flags & O_ACCMODE) != O_RDONLY)
 			err = -EROFS;

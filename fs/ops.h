@@ -34,6 +34,8 @@ void disk_file_getattr(fuse_req_t req, uint32_t number);
 void disk_file_setattr(fuse_req_t req, uint32_t number, struct stat *attr, int to_set,
 		       struct fuse_file_info *fi);
 void disk_file_open(fuse_req_t req, uint32_t number, struct fuse_file_info *fi);
+/* Takes over the reference; d may be NULL. */
+void disk_file_open_of(fuse_req_t req, struct disk *d, struct fuse_file_info *fi);
 void disk_file_release(fuse_req_t req, struct handle *h, const struct fuse_file_info *fi);
 /*
  * d is opened; replies to CREATE or, when entry is NULL, to OPEN, of this unique number. Takes over
@@ -54,6 +56,7 @@ int take_over_file(struct mount *m, struct handle *h);
 
 /* moment_files.c */
 int moment_attributes(struct mount *m, struct node n, struct stat *st);
+bool moment_is_writable(struct mount *m, struct node n);
 void moment_file_getattr(fuse_req_t req, struct handle *h);
 void moment_file_open(fuse_req_t req, struct node n, struct fuse_file_info *fi);
 void moment_file_release(fuse_req_t req, struct handle *h, const struct fuse_file_info *fi);

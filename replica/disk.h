@@ -116,6 +116,8 @@ struct disk {
 	atomic_uint children; /* disks built upon this one: it is read-only */
 	atomic_uint hurried;  /* copies of it that come before its guests, now */
 	_Atomic bool lost;    /* the image is gone from its directory: I/O is refused */
+	/* Number of the snapshot that it is the overlay of, until a first write is recorded; 0. */
+	_Atomic uint32_t untouched;
 	_Atomic uint64_t tick_ns, shed_ns;  /* when kept history goes on, and looks for old ones */
 	_Atomic uint64_t error_event_ns[2]; /* when one was last announced: I/O error, no space */
 

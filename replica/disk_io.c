@@ -18,6 +18,7 @@
 
 #include "history.h"
 #include "mirror.h"
+#include "snapshots.h"
 #include "space.h"
 #include "tandem.h"
 #include "watch.h"
@@ -72,6 +73,14 @@ static int may_change(struct disk *d)
 	if (atomic_load(&d->lost) || atomic_load(&d->broken_flush))
 		return -EIO;
 	return d->image->read_only || d->want_read_only || atomic_load(&d->children) ? -EROFS : 0;
+}
+
+/* With its range locked. What comes first of all to an overlay is recorded before it is done. */
+static int may_write(struct disk *d)
+{
+	int err = may_change(d);
+
+	return !err && atomic_load(&d->untouched) ? overlay_touch(d) : err;
 }
 
 static void begin_change(struct disk *d)
@@ -190,7 +199,7 @@ static int change(struct disk *d, const struct change *c)
 	int err;
 
 	begin_change(d);
-	err = may_change(d);
+	err = c->len ? may_write(d) : may_change(d);
 	if (!err && c->len)
 		err = m ? mirror_change(d, m, c) : disk_apply(d, c);
 	changed(d); /* also after a failure: some of it may have been written */
@@ -399,7 +408,7 @@ int disk_allocate(struct disk *d, uint64_t off, uint64_t len, bool grow)
 	lock_for_write(d, &r, off, len);
 	size = d->image->size;
 	begin_change(d);
-	err = may_change(d);
+	err = may_write(d);
 	if (!err && !d->image->format->allocate)
 		err = -EOPNOTSUPP; /* it moved to a container meanwhile */
 	if (!err && grow && off + len > size)
@@ -454,7 +463,7 @@ int disk_resize(struct disk *d, uint64_t size, bool shrink)
 	range_lock_write(&d->ranges, &r, 0, UINT64_MAX);
 	from = d->image->size;
 	begin_change(d);
-	err = may_change(d);
+	err = may_write(d);
 	if (!err && size < d->image->size && !shrink)
 		err = -EINVAL;
 	if (!err && size != d->image->size && !d->image->format->resize)

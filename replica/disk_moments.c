@@ -362,5 +362,7 @@ int snapshot_exclusive(struct tandem *t, uint32_t number, uint64_t *bytes)
 	d = tandem_disk_numbered(t, f.disk);
 	err = d ? exclusive_of(d, &f, bytes) : -ENOENT;
 	disk_unref(d);
+	if (!err)
+		*bytes += snapshot_overlay_bytes(t, number);
 	return err;
 }

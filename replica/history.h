@@ -78,6 +78,11 @@ int history_flush(struct history *h);
 int history_settle(struct history *h);
 /* The last close, before the image rests: settles, and ends the settler. */
 int history_rest(struct history *h);
+/*
+ * What it has is of nobody any more: nothing is settled or recorded of it from now on, and its
+ * origin is let go of. With opening, all of the range, and history_pause.
+ */
+void history_abandon(struct history *h);
 
 /* The log, or the store with the catalogue, found no space last. */
 bool history_lacks_space(struct history *h);

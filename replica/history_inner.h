@@ -142,6 +142,8 @@ void origin_set_mark(struct history *h, uint64_t block);
 int origin_advance(struct history *h, uint64_t filled);
 uint64_t origin_filled(struct history *h, uint64_t *size);
 void origin_free(struct history *h);
+/* With all that history_abandon wants. */
+void origin_drop(struct history *h);
 
 /* settle_build.c: flushes the image; an error is final. */
 int history_flush_image(struct history *h);

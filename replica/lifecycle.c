@@ -421,10 +421,10 @@ static void record_stop(struct disk *d, bool good, struct catalogue_txn *txn)
 	catalogue_put_disk(txn, &r);
 }
 
-static void record_stops(struct tandem *t, struct disk **disks, const bool *good, size_t count)
+static void record_stops(struct tandem *t, struct disk **disks, const bool *good, size_t count,
+			 bool all)
 {
 	struct catalogue_txn *txn;
-	bool all = true;
 
 	if (!t->catalogue || catalogue_begin(t->catalogue, &txn))
 		return;
@@ -447,10 +447,26 @@ static int newest_first(const void *a, const void *b)
 	return (x < y) - (x > y);
 }
 
+/* Also what was written to snapshots, before what that is over is closed. */
+static bool settle_overlays(struct tandem *t)
+{
+	size_t count;
+	struct disk **overlays = overlays_now(t, &count);
+	bool good = true;
+
+	for (size_t i = 0; i < count; i++)
+		good &= settle_disk(t, overlays[i]);
+	disks_free(overlays, count);
+	overlays_record_failures(t);
+	overlays_close(t);
+	return good;
+}
+
 /* No transaction is open while disks settle: that takes ones of its own. */
 static void settle_all(struct tandem *t)
 {
 	size_t count;
+	bool overlays = settle_overlays(t);
 	struct disk **disks = tandem_disks(t, &count);
 	bool *good = calloc(count + 1, sizeof(*good));
 
@@ -459,7 +475,7 @@ static void settle_all(struct tandem *t)
 	for (size_t i = 0; i < count && good; i++)
 		good[i] = settle_disk(t, disks[i]);
 	if (good)
-		record_stops(t, disks, good, count);
+		record_stops(t, disks, good, count, overlays);
 	for (size_t i = 0; i < count; i++)
 		tandem_unlist_disk(t, disks[i]);
 	disks_free(disks, count);

@@ -365,6 +365,27 @@ void origin_close(struct history *h)
 	disk_close(o->source);
 }
 
+static struct origin *take_away(struct history *h)
+{
+	struct origin *o;
+
+	pthread_rwlock_wrlock(&h->resizing);
+	pthread_mutex_lock(&h->lock);
+	o = atomic_exchange(&h->origin, NULL);
+	pthread_mutex_unlock(&h->lock);
+	pthread_rwlock_unlock(&h->resizing);
+	return o;
+}
+
+static void let_go(struct origin *o)
+{
+	if (!o)
+		return;
+	if (o->open)
+		disk_close(o->source);
+	destroy(o);
+}
+
 void history_end_origin(struct history *h)
 {
 	struct origin *o;
@@ -372,18 +393,15 @@ void history_end_origin(struct history *h)
 
 	range_lock_write(&h->disk->ranges, &whole, 0, UINT64_MAX);
 	history_pause(h);
-	pthread_rwlock_wrlock(&h->resizing);
-	pthread_mutex_lock(&h->lock);
-	o = atomic_exchange(&h->origin, NULL);
-	pthread_mutex_unlock(&h->lock);
-	pthread_rwlock_unlock(&h->resizing);
+	o = take_away(h);
 	history_resume(h);
 	range_unlock(&h->disk->ranges, &whole);
-	if (!o)
-		return;
-	if (o->open)
-		disk_close(o->source);
-	destroy(o);
+	let_go(o);
+}
+
+void origin_drop(struct history *h)
+{
+	let_go(take_away(h));
 }
 
 /* Nobody uses the disk any more. */

@@ -130,10 +130,24 @@ int past_record(struct disk *d, struct history *h)
 	return catalogue_commit(txn);
 }
 
+int past_make(struct disk *d, uint32_t block_size, struct history **out)
+{
+	struct segment_dir *log, *store;
+	int err = open_dirs(d, true, &log, &store);
+
+	if (err)
+		return err;
+	err = history_new(d, block_size, log, store, out);
+	if (err) {
+		log->ops->close(log);
+		store->ops->close(store);
+	}
+	return err;
+}
+
 /* Under opening. From here on the disk's requests go through its history. */
 static int begin(struct disk *d, struct history **out)
 {
-	struct segment_dir *log, *store;
 	struct track_record track;
 	struct range whole;
 	int err = track_get(d->tandem->catalogue, d->number, &track);
@@ -141,15 +155,9 @@ static int begin(struct disk *d, struct history **out)
 	/* It has one, which could not be opened. */
 	if (err != -ENOENT)
 		return err ? err : -EIO;
-	err = open_dirs(d, true, &log, &store);
+	err = past_make(d, tandem_get_settings(d->tandem).block_size, out);
 	if (err)
 		return err;
-	err = history_new(d, tandem_get_settings(d->tandem).block_size, log, store, out);
-	if (err) {
-		log->ops->close(log);
-		store->ops->close(store);
-		return err;
-	}
 	/* From its first record on the log is to be found after a crash. */
 	err = past_record(d, *out);
 	if (err) {
@@ -219,23 +227,30 @@ static int complete(struct disk *d, struct history *h)
 	return lacks_space(err) ? 0 : err;
 }
 
-int snapshots_attach(struct tandem *t, struct disk *d, char reason[200])
+int past_reopen(struct disk *d, struct history **out)
 {
 	struct segment_dir *log, *store;
+	int err = open_dirs(d, false, &log, &store);
+
+	if (err)
+		return err;
+	err = history_open(d, log, store, out);
+	if (err) {
+		log->ops->close(log);
+		store->ops->close(store);
+	}
+	return err;
+}
+
+int snapshots_attach(struct tandem *t, struct disk *d, char reason[200])
+{
 	struct track_record track;
 	struct history *h;
 	int err = t->snapshots && d->image ? track_get(t->catalogue, d->number, &track) : -ENOENT;
 
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	err = open_dirs(d, false, &log, &store);
-	if (!err) {
-		err = history_open(d, log, store, &h);
-		if (err) {
-			log->ops->close(log);
-			store->ops->close(store);
-		}
-	}
+	err = past_reopen(d, &h);
 	if (!err) {
 		err = clone_attach(d, h);
 		if (err)
@@ -254,6 +269,8 @@ int snapshots_attach(struct tandem *t, struct disk *d, char reason[200])
 	if (err)
 		snprintf(reason, 200, "what its write log has cannot be brought into the image: %s",
 			 strerror(-err));
+	else
+		overlays_attach(d);
 	return err;
 }
 

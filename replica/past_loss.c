@@ -16,7 +16,8 @@ static struct snapshot *in_use(struct snapshots *s, uint32_t disk, bool *held)
 	struct snapshot *sn = table_next(s, disk, NULL);
 
 	for (; sn; sn = table_next(s, disk, sn))
-		if (!sn->number || sn->busy || (held && (*held = sn->hold != NULL)))
+		if (!sn->number || sn->busy || overlay_is_open(s, sn) ||
+		    (held && (*held = sn->hold != NULL)))
 			break;
 	return sn;
 }
@@ -73,6 +74,7 @@ static void lose(struct snapshots *s, struct snapshot *sn, enum event_severity s
 	char object[DISK_LABEL_MAX + SNAPSHOT_NAME_MAX + 16];
 	struct snapshot_facts f;
 
+	overlay_lose(s, sn);
 	table_set(s, sn, sn->number, NULL, SNAPSHOT_BROKEN);
 	table_facts(s, sn, &f);
 	snprintf(object, sizeof(object), "replicas/%s", f.label);
@@ -212,7 +214,7 @@ static enum importance importance(struct snapshots *s, struct disk *d,
 
 	for (size_t i = 0; (sn = table_at(s, d->number, m->generation, i)); i++) {
 		named = true;
-		held |= sn->hold != NULL;
+		held |= sn->hold || sn->overlay; /* nobody else has what was written to it */
 		if (sn->busy)
 			return INDISPENSABLE;
 	}
@@ -278,7 +280,7 @@ int moment_lose(struct snapshots *s, struct disk *d, uint64_t generation)
 		return err;
 	}
 	while ((sn = table_at(s, d->number, generation, 0)))
-		lose(s, sn, sn->hold ? EVENT_CRITICAL : EVENT_MAJOR, "NoSpace");
+		lose(s, sn, sn->hold || sn->overlay ? EVENT_CRITICAL : EVENT_MAJOR, "NoSpace");
 	moment_changed(s, d, &m);
 	return 0;
 }
@@ -289,19 +291,26 @@ void snapshots_forget(struct tandem *t, struct disk *d)
 {
 	struct snapshots *s = t->snapshots;
 	struct catalogue_txn *txn;
-	struct snapshot *sn;
+	struct snapshot *sn = NULL;
 
 	if (!s)
 		return;
 	pthread_mutex_lock(&s->changing);
 	if (!catalogue_begin(t->catalogue, &txn)) {
 		clones_record_loss(d, txn, true);
+		while ((sn = table_next(s, d->number, sn)))
+			overlay_forget(txn, sn->overlay);
 		track_forget(txn, d->number);
 		catalogue_commit(txn);
 	}
 	clones_lose(d, true);
-	while ((sn = table_next(s, d->number, NULL)))
+	while ((sn = table_next(s, d->number, NULL))) {
+		uint32_t overlay = sn->overlay;
+
+		if (overlay)
+			overlay_remove(s, overlay, table_overlay(s, sn, 0, NULL));
 		table_remove(s, sn);
+	}
 	pthread_mutex_unlock(&s->changing);
 	past_remove_files(t, d->number);
 	snapshots_changed(t, d);

@@ -215,6 +215,10 @@ void record_encode_snapshot(struct record *w, const struct snapshot_record *r)
 	put_u(w, r->copy_state, 1);
 	put_bytes(w, r->name, strlen(r->name));
 	put_bytes(w, r->hold, strlen(r->hold));
+	if (!r->overlay)
+		return; /* as before there were any */
+	put_u(w, r->overlay, 4);
+	put_u(w, r->overlay_failed, 1);
 }
 
 int record_decode_snapshot(const void *bytes, size_t len, struct snapshot_record *out)
@@ -229,6 +233,10 @@ int record_decode_snapshot(const void *bytes, size_t len, struct snapshot_record
 	s.copy_state = get_u(&r, 1);
 	get_string(&r, s.name, sizeof(s.name));
 	get_string(&r, s.hold, sizeof(s.hold));
+	if (!r.bad && r.left) {
+		s.overlay = get_u(&r, 4);
+		s.overlay_failed = get_u(&r, 1);
+	}
 	if (r.bad)
 		return -EIO;
 	*out = s;

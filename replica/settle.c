@@ -634,3 +634,23 @@ int history_rest(struct history *h)
 	stop_settler(h);
 	return err;
 }
+
+/* A batch that failed lets go of its blocks after its last stage: what was paused may still do that. */
+void history_abandon(struct history *h)
+{
+	struct piece *p;
+
+	pthread_mutex_lock(&h->lock);
+	while (h->batches)
+		wait_changed(h, 10000000);
+	while ((p = h->pending.first)) {
+		if (!p->settled)
+			pending_settle(&h->pending, p);
+		pending_leave(&h->pending);
+	}
+	h->settled = h->recorded = segments_end(h->log);
+	h->oldest_ns = 0;
+	h->settle_error = 0;
+	pthread_mutex_unlock(&h->lock);
+	origin_drop(h);
+}

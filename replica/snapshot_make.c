@@ -26,6 +26,8 @@ const char *snapshot_state_name(enum snapshot_state s)
 		return "Broken";
 	case SNAPSHOT_INACTIVE:
 		return "Inactive";
+	case SNAPSHOT_SKEWED:
+		return "Skewed";
 	}
 	return "-";
 }
@@ -157,6 +159,19 @@ static void fill_record(struct snapshot_record *r, const struct snapshot *sn,
 	r->generation = m->generation;
 	r->sync_time_ms = m->time_ms;
 	r->copy_state = SNAPSHOT_SYNCHRONIZED;
+	r->overlay = 0;
+}
+
+/* What was written over the old moment goes with it. */
+static int put_overlay(struct making *m, size_t i, struct catalogue_txn *txn,
+		       struct snapshot_record *r)
+{
+	int err = m->made[i]->overlay ? overlay_forget(txn, m->made[i]->overlay) : 0;
+
+	if (err || !m->over)
+		return err;
+	r->overlay = m->over->number;
+	return overlay_put(txn, m->over, m->disks[i], &m->moments[i]);
 }
 
 static int put_one(struct making *m, size_t i, struct catalogue_txn *txn)
@@ -169,6 +184,8 @@ static int put_one(struct making *m, size_t i, struct catalogue_txn *txn)
 	fill_record(&r, m->made[i], &m->moments[i]);
 	r.number = m->numbers[i];
 	history_record(m->hs[i], &track);
+	if (!err)
+		err = put_overlay(m, i, txn, &r);
 	if (!err)
 		err = track_put(txn, disk, &track);
 	if (!err)

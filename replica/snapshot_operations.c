@@ -9,14 +9,6 @@
 
 /* ---- what is done with one ---- */
 
-/* A snapshot that an operation works on, under changing, and its disk. */
-struct target {
-	struct snapshots *s;
-	struct snapshot *sn;
-	struct disk *d; /* a reference */
-	struct snapshot_facts before;
-};
-
 /* Under changing. On success there is a reference to its disk. */
 static int target_find(struct tandem *t, uint32_t number, struct target *g, struct why *why)
 {
@@ -38,8 +30,7 @@ static int target_find(struct tandem *t, uint32_t number, struct target *g, stru
 	return err;
 }
 
-/* Takes changing; target_end lets go of it. */
-static int target_begin(struct tandem *t, uint32_t number, struct target *g, struct why *why)
+int target_begin(struct tandem *t, uint32_t number, struct target *g, struct why *why)
 {
 	int err;
 
@@ -52,7 +43,7 @@ static int target_begin(struct tandem *t, uint32_t number, struct target *g, str
 	return err;
 }
 
-static void target_end(struct target *g, bool changed)
+void target_end(struct target *g, bool changed)
 {
 	pthread_mutex_unlock(&g->s->changing);
 	if (changed)
@@ -60,7 +51,7 @@ static void target_end(struct target *g, bool changed)
 	disk_unref(g->d);
 }
 
-static int check_not_held(const struct target *g, struct why *why)
+int check_not_held(const struct target *g, struct why *why)
 {
 	return g->sn->hold ? refuse_advise(why, -EBUSY, "Unhold", "%s is held: %s", g->before.label,
 					   g->sn->hold)
@@ -68,7 +59,7 @@ static int check_not_held(const struct target *g, struct why *why)
 }
 
 /* It stays as it is until it goes, or the clone is given up. */
-static int check_not_detaching(const struct target *g, struct why *why)
+int check_not_detaching(const struct target *g, struct why *why)
 {
 	return g->sn->detaching
 		       ? refuse_advise(why, -EBUSY, "Abort Force of the clone that takes its place",
@@ -87,11 +78,7 @@ static int check_not_cloned(const struct target *g, bool force, struct why *why)
 			     "a clone is not filled from %s yet", g->before.label);
 }
 
-/*
- * What becomes of its moment without it: less->generation is 0 where it has none.
- * Until dropping_end or moment_changed nobody begins to read it.
- */
-static int leave_moment(const struct target *g, struct moment_record *less, struct why *why)
+int leave_moment(const struct target *g, struct moment_record *less, struct why *why)
 {
 	int err = 0;
 
@@ -116,7 +103,7 @@ static int leave_moment(const struct target *g, struct moment_record *less, stru
 	return 0;
 }
 
-static void moment_left(const struct target *g, const struct moment_record *less, int err)
+void moment_left(const struct target *g, const struct moment_record *less, int err)
 {
 	if (!less->generation)
 		return;
@@ -126,9 +113,8 @@ static void moment_left(const struct target *g, const struct moment_record *less
 		moment_changed(g->s, g->d, less);
 }
 
-/* to: what the snapshot is to be. */
-static int commit_change(const struct target *g, const struct moment_record *less,
-			 const struct snapshot_record *to)
+int commit_change(const struct target *g, const struct moment_record *less,
+		  const struct snapshot_record *to)
 {
 	struct catalogue_txn *txn;
 	int err = catalogue_begin(g->s->t->catalogue, &txn);
@@ -136,6 +122,8 @@ static int commit_change(const struct target *g, const struct moment_record *les
 	if (err)
 		return err;
 	err = snapshot_put(txn, to);
+	if (!err && to->overlay != g->sn->overlay)
+		err = overlay_forget(txn, g->sn->overlay);
 	if (!err && less && less->generation)
 		err = moment_put(txn, g->d->number, less);
 	if (err) {
@@ -149,7 +137,8 @@ static int commit_change(const struct target *g, const struct moment_record *les
 struct leaving {
 	struct target *targets;
 	struct moment_record *less; /* of each; until moment_left() nobody begins to read it */
-	size_t count;
+	struct overlay_hold *holds; /* of each; before changing */
+	size_t count, held;
 };
 
 /* Under changing. All of them can go, or (-errno) nothing was begun. */
@@ -165,6 +154,7 @@ static int leaving_begin(struct tandem *t, const uint32_t *numbers, size_t count
 		if (err)
 			break;
 		err = check_not_held(g, why) ?: check_not_cloned(g, force, why);
+		err = err ?: overlay_check_held(g->s, &l->holds[l->count], g->sn, why);
 		err = err ?: leave_moment(g, &l->less[l->count], why);
 		if (err)
 			disk_unref(g->d);
@@ -182,6 +172,7 @@ static int commit_leaving(struct tandem *t, const struct leaving *l)
 	if (err)
 		return err;
 	for (size_t i = 0; i < l->count; i++) {
+		overlay_forget(txn, l->targets[i].sn->overlay);
 		snapshot_del(txn, l->targets[i].sn->number);
 		if (l->less[i].generation)
 			moment_put(txn, l->targets[i].d->number, &l->less[i]);
@@ -206,10 +197,13 @@ static void leaving_end(struct tandem *t, struct leaving *l, int err)
 static int delete_all(struct tandem *t, const uint32_t *numbers, size_t count, bool force,
 		      bool plan, struct leaving *l, struct why *why)
 {
-	int err;
+	int err = 0;
 
+	for (; !err && l->held < count; l->held += !err)
+		err = overlay_hold(t->snapshots, numbers[l->held], false, &l->holds[l->held], why);
 	pthread_mutex_lock(&t->snapshots->changing);
-	err = leaving_begin(t, numbers, count, force, l, why);
+	if (!err)
+		err = leaving_begin(t, numbers, count, force, l, why);
 	if (!err && !plan) {
 		err = commit_leaving(t, l);
 		if (err)
@@ -222,18 +216,22 @@ static int delete_all(struct tandem *t, const uint32_t *numbers, size_t count, b
 			snapshots_changed(t, l->targets[i].d);
 		disk_unref(l->targets[i].d);
 	}
+	while (l->held-- > 0)
+		overlay_let_go(t->snapshots, &l->holds[l->held], !err && !plan);
 	return err;
 }
 
-/* One that was just read may be told of as closed only now. */
-static void await_close(struct tandem *t, const uint32_t *numbers, size_t count)
+void snapshots_await_close(struct tandem *t, const uint32_t *numbers, size_t count)
 {
 	struct timespec until = disk_patience();
 
 	for (size_t i = 0; i < count; i++) {
+		struct disk *d = NULL, *over = snapshot_overlay(t, numbers[i]);
 		struct snapshot_facts s;
-		struct disk *d = NULL;
 
+		if (over)
+			disk_await_close(over, 0);
+		disk_unref(over);
 		if (!snapshot_numbered(t, numbers[i], &s))
 			d = tandem_disk_numbered(t, s.disk);
 		if (d && s.generation)
@@ -246,12 +244,13 @@ int tandem_delete_snapshots(struct tandem *t, const uint32_t *numbers, size_t co
 			    bool plan, struct why *why)
 {
 	struct leaving l = { .targets = calloc(count + 1, sizeof(*l.targets)),
-			     .less = calloc(count + 1, sizeof(*l.less)) };
+			     .less = calloc(count + 1, sizeof(*l.less)),
+			     .holds = calloc(count + 1, sizeof(*l.holds)) };
 	int err;
 
 	if (!plan)
-		await_close(t, numbers, count);
-	if (!l.targets || !l.less)
+		snapshots_await_close(t, numbers, count);
+	if (!l.targets || !l.less || !l.holds)
 		err = refuse(why, -ENOMEM, "out of memory");
 	else if (!t->snapshots)
 		err = refuse(why, -ENOENT, "there is no such snapshot");
@@ -259,6 +258,7 @@ int tandem_delete_snapshots(struct tandem *t, const uint32_t *numbers, size_t co
 		err = delete_all(t, numbers, count, force, plan, &l, why);
 	free(l.targets);
 	free(l.less);
+	free(l.holds);
 	return err;
 }
 
@@ -316,109 +316,6 @@ int tandem_hold_snapshot(struct tandem *t, uint32_t number, const char *tag, boo
 	return err;
 }
 
-int tandem_deactivate_snapshot(struct tandem *t, uint32_t number, bool force, bool plan,
-			       struct why *why)
-{
-	struct snapshot_record r;
-	struct moment_record less;
-	struct target g;
-	int err = target_begin(t, number, &g, why);
-
-	(void)force;
-	if (err)
-		return err;
-	if (g.sn->state != SNAPSHOT_SYNCHRONIZED)
-		err = refuse(why, -EBUSY, "CopyState is %s; Deactivate needs Synchronized",
-			     snapshot_state_name(g.sn->state));
-	if (!err)
-		err = check_not_held(&g, why) ?: check_not_detaching(&g, why);
-	if (!err)
-		err = leave_moment(&g, &less, why);
-	if (!err && plan) {
-		moment_left(&g, &less, -ECANCELED);
-	} else if (!err) {
-		table_record(g.sn, &r);
-		r.generation = 0;
-		r.copy_state = SNAPSHOT_INACTIVE;
-		err = commit_change(&g, &less, &r);
-		if (err)
-			unrecorded(why, err);
-		else
-			table_set(g.s, g.sn, number, NULL, SNAPSHOT_INACTIVE);
-		moment_left(&g, &less, err);
-	}
-	if (!err && !plan)
-		snapshot_announce(t, &g.before, snapshot_state_name(g.before.state), "Inactive");
-	target_end(&g, !err && !plan);
-	return err;
-}
-
-/* ---- a new moment for one that is there ---- */
-
-/* Under changing again: the old moment loses the name that the new one gets. */
-static int renew(struct target *g, struct making *m, struct why *why)
-{
-	struct moment_record less;
-	int err = leave_moment(g, &less, why);
-
-	if (!err) {
-		err = making_record(m, less.generation ? &less : NULL);
-		if (err)
-			unrecorded(why, err);
-		else
-			making_list(m, NULL);
-		moment_left(g, &less, err);
-	}
-	if (err)
-		making_drop(m);
-	return err;
-}
-
-static int renew_one(struct target *g, struct why *why)
-{
-	struct making m;
-	int err = making_init(&m, g->s->t, &g->d, 1);
-
-	if (err) {
-		making_free(&m);
-		return refuse(why, err, "%s", strerror(-err));
-	}
-	m.made[0] = g->sn;
-	m.numbers[0] = g->sn->number;
-	g->sn->busy = true; /* while the disk is waited for */
-	pthread_mutex_unlock(&g->s->changing);
-	err = making_take(&m, why);
-	pthread_mutex_lock(&g->s->changing);
-	g->sn->busy = false;
-	if (!err)
-		err = renew(g, &m, why);
-	making_free(&m);
-	return err;
-}
-
-int tandem_renew_snapshot(struct tandem *t, uint32_t number, bool plan, struct why *why)
-{
-	struct moment_record less;
-	struct target g;
-	int err = target_begin(t, number, &g, why);
-
-	if (err)
-		return err;
-	err = past_check_disk(g.d, why) ?: check_not_held(&g, why);
-	err = err ?: check_not_detaching(&g, why);
-	if (!err)
-		err = leave_moment(&g, &less, why);
-	if (!err)
-		moment_left(&g, &less, -ECANCELED); /* it was only asked whether it can be */
-	if (!err && !plan)
-		err = renew_one(&g, why);
-	if (!err && !plan)
-		snapshot_announce(t, &g.before, snapshot_state_name(g.before.state),
-				  "Synchronized");
-	target_end(&g, !err && !plan);
-	return err;
-}
-
 /* ---- its place is taken ---- */
 
 int snapshot_detach_begin(struct tandem *t, uint32_t number, uint64_t generation, bool plan,
@@ -430,6 +327,10 @@ int snapshot_detach_begin(struct tandem *t, uint32_t number, uint64_t generation
 	if (err)
 		return err;
 	err = check_not_held(&g, why) ?: check_not_detaching(&g, why);
+	if (!err && g.sn->overlay)
+		err = refuse_advise(why, -EBUSY, "Activate ReadOnly=true",
+				    "%s can be written, and only its moment becomes a disk",
+				    g.before.label);
 	if (!err && g.sn->generation != generation)
 		err = refuse(why, -EBUSY, "%s has another moment by now", g.before.label);
 	if (!err && !plan)

@@ -160,8 +160,10 @@ static struct snapshot *make(uint32_t disk, const char *name)
 
 static void destroy(struct snapshot *sn)
 {
-	if (sn)
+	if (sn) {
 		free(sn->hold);
+		disk_unref(sn->over);
+	}
 	free(sn);
 }
 
@@ -249,6 +251,27 @@ void table_detach(struct snapshots *s, uint32_t number, uint32_t from, uint32_t 
 	pthread_rwlock_unlock(&s->lock);
 }
 
+void table_set_state(struct snapshots *s, struct snapshot *sn, enum snapshot_state state)
+{
+	pthread_rwlock_wrlock(&s->lock);
+	sn->state = state;
+	pthread_rwlock_unlock(&s->lock);
+}
+
+struct disk *table_overlay(struct snapshots *s, struct snapshot *sn, uint32_t number,
+			   struct disk *over)
+{
+	struct disk *old;
+
+	pthread_rwlock_wrlock(&s->lock);
+	old = sn->over;
+	sn->over = over;
+	sn->overlay_failed = sn->overlay_failed && sn->overlay == number;
+	sn->overlay = number;
+	pthread_rwlock_unlock(&s->lock);
+	return old;
+}
+
 void table_remove(struct snapshots *s, struct snapshot *sn)
 {
 	pthread_rwlock_wrlock(&s->lock);
@@ -298,6 +321,8 @@ static int load_one(void *arg, const struct snapshot_record *r)
 	sn->generation = r->generation;
 	sn->time_ms = r->sync_time_ms;
 	sn->state = r->copy_state;
+	sn->overlay = r->overlay;
+	sn->overlay_failed = r->overlay_failed;
 	sn->hold = r->hold[0] ? strdup(r->hold) : NULL;
 	s->by_name.list[s->by_name.count++] = sn;
 	s->by_number.list[s->by_number.count++] = sn;

@@ -77,6 +77,8 @@ static void copy(const struct snapshot *sn, struct snapshot_facts *out)
 		.time_ms = sn->time_ms,
 		.size = sn->size,
 		.detaching = sn->detaching,
+		.writable = sn->overlay != 0,
+		.overlay_lost = sn->overlay && (!sn->over || atomic_load(&sn->over->broken_flush)),
 	};
 	snprintf(out->name, sizeof(out->name), "%s", sn->name);
 	snprintf(out->hold, sizeof(out->hold), "%s", sn->hold ? sn->hold : "");
@@ -116,6 +118,8 @@ void table_record(const struct snapshot *sn, struct snapshot_record *out)
 		.generation = sn->generation,
 		.sync_time_ms = sn->time_ms,
 		.copy_state = sn->state,
+		.overlay = sn->overlay,
+		.overlay_failed = sn->overlay_failed,
 	};
 	snprintf(out->name, sizeof(out->name), "%s", sn->name);
 	snprintf(out->hold, sizeof(out->hold), "%s", sn->hold ? sn->hold : "");
@@ -269,6 +273,8 @@ int snapshots_load(struct tandem *t, struct why *why)
 		err = table_load(s);
 	if (!err)
 		err = clones_new(s, &s->clones);
+	if (!err)
+		err = overlays_load(s);
 	return err ? refuse(why, err, "the catalogue's snapshots: %s", strerror(-err)) : 0;
 }
 
@@ -310,6 +316,7 @@ void snapshots_free(struct tandem *t)
 		return;
 	snapshots_stop(t);
 	table_free(s);
+	overlays_free(s);
 	clones_free(s->clones);
 	free(s->dropping);
 	pthread_rwlock_destroy(&s->lock);

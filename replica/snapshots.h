@@ -18,6 +18,7 @@ enum snapshot_state {
 	SNAPSHOT_SYNCHRONIZED = 4,
 	SNAPSHOT_BROKEN = 5,   /* its content had to be given up */
 	SNAPSHOT_INACTIVE = 8, /* has no moment now */
+	SNAPSHOT_SKEWED = 13,  /* its overlay was written: it is not what the disk was */
 };
 
 #define SNAPSHOT_NAME_MAX 200
@@ -33,6 +34,8 @@ struct snapshot_facts {
 	uint64_t size;                    /* of the disk then */
 	char hold[SNAPSHOT_NAME_MAX + 1]; /* the tag; "": not held */
 	uint32_t detaching;               /* number of the clone that takes its place; 0 */
+	bool writable;                    /* it has an overlay */
+	bool overlay_lost;                /* which could not be opened, or is Failed */
 };
 
 /* Calls fn for each, of one disk or (NULL) of all, sorted by name, until it returns false. */
@@ -44,7 +47,7 @@ int snapshot_named(struct tandem *t, struct disk *d, const char *name, struct sn
 /* By DISK@NAME. */
 int snapshot_labelled(struct tandem *t, const char *label, struct snapshot_facts *out);
 unsigned snapshots_count(const struct disk *d);
-/* Bytes of the store that are given back when this one is deleted. Reads the catalogue. */
+/* Bytes that are given back when this one is deleted: of the store, and its overlay. Reads the catalogue. */
 int snapshot_exclusive(struct tandem *t, uint32_t number, uint64_t *bytes);
 /* Goes up whenever something of a snapshot, or of kept history, is different. */
 uint64_t snapshots_version(struct tandem *t);
@@ -67,11 +70,34 @@ int tandem_delete_snapshots(struct tandem *t, const uint32_t *numbers, size_t co
 /* tag NULL: not held any more. */
 int tandem_hold_snapshot(struct tandem *t, uint32_t number, const char *tag, bool plan,
 			 struct why *why);
-/* A new moment, now: ResyncReplica; from Inactive: Activate. */
-int tandem_renew_snapshot(struct tandem *t, uint32_t number, bool plan, struct why *why);
-/* It has no moment any more: Deactivate. */
+/*
+ * A new moment, now: ResyncReplica; from Inactive: Activate. What was written to its overlay is
+ * lost: -EPERM without force.
+ */
+int tandem_renew_snapshot(struct tandem *t, uint32_t number, bool force, bool plan,
+			  struct why *why);
+/* It has no moment any more, nor an overlay: Deactivate. Its overlay is open: -EBUSY without force. */
 int tandem_deactivate_snapshot(struct tandem *t, uint32_t number, bool force, bool plan,
 			       struct why *why);
+/*
+ * Activate ReadOnly=false. The snapshot can be written, through an overlay: a disk without a name
+ * that is a clone of its moment, filled by what is written only. The first write makes the
+ * snapshot Skewed. An Inactive one gets a moment with it.
+ *
+ *   the overlay's image, its past, empty, D -> snapshot, past and origin in the catalogue, one
+ *   durable commit -> in the table ... Skewed, D -> the first write ... the snapshot without it,
+ *   its past and origin gone, one durable commit -> its files go
+ *
+ * A crash leaves files that nobody knows of, which the next start removes.
+ */
+int tandem_make_snapshot_writable(struct tandem *t, uint32_t number, bool plan, struct why *why);
+/* And back, to its moment: -EPERM without force when it was written, -EBUSY while it is open. */
+int tandem_make_snapshot_read_only(struct tandem *t, uint32_t number, bool force, bool plan,
+				   struct why *why);
+/* A reference, or NULL: it has none, or that could not be opened. */
+struct disk *snapshot_overlay(struct tandem *t, uint32_t number);
+/* What it takes, on disk; 0: there is none. */
+uint64_t snapshot_overlay_bytes(struct tandem *t, uint32_t number);
 /* Less than before loses something: -EPERM without force. window_s 0: no more history. */
 int tandem_keep_history(struct tandem *t, struct disk *d, const struct history_window *w,
 			bool force, bool plan, struct why *why);
@@ -167,6 +193,16 @@ int snapshots_check_delete(struct disk *d, bool force, struct why *why);
 
 /* ---- for the rest of replica/ ---- */
 
+/* Of an overlay that is to be written for the first time, with its range locked: that is recorded. */
+int overlay_touch(struct disk *over);
+/* With discovery held: the disk is not there any more, or is called otherwise. */
+void overlays_detach(struct disk *source);
+void overlays_relabel(struct disk *source);
+/* Those of which a flush failed stay Failed, also over a restart. With no transaction. */
+void overlays_record_failures(struct tandem *t);
+/* References on all that are there; disks_free. At the stop; then the snapshots have them no more. */
+struct disk **overlays_now(struct tandem *t, size_t *count);
+void overlays_close(struct tandem *t);
 /* At the start, before the scan; and at the stop. Ticker and collector are threads of these. */
 int snapshots_load(struct tandem *t, struct why *why);
 int snapshots_start(struct tandem *t);

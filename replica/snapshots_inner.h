@@ -23,9 +23,12 @@ struct snapshot {
 	uint32_t disk;
 	uint64_t generation, time_ms, size; /* of its moment; generation 0: it has none */
 	enum snapshot_state state;
-	bool busy;          /* it is being renewed, or the clone that takes its place made */
-	uint32_t detaching; /* number of the clone that takes its place; 0 */
-	char *hold;         /* NULL: not held */
+	bool busy;           /* it is being renewed, or made writable or the place of a clone */
+	uint32_t detaching;  /* number of the clone that takes its place; 0 */
+	uint32_t overlay;    /* number of the disk with what is written to it; 0: read-only */
+	struct disk *over;   /* that one, a reference; NULL: it is not there */
+	bool overlay_failed; /* it is recorded that a flush of it failed */
+	char *hold;          /* NULL: not held */
 	struct exclusive {
 		uint64_t lower, upper, versions, bytes; /* what was found last; moments.c */
 	} exclusive;
@@ -64,6 +67,7 @@ struct snapshots {
 	struct restorer *restorers;
 	_Atomic bool ending; /* what cannot be completed stays as it is */
 
+	struct pool *overlays; /* STATE/overlays; without a directory until there is one */
 	struct collector *collector;
 	struct ticker *ticker;
 	struct clones *clones; /* see clones.h */
@@ -96,6 +100,11 @@ void table_set_size(struct snapshots *s, uint32_t disk, const struct moment_reco
 void table_hold(struct snapshots *s, struct snapshot *sn, char *hold); /* takes over hold */
 /* Another clone, or 0, takes its place, if that one did. The snapshot may be gone. */
 void table_detach(struct snapshots *s, uint32_t number, uint32_t from, uint32_t to);
+/* With the moment that it has. */
+void table_set_state(struct snapshots *s, struct snapshot *sn, enum snapshot_state state);
+/* It has that overlay now, which is taken over, or (0, NULL) none; returns what it had. */
+struct disk *table_overlay(struct snapshots *s, struct snapshot *sn, uint32_t number,
+			   struct disk *over);
 void table_remove(struct snapshots *s, struct snapshot *sn);
 /* Under changing, or lock. NULL. */
 struct snapshot *table_numbered(struct snapshots *s, uint32_t number);
@@ -129,6 +138,7 @@ struct making {
 	struct history **hs;
 	struct moment_record *moments; /* generation 0: there is none yet */
 	uint32_t *numbers;
+	struct disk *over; /* the overlay that the only one gets; NULL: none has one any more */
 };
 
 /* The caller frees it also after a failure. */
@@ -150,6 +160,30 @@ int unrecorded(struct why *why, int err);
 
 /* ---- snapshot_operations.c ---- */
 
+/* A snapshot that an operation works on, under changing, and its disk. */
+struct target {
+	struct snapshots *s;
+	struct snapshot *sn;
+	struct disk *d; /* a reference */
+	struct snapshot_facts before;
+};
+/* Takes changing; target_end lets go of it. */
+int target_begin(struct tandem *t, uint32_t number, struct target *g, struct why *why);
+void target_end(struct target *g, bool changed);
+int check_not_held(const struct target *g, struct why *why);
+int check_not_detaching(const struct target *g, struct why *why);
+/*
+ * What becomes of its moment without it: less->generation is 0 where it has none.
+ * Until dropping_end or moment_changed nobody begins to read it.
+ */
+int leave_moment(const struct target *g, struct moment_record *less, struct why *why);
+void moment_left(const struct target *g, const struct moment_record *less, int err);
+/* to: what the snapshot is to be. An overlay that it has not any more is forgotten. */
+int commit_change(const struct target *g, const struct moment_record *less,
+		  const struct snapshot_record *to);
+/* Those that were just read or written may be told of as closed only now. */
+void snapshots_await_close(struct tandem *t, const uint32_t *numbers, size_t count);
+
 /*
  * Under changing: a clone of this moment may take the snapshot's place. Until detach_end nobody
  * does anything else to it; with plan, nothing changes.
@@ -159,6 +193,49 @@ int snapshot_detach_begin(struct tandem *t, uint32_t number, uint64_t generation
 /* Likewise. clone 0: none was made. The snapshot may be gone. */
 void snapshot_detach_end(struct tandem *t, uint32_t number, uint32_t clone);
 
+/* ---- overlay.c ---- */
+
+/* At the start, once the table is there: files of overlays that nobody knows of go. */
+int overlays_load(struct snapshots *s);
+void overlays_free(struct snapshots *s);
+/* With discovery held, of a disk that is found: the overlays of its snapshots. */
+void overlays_attach(struct disk *source);
+/*
+ * An empty one of a moment that stays meanwhile, with a number of its own: all that it needs is
+ * durable, and nobody knows of it. overlay_remove takes it away again.
+ */
+int overlay_make(struct disk *source, const struct moment_record *m, struct disk **out);
+/* Under changing: it is recorded, and can be opened. Takes it over. */
+void overlay_list(const struct target *g, struct disk *over);
+/* It is of nobody any more, and nobody has it open: its files go, and the reference. */
+void overlay_remove(struct snapshots *s, uint32_t number, struct disk *over);
+/* In the transaction in which a snapshot gets one, or loses it. */
+int overlay_put(struct catalogue_txn *txn, const struct disk *over, const struct disk *source,
+		const struct moment_record *m);
+int overlay_forget(struct catalogue_txn *txn, uint32_t number);
+/* Under changing. */
+bool overlay_is_open(struct snapshots *s, const struct snapshot *sn);
+/* Its moment is lost, where the rest of it was: who reads or writes it gets EIO. */
+void overlay_lose(struct snapshots *s, const struct snapshot *sn);
+
+/*
+ * Whoever takes away a snapshot's overlay holds it, from before changing until after it is
+ * recorded: nobody opens it, and no request of it is under way. Of several they are held in the
+ * order of their disks. -EBUSY without force: somebody has it open.
+ */
+struct overlay_hold {
+	uint32_t number; /* of it; 0: there is none */
+	struct disk *d;  /* a reference; NULL: none that could be opened */
+	struct range whole;
+};
+int overlay_hold(struct snapshots *s, uint32_t snapshot, bool force, struct overlay_hold *hold,
+		 struct why *why);
+/* Under changing: that is what the snapshot has still; -EBUSY. */
+int overlay_check_held(struct snapshots *s, struct overlay_hold *hold, const struct snapshot *sn,
+		       struct why *why);
+/* gone: it is not the snapshot's any more; who has it open gets EIO from now on. */
+void overlay_let_go(struct snapshots *s, struct overlay_hold *hold, bool gone);
+
 /* ---- past.c, past_facts.c ---- */
 
 /* The disk's past; it begins to have one. May wait for the writes under way. */
@@ -167,6 +244,9 @@ int past_begin(struct disk *d, struct history **out, struct why *why);
 int past_record(struct disk *d, struct history *h);
 /* STATE/past/NUMBER is there, and empty: the catalogue may know of a past. */
 int past_prepare(struct disk *d);
+/* A past of a disk that nobody uses yet: an empty one there; or what the catalogue has of it. */
+int past_make(struct disk *d, uint32_t block_size, struct history **out);
+int past_reopen(struct disk *d, struct history **out);
 /* STATE/past/NUMBER goes. */
 void past_remove_files(struct tandem *t, uint32_t number);
 /* -EBUSY unless the disk is Ready or ReadOnly. */

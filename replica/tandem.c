@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "names.h"
+#include "snapshots.h"
 
 /* ---- sorted tables ---- */
 
@@ -167,6 +168,7 @@ void tandem_unlist_disk(struct tandem *t, struct disk *d)
 	d->listed = false;
 	pthread_mutex_unlock(&d->lock);
 	pthread_rwlock_unlock(&t->table);
+	overlays_detach(d);
 	tandem_settle_names(t);
 	tandem_changed(t, d);
 	disk_unref(d);
@@ -184,8 +186,11 @@ void tandem_swap_listed(struct tandem *t, struct disk *d, struct disk *other,
 	swap(d, other);
 	qsort(t->by_label, t->disk_count, sizeof(*t->by_label), compare_labels);
 	pthread_rwlock_unlock(&t->table);
+	overlays_relabel(d);
 	if (goes)
 		disk_unref(other);
+	else
+		overlays_relabel(other);
 }
 
 void tandem_rename_listed(struct tandem *t, struct disk *d, const char *file_name)
@@ -197,6 +202,7 @@ void tandem_rename_listed(struct tandem *t, struct disk *d, const char *file_nam
 	taken = disk_is_served(d) ? name_taken(t, d) : NULL;
 	qsort(t->by_label, t->disk_count, sizeof(*t->by_label), compare_labels);
 	pthread_rwlock_unlock(&t->table);
+	overlays_relabel(d);
 	if (taken)
 		disk_set_state(d, DISK_CONFLICT, taken);
 	tandem_settle_names(t);

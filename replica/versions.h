@@ -109,7 +109,9 @@ struct snapshot_record {
 	uint32_t disk;
 	uint64_t generation; /* of its moment; 0: none (inactive) */
 	uint64_t sync_time_ms;
-	uint8_t copy_state; /* CopyState's number: 4 Synchronized, 8 Inactive, 5 Broken */
+	uint8_t copy_state; /* CopyState's number: 4 Synchronized, 8 Inactive, 5 Broken, 13 Skewed */
+	uint32_t overlay;   /* number of the disk that has what was written to it; 0: none */
+	bool overlay_failed; /* a flush of that failed */
 	char name[201];
 	char hold[201]; /* tag; "" : not held */
 };

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "scan.h"
+#include "snapshots.h"
 
 #define SECOND 1000000000ull
 #define LATER_NS (200 * 1000000ull)
@@ -287,6 +288,7 @@ static void settle_disks(struct watch *w)
 	for (size_t i = 0; i < count; i++)
 		scan_settle(w->t, disks[i]);
 	disks_free(disks, count);
+	overlays_record_failures(w->t);
 	pthread_mutex_unlock(&w->t->discovery);
 }
 
@@ -307,17 +309,24 @@ static void announce_stalled(struct tandem *t, struct disk *d, uint64_t busy)
 		tandem_changed(t, d);
 }
 
+static void look_at(struct tandem *t, struct disk **disks, size_t count, uint64_t now)
+{
+	for (size_t i = 0; i < count; i++)
+		announce_stalled(t, disks[i], gate_oldest(&disks[i]->gate, now));
+	disks_free(disks, count);
+}
+
 static void look_for_stalls(struct watch *w, uint64_t now)
 {
-	size_t count;
+	size_t count, overlays;
 	struct disk **disks;
 
 	if (!atomic_load(&w->t->openers))
 		return;
 	disks = tandem_disks(w->t, &count);
-	for (size_t i = 0; i < count; i++)
-		announce_stalled(w->t, disks[i], gate_oldest(&disks[i]->gate, now));
-	disks_free(disks, count);
+	look_at(w->t, disks, count, now);
+	disks = overlays_now(w->t, &overlays);
+	look_at(w->t, disks, overlays, now);
 }
 
 static void sample_pools(struct tandem *t)

@@ -39,6 +39,9 @@ START_TEST(possible)
 	check(OP_ACTIVATE, COPY_SYNCHRONIZED, stays);
 	check(OP_DEACTIVATE, COPY_SYNCHRONIZED, (struct expected){ 0, COPY_INACTIVE, NULL });
 	check(OP_DEACTIVATE, COPY_INACTIVE, stays);
+	check(OP_DEACTIVATE, COPY_SKEWED, (struct expected){ 0, COPY_INACTIVE, NULL });
+	check(OP_ACTIVATE, COPY_SKEWED, stays);
+	check(OP_RETURN_TO_RESOURCE_POOL, COPY_SKEWED, gone);
 	check(OP_RESYNC_REPLICA, COPY_SYNCHRONIZED, synchronized);
 	check(OP_RESYNC_REPLICA, COPY_BROKEN, synchronized);
 	check(OP_DETACH, COPY_SYNCHRONIZED, gone);
@@ -64,6 +67,13 @@ START_TEST(wrong_state)
 	check(OP_DETACH, COPY_INACTIVE, (struct expected){ -EBUSY, NONE, NULL });
 	check(OP_DISSOLVE, COPY_SYNCHRONIZED, (struct expected){ -EOPNOTSUPP, NONE, NULL });
 	check(OP_DISSOLVE, COPY_BROKEN, (struct expected){ -EBUSY, NONE, NULL });
+	check(OP_RESTORE_FROM_REPLICA, COPY_SKEWED,
+	      (struct expected){ -EBUSY, NONE,
+				 "CopyState is Skewed; RestoreFromReplica needs Synchronized" });
+	check(OP_RESYNC_REPLICA, COPY_SKEWED,
+	      (struct expected){ -EPERM, NONE,
+				 "CopyState is Skewed: what was written on the target would be "
+				 "lost" });
 }
 END_TEST
 

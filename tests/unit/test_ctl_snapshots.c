@@ -137,6 +137,93 @@ START_TEST(operations_on_a_snapshot)
 }
 END_TEST
 
+static struct content content_of(const char *path)
+{
+	struct content c;
+
+	ck_assert_int_eq(node_content(ctl, at(path), &c), 0);
+	disk_unref(c.disk);
+	disk_unref(c.overlay); /* the snapshot has one still */
+	return c;
+}
+
+static void write_a_byte(const char *path)
+{
+	struct disk *over = content_of(path).overlay;
+
+	ck_assert_int_eq(disk_open(over, true), 0);
+	ck_assert_int_eq(disk_write(over, "x", 1, 0, 0), 0);
+	disk_close(over);
+}
+
+START_TEST(writing_to_a_snapshot)
+{
+	static const char control[] = "replicas/a.img@one/control",
+			  file[] = "disks/a.img/snapshots/one.raw";
+
+	make_snapshots();
+	ck_assert_int_eq(command(control, "Plan Activate ReadOnly=false"), 0);
+	expect("\nMessage: it could be written, and its moment stays\n");
+	ck_assert_ptr_null(content_of(file).overlay);
+	cat("replicas/a.img@one/status");
+	expect("\nOverlay: -\n");
+	ck_assert_int_eq(command(control, "Activate ReadOnly=maybe"), -EINVAL);
+	ck_assert_int_eq(command(control, "Activate ReadOnly=false"), 0);
+	expect("\nMessage: it can be written, and its moment stays\n");
+	ck_assert_ptr_nonnull(content_of(file).overlay);
+	ck_assert_ptr_null(content_of("disks/a.img/at/one.raw").overlay);
+	ck_assert_str_eq(cat("replicas/a.img@one/CopyState"), "Synchronized\n");
+	/* It is so already, also for who does not say what he wants. */
+	ck_assert_int_eq(command(control, "Activate ReadOnly=false"), 0);
+	ck_assert_int_eq(command(control, "Activate"), 0);
+	ck_assert_int_eq(command(control, "Detach"), -EBUSY);
+	expect("\nRecommendedActions: Activate ReadOnly=true\n");
+	write_a_byte(file);
+	ck_assert_str_eq(cat("replicas/a.img@one/CopyState"), "Skewed\n");
+	ck_assert_str_eq(cat("replicas/a.img@one/SyncState"), "Broken\n");
+	ck_assert_str_eq(cat("replicas/a.img@one/ProgressStatus"), "Completed\n");
+	ck_assert_str_eq(cat("replicas/a.img@one/RequestedCopyState"), "Not Applicable\n");
+	ck_assert_str_eq(cat("replicas/a.img@one/PercentSynced"), "0\n");
+	ck_assert_str_eq(cat("replicas/a.img@one/wait/Skewed"), "Skewed\n");
+	ck_assert_uint_ge(content_of(file).allocated, 4096);
+	cat("replicas/a.img@one/status.json");
+	expect("\"Writable\":true,");
+	ck_assert_ptr_null(strstr(out.bytes, "\"OverlayBytes\":null"));
+	cat("replicas/a.img@two/status.json");
+	expect("\"Writable\":false,");
+	expect("\"OverlayBytes\":null");
+	/* What would lose it, and what would not be what one sees. */
+	ck_assert_int_eq(command(control, "RestoreFromReplica Force"), -EBUSY);
+	expect("\nMessage: CopyState is Skewed; RestoreFromReplica needs Synchronized\n");
+	expect("\nRecommendedActions: Activate ReadOnly=true with Force\n");
+	ck_assert_int_eq(command(control, "Detach"), -EBUSY);
+	ck_assert_int_eq(command(control, "ResyncReplica"), -EPERM);
+	ck_assert_int_eq(command(control, "Activate ReadOnly=true"), -EPERM);
+	expect("\nRecommendedActions: Activate ReadOnly=true with Force\n");
+	ck_assert_int_eq(command(control, "Plan Activate ReadOnly=true Force"), 0);
+	ck_assert_str_eq(cat("replicas/a.img@one/CopyState"), "Skewed\n");
+	ck_assert_int_eq(command(control, "Activate ReadOnly=true Force"), 0);
+	expect("\nMessage: it holds its moment again; what was written to it is lost\n");
+	ck_assert_ptr_null(content_of(file).overlay);
+	ck_assert_str_eq(cat("replicas/a.img@one/CopyState"), "Synchronized\n");
+	/* From Inactive, and back to it. */
+	ck_assert_int_eq(command(control, "Deactivate"), 0);
+	ck_assert_int_eq(command(control, "Activate ReadOnly=false"), 0);
+	write_a_byte(file);
+	ck_assert_int_eq(command(control, "Deactivate"), 0);
+	ck_assert_str_eq(cat("replicas/a.img@one/CopyState"), "Inactive\n");
+	ck_assert_int_eq(command(control, "Activate ReadOnly=true"), 0);
+	ck_assert_ptr_null(content_of(file).overlay);
+	ck_assert_int_eq(command(control, "Activate ReadOnly=false"), 0);
+	write_a_byte(file);
+	ck_assert_int_eq(command(control, "ResyncReplica Force"), 0);
+	ck_assert_ptr_null(content_of(file).overlay);
+	ck_assert_int_eq(command(control, "Activate ReadOnly=false"), 0);
+	write_a_byte(file);
+	ck_assert_int_eq(command("disks/a.img/control", "unsnapshot one"), 0);
+}
+END_TEST
+
 /* The made-up names of what takes its place, and what stands in its way. */
 START_TEST(detaching)
 {
@@ -318,6 +405,7 @@ int main(void)
 	tcase_add_test(c, snapshots_are_files);
 	tcase_add_test(c, properties);
 	tcase_add_test(c, operations_on_a_snapshot);
+	tcase_add_test(c, writing_to_a_snapshot);
 	tcase_add_test(c, detaching);
 	tcase_add_test(c, refused_snapshots);
 	tcase_add_test(c, moments);

@@ -117,7 +117,7 @@ START_TEST(help_is_wrapped)
 	expect("\ncontrol CreateDisk Name= [Size= ");
 	expect(" Parent= ...]; DeleteDisk Name= !;\n  CreateGroup ");
 	expect("\ndisks/* Resize Size= !; Accept !; snapshot [Name= At=]; ");
-	expect("\nreplicas/* Abort !; Activate; ");
+	expect("\nreplicas/* Abort !; Activate [ReadOnly=] !; ");
 	/* What is told of already is only named. */
 	expect("\ngroups/* AddDisk Name=; RemoveDisk Name=; ");
 	expect("; as above: snapshot, unsnapshot, Abort,");

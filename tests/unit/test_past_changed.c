@@ -52,7 +52,7 @@ static void is_changed(void)
 	ck_assert_str_eq(temp_state("a.img"), "Changed");
 	ck_assert_int_eq(moment_open(p.d, p.kept[0].generation), -ESTALE);
 	ck_assert_int_eq(tandem_snapshot(temp.t, &p.d, 1, "x", false, NULL, &why), -EBUSY);
-	ck_assert_int_eq(tandem_renew_snapshot(temp.t, number, false, &why), -EBUSY);
+	ck_assert_int_eq(tandem_renew_snapshot(temp.t, number, false, false, &why), -EBUSY);
 	ck_assert_int_eq(snapshot_numbered(temp.t, number, &f), 0);
 	ck_assert_uint_eq(f.state, SNAPSHOT_SYNCHRONIZED);
 }
@@ -83,7 +83,7 @@ static void accept(void)
 	past_snapshot(&p, "two");
 	past_write(&p, 0, SIZE, 5);
 	past_check_all(&p);
-	ck_assert_int_eq(tandem_renew_snapshot(temp.t, number, false, &why), 0);
+	ck_assert_int_eq(tandem_renew_snapshot(temp.t, number, false, false, &why), 0);
 }
 
 START_TEST(while_closed)

@@ -208,7 +208,7 @@ START_TEST(holds)
 	ck_assert_int_eq(tandem_delete_snapshot(temp.t, number, true, false, &why), -EBUSY);
 	ck_assert_ptr_nonnull(strstr(why.message, "backup"));
 	ck_assert_int_eq(tandem_deactivate_snapshot(temp.t, number, true, false, &why), -EBUSY);
-	ck_assert_int_eq(tandem_renew_snapshot(temp.t, number, false, &why), -EBUSY);
+	ck_assert_int_eq(tandem_renew_snapshot(temp.t, number, false, false, &why), -EBUSY);
 	ck_assert_int_eq(tandem_hold_snapshot(temp.t, number, NULL, false, &why), 0);
 	past_check_all(&p);
 	past_delete(&p, 0);
@@ -223,11 +223,11 @@ START_TEST(renews)
 
 	past_write(&p, 0, SIZE, 2);
 	ck_assert_int_eq(moment_open(p.d, m->generation), 0);
-	ck_assert_int_eq(tandem_renew_snapshot(temp.t, number, false, &why), -EBUSY);
+	ck_assert_int_eq(tandem_renew_snapshot(temp.t, number, false, false, &why), -EBUSY);
 	moment_close(p.d, m->generation);
-	ck_assert_int_eq(tandem_renew_snapshot(temp.t, number, true, &why), 0);
+	ck_assert_int_eq(tandem_renew_snapshot(temp.t, number, false, true, &why), 0);
 	ck_assert_uint_eq(facts_of(number).generation, m->generation);
-	ck_assert_int_eq(tandem_renew_snapshot(temp.t, number, false, &why), 0);
+	ck_assert_int_eq(tandem_renew_snapshot(temp.t, number, false, false, &why), 0);
 	ck_assert_uint_gt(facts_of(number).generation, m->generation);
 	past_forget(&p, 0);
 	{
@@ -263,7 +263,7 @@ START_TEST(deactivates)
 	ck_assert_uint_eq(facts_of(number).generation, 0);
 	ck_assert_uint_eq(facts_of(number).time_ms, time);
 	ck_assert_int_eq(tandem_deactivate_snapshot(temp.t, number, false, false, &why), -EBUSY);
-	ck_assert_int_eq(tandem_renew_snapshot(temp.t, number, false, &why), 0);
+	ck_assert_int_eq(tandem_renew_snapshot(temp.t, number, false, false, &why), 0);
 	ck_assert_uint_eq(facts_of(number).state, SNAPSHOT_SYNCHRONIZED);
 	ck_assert_uint_eq(temp_events("replicas/a.img@one From=Inactive To=Synchronized"), 1);
 	ck_assert_int_eq(tandem_deactivate_snapshot(temp.t, number, false, false, &why), 0);
