@@ -43,14 +43,15 @@ static int new_handle(struct mount *m, struct node n, struct fuse_file_info *fi,
 	return err;
 }
 
-void tree_open(fuse_req_t req, struct node n, struct fuse_file_info *fi)
+void tree_open(fuse_req_t req, const struct place *p, struct fuse_file_info *fi)
 {
+	struct node n = p->node;
 	struct mount *m = mount_of(req);
 	struct handle *h;
 	int err;
 
 	if (node_kind(n) == NODE_CONTENT) {
-		moment_file_open(req, n, fi);
+		moment_file_open(req, p, fi);
 		return;
 	}
 	err = new_handle(m, n, fi, &h);

@@ -80,7 +80,10 @@ void tree_lookup(fuse_req_t req, struct node dir, const char *name)
 		return;
 	}
 	/* A command that waits holds its inode's lock: the next `echo` gets another inode. */
-	e.ino = is_fresh(node_kind(p.node)) ? ino_fresh(m, p) : ino_of(p);
+	if (is_fresh(node_kind(p.node)))
+		e.ino = ino_fresh(m, p);
+	else
+		e.ino = e.attr.st_ino;
 	fuse_reply_entry(req, &e);
 }
 

@@ -24,6 +24,19 @@ static mode_t mode_of(const struct content *c, mode_t mode)
 	return c->overlay ? (mode & 0777) | (mode & 0400 ? 0200 : 0) : mode & 0555;
 }
 
+/*
+ * The moment, or what is written over it, which is another inode: the kernel keeps the pages of
+ * mappings by inode, and a page of the one must never be written to the other.
+ */
+static struct place place_of_content(struct node n, const struct content *c)
+{
+	return (struct place){
+		.kind = PLACE_TREE,
+		.node = n,
+		.variant = c->overlay ? 1 + c->overlay->number % (PLACE_VARIANTS - 1) : 0,
+	};
+}
+
 /* Owner and mode as the disk has them now. */
 static int fill(struct node n, const struct content *c, struct stat *st)
 {
@@ -34,7 +47,7 @@ static int fill(struct node n, const struct content *c, struct stat *st)
 	if (err)
 		return err;
 	*st = (struct stat){
-		.st_ino = ino_of((struct place){ .kind = PLACE_TREE, .node = n }),
+		.st_ino = ino_of(place_of_content(n, c)),
 		.st_mode = S_IFREG | mode_of(c, f.mode),
 		.st_nlink = 1,
 		.st_uid = f.uid,
@@ -114,14 +127,18 @@ static void run_open(struct disk_job *job, char *payload)
 		handle_free(handles, job->fi.fh);
 }
 
-void moment_file_open(fuse_req_t req, struct node n, struct fuse_file_info *fi)
+void moment_file_open(fuse_req_t req, const struct place *p, struct fuse_file_info *fi)
 {
 	struct mount *m = mount_of(req);
 	struct content c;
 	struct handle *h;
 	struct disk_job *job;
-	int err = node_content(m->ctl, n, &c);
+	int err = node_content(m->ctl, p->node, &c);
 
+	if (!err && place_of_content(p->node, &c).variant != p->variant) {
+		content_unref(&c);
+		err = -ESTALE; /* the kernel looks it up again */
+	}
 	if (!err && c.overlay) {
 		disk_unref(c.disk);
 		disk_file_open_of(req, c.overlay, fi);
@@ -142,7 +159,7 @@ void moment_file_open(fuse_req_t req, struct node n, struct fuse_file_info *fi)
 		return;
 	}
 	h->moment = c;
-	h->node = n;
+	h->node = p->node;
 	job = workers_job(m, req, c.disk);
 	job->run = run_open;
 	job->handle = h;

@@ -10,15 +10,17 @@
 
 #include "log.h"
 
-/* kind:4 row:8 object:32 fresh:20; the mount's own directory is FUSE_ROOT_ID. */
+/* kind:4 row:8 object:32 variant:20; the mount's own directory is FUSE_ROOT_ID. */
 #define KIND_SHIFT 60
 #define ROW_SHIFT 52
 #define OBJECT_SHIFT 20
-#define FRESH_MASK ((1u << OBJECT_SHIFT) - 1)
+_Static_assert(PLACE_VARIANTS == 1u << OBJECT_SHIFT, "they fit below the object");
 
 struct place place_of(fuse_ino_t ino)
 {
-	struct place p = { .kind = ino >> KIND_SHIFT, .number = ino >> OBJECT_SHIFT };
+	struct place p = { .kind = ino >> KIND_SHIFT,
+			   .number = ino >> OBJECT_SHIFT,
+			   .variant = ino % PLACE_VARIANTS };
 
 	if (ino == FUSE_ROOT_ID)
 		return (struct place){ .kind = PLACE_DIR };
@@ -34,12 +36,14 @@ fuse_ino_t ino_of(struct place p)
 
 	if (p.kind == PLACE_DIR && !p.number)
 		return FUSE_ROOT_ID;
-	return (uint64_t)p.kind << KIND_SHIFT | row << ROW_SHIFT | (uint64_t)object << OBJECT_SHIFT;
+	return (uint64_t)p.kind << KIND_SHIFT | row << ROW_SHIFT |
+	       (uint64_t)object << OBJECT_SHIFT | p.variant;
 }
 
 fuse_ino_t ino_fresh(struct mount *m, struct place p)
 {
-	return ino_of(p) | (atomic_fetch_add(&m->memory->fresh, 1) & FRESH_MASK);
+	p.variant = atomic_fetch_add(&m->memory->fresh, 1) % PLACE_VARIANTS;
+	return ino_of(p);
 }
 
 /* NULL: what is open is not there now, and the request has its answer. */
@@ -184,7 +188,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (p.kind == PLACE_DISK)
 		disk_file_open(req, p.number, fi);
 	else if (p.kind == PLACE_TREE)
-		tree_open(req, p.node, fi);
+		tree_open(req, &p, fi);
 	else
 		fuse_reply_err(req, EISDIR);
 }

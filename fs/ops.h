@@ -16,7 +16,10 @@ struct place {
 	enum place_kind kind;
 	uint32_t number;  /* of the pool of a PLACE_DIR, of the disk of a PLACE_DISK */
 	struct node node; /* PLACE_TREE */
+	/* Which one of those that are called so, each with pages and locks of its own in the kernel. */
+	uint32_t variant; /* less than PLACE_VARIANTS */
 };
+#define PLACE_VARIANTS (1u << 20)
 
 struct place place_of(fuse_ino_t ino);
 fuse_ino_t ino_of(struct place p);
@@ -58,7 +61,8 @@ int take_over_file(struct mount *m, struct handle *h);
 int moment_attributes(struct mount *m, struct node n, struct stat *st);
 bool moment_is_writable(struct mount *m, struct node n);
 void moment_file_getattr(fuse_req_t req, struct handle *h);
-void moment_file_open(fuse_req_t req, struct node n, struct fuse_file_info *fi);
+/* -ESTALE: it is another variant by now. */
+void moment_file_open(fuse_req_t req, const struct place *p, struct fuse_file_info *fi);
 void moment_file_release(fuse_req_t req, struct handle *h, const struct fuse_file_info *fi);
 void moment_file_read(fuse_req_t req, struct handle *h, size_t size, off_t off);
 void moment_file_lseek(fuse_req_t req, struct handle *h, off_t off, int whence);
@@ -83,7 +87,7 @@ int tree_attributes(struct mount *m, struct node n, struct stat *st);
 void tree_getattr(fuse_req_t req, struct node n);
 void tree_setattr(fuse_req_t req, struct node n, struct stat *attr, int to_set);
 void tree_readlink(fuse_req_t req, struct node n);
-void tree_open(fuse_req_t req, struct node n, struct fuse_file_info *fi);
+void tree_open(fuse_req_t req, const struct place *p, struct fuse_file_info *fi);
 void tree_release(fuse_req_t req, struct handle *h, const struct fuse_file_info *fi);
 void tree_read(fuse_req_t req, struct handle *h, size_t size, off_t off, int flags);
 void tree_write(fuse_req_t req, struct handle *h, const char *buf, size_t size, off_t off);
