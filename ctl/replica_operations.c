@@ -21,6 +21,7 @@
 #define PRE COPY_PREPARED
 #define ABO COPY_ABORTED
 #define FOV COPY_FAILEDOVER
+#define SKW COPY_SKEWED
 /* With Force only. */
 #define FGO (WITH_FORCE | GONE)
 #define FSY (WITH_FORCE | COPY_SYNCHRONIZED)
@@ -41,8 +42,9 @@ typedef uint8_t operation_table[OP_MAX][COPY_STATE_MAX];
  */
 static const operation_table of_snapshots = {
   /* from:                             -    -   INI  UNS  SYN  BRO  FRA  SPL  INA  SUS  FOV  PRE  ABO  SKW */
-  [OP_ABORT]                     = { NO_, NO_, NO_, NO_, SYN, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_ },
-  /* SYN → SYN   there is a copy while its source is restored from it: that is as before again */
+  [OP_ABORT]                     = { NO_, NO_, NO_, NO_, SYN, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, SKW },
+  /* there is a copy while its source is restored from it, also if it is written meanwhile: the source is
+   * as before again */
   [OP_ACTIVATE_CONSISTENCY]      = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
   [OP_ACTIVATE]                  = { NO_, NO_, NO_, NO_, STY, NO_, NO_, NO_, SYN, NO_, NO_, NO_, NO_, STY },
   /* INA → SYN   its moment is now. With ReadOnly=true SKW → SYN, and its own writes are lost */

@@ -415,11 +415,31 @@ START_TEST(restores_are_aborted)
 }
 END_TEST
 
+/* It is made writable, too. */
+static void write_snapshot(const char *label, const char *name)
+{
+	struct disk *d = tandem_disk_labelled(tandem, label), *over;
+	struct snapshot_facts s;
+	struct why why;
+
+	ck_assert_int_eq(snapshot_named(tandem, d, name, &s), 0);
+	ck_assert_int_eq(tandem_make_snapshot_writable(tandem, s.number, false, &why), 0);
+	over = snapshot_overlay(tandem, s.number);
+	ck_assert_int_eq(disk_open(over, true), 0);
+	ck_assert_int_eq(disk_write(over, "x", 1, 0, 0), 0);
+	disk_close(over);
+	disk_unref(over);
+	disk_unref(d);
+}
+
 /* From the snapshot that it is restored from; the others have nothing to abort. */
 START_TEST(one_restore_is_aborted)
 {
 	make_restored();
+	write_snapshot("a.img", "one");
+	ck_assert_str_eq(cat("replicas/a.img@one/CopyState"), "Skewed\n");
 	ck_assert_int_eq(command("replicas/a.img@one/control", "Abort"), 0);
+	ck_assert_str_eq(cat("replicas/a.img@one/CopyState"), "Skewed\n");
 	ck_assert(first_byte("a.img") == 'x' && is_aborting("a.img"));
 	ck_assert(first_byte("b.img") == 'b' && !is_aborting("b.img"));
 	ck_assert_int_eq(command("replicas/a.img@one/control", "Abort Force"), -EBUSY);

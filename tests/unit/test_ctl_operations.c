@@ -35,6 +35,7 @@ START_TEST(possible)
 	struct expected stays = { 0, STAYS, NULL }, gone = { 0, GONE, NULL };
 
 	check(OP_ABORT, COPY_SYNCHRONIZED, synchronized);
+	check(OP_ABORT, COPY_SKEWED, (struct expected){ 0, COPY_SKEWED, NULL });
 	check(OP_ACTIVATE, COPY_INACTIVE, synchronized);
 	check(OP_ACTIVATE, COPY_SYNCHRONIZED, stays);
 	check(OP_DEACTIVATE, COPY_SYNCHRONIZED, (struct expected){ 0, COPY_INACTIVE, NULL });
@@ -59,7 +60,8 @@ START_TEST(wrong_state)
 	check(OP_ACTIVATE, COPY_BROKEN,
 	      (struct expected){ -EBUSY, NONE, "CopyState is Broken; Activate needs Inactive" });
 	check(OP_ABORT, COPY_INACTIVE,
-	      (struct expected){ -EBUSY, NONE, "CopyState is Inactive; Abort needs Synchronized" });
+	      (struct expected){ -EBUSY, NONE,
+				 "CopyState is Inactive; Abort needs Synchronized, Skewed" });
 	check(OP_RESYNC_REPLICA, COPY_INACTIVE, (struct expected){ -EBUSY, NONE, NULL });
 	check(OP_DEACTIVATE, COPY_BROKEN, (struct expected){ -EBUSY, NONE, NULL });
 	check(OP_DETACH, COPY_BROKEN,
