@@ -141,6 +141,8 @@ int disk_restore(const struct request *r);
 int restore_disk(const struct request *r, struct disk *d, uint64_t generation);
 int disk_abort(const struct request *r);
 int abort_restores(const struct request *r, struct disk *const *disks, size_t count);
+/* What goes with it, for the result: "", or "; what ...". */
+const char *snapshot_loses(const struct snapshot_facts *s);
 int disk_settle(const struct request *r);
 int settle_all(const struct request *r);
 

@@ -77,8 +77,8 @@ int disk_unsnapshot(const struct request *r)
 	err = tandem_delete_snapshot(r->ctl->tandem, s.number, r->force, r->plan, &r->result->why);
 	if (err)
 		return err;
-	result_say(r->result, "%s %.256s, and gives back what only it holds",
-		   r->plan ? "would delete" : "deleted", s.label);
+	result_say(r->result, "%s %.256s, and gives back what only it holds%s",
+		   r->plan ? "would delete" : "deleted", s.label, snapshot_loses(&s));
 	return 0;
 }
 

@@ -15,14 +15,19 @@
 #include "replica_operations.h"
 #include "rfc3339.h"
 
+const char *snapshot_loses(const struct snapshot_facts *s)
+{
+	return s->state == SNAPSHOT_SKEWED ? "; what was written to it is lost" : "";
+}
+
 static int return_to_pool(const struct request *r, const struct snapshot_facts *s)
 {
 	int err = tandem_delete_snapshot(r->ctl->tandem, s->number, r->force, r->plan,
 					 &r->result->why);
 
 	if (!err)
-		result_say(r->result, "%s %.256s, and gives back what only it holds",
-			   r->plan ? "would delete" : "deleted", s->label);
+		result_say(r->result, "%s %.256s, and gives back what only it holds%s",
+			   r->plan ? "would delete" : "deleted", s->label, snapshot_loses(s));
 	return err;
 }
 
@@ -32,8 +37,8 @@ static int renew(const struct request *r, const struct snapshot_facts *s)
 					&r->result->why);
 
 	if (!err)
-		result_say(r->result, "%s the disk as it is now",
-			   r->plan ? "would hold" : "it holds");
+		result_say(r->result, "%s the disk as it is now%s",
+			   r->plan ? "would hold" : "it holds", snapshot_loses(s));
 	return err;
 }
 
@@ -58,9 +63,8 @@ static int make_read_only(const struct request *r, const struct snapshot_facts *
 						 &r->result->why);
 
 	if (!err)
-		result_say(r->result, "%s its moment%s", r->plan ? "would hold" : "it holds",
-			   s->state == SNAPSHOT_SKEWED ? " again; what was written to it is lost"
-						       : "");
+		result_say(r->result, "%s its moment%s%s", r->plan ? "would hold" : "it holds",
+			   s->state == SNAPSHOT_SKEWED ? " again" : "", snapshot_loses(s));
 	return err;
 }
 
@@ -81,8 +85,8 @@ static int deactivate(const struct request *r, const struct snapshot_facts *s)
 					     &r->result->why);
 
 	if (!err)
-		result_say(r->result, "%s its moment; Activate gives it another",
-			   r->plan ? "would give up" : "gave up");
+		result_say(r->result, "%s its moment; Activate gives it another%s",
+			   r->plan ? "would give up" : "gave up", snapshot_loses(s));
 	return err;
 }
 
