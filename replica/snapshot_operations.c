@@ -240,9 +240,17 @@ void snapshots_await_close(struct tandem *t, const uint32_t *numbers, size_t cou
 	}
 }
 
+static int by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
 int tandem_delete_snapshots(struct tandem *t, const uint32_t *numbers, size_t count, bool force,
 			    bool plan, struct why *why)
 {
+	uint32_t *sorted = calloc(count + 1, sizeof(*sorted));
 	struct leaving l = { .targets = calloc(count + 1, sizeof(*l.targets)),
 			     .less = calloc(count + 1, sizeof(*l.less)),
 			     .holds = calloc(count + 1, sizeof(*l.holds)) };
@@ -250,12 +258,17 @@ int tandem_delete_snapshots(struct tandem *t, const uint32_t *numbers, size_t co
 
 	if (!plan)
 		snapshots_await_close(t, numbers, count);
-	if (!l.targets || !l.less || !l.holds)
+	if (!l.targets || !l.less || !l.holds || !sorted)
 		err = refuse(why, -ENOMEM, "out of memory");
 	else if (!t->snapshots)
 		err = refuse(why, -ENOENT, "there is no such snapshot");
-	else
-		err = delete_all(t, numbers, count, force, plan, &l, why);
+	else {
+		/* Overlays are held in one order, whatever the disks of a group are called by now. */
+		memcpy(sorted, numbers, count * sizeof(*sorted));
+		qsort(sorted, count, sizeof(*sorted), by_number);
+		err = delete_all(t, sorted, count, force, plan, &l, why);
+	}
+	free(sorted);
 	free(l.targets);
 	free(l.less);
 	free(l.holds);

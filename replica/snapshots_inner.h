@@ -221,7 +221,7 @@ void overlay_lose(struct snapshots *s, const struct snapshot *sn);
 /*
  * Whoever takes away a snapshot's overlay holds it, from before changing until after it is
  * recorded: nobody opens it, and no request of it is under way. Of several they are held in the
- * order of their disks. -EBUSY without force: somebody has it open.
+ * order of the snapshots' numbers. -EBUSY without force: somebody has it open.
  */
 struct overlay_hold {
 	uint32_t number; /* of it; 0: there is none */

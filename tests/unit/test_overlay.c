@@ -686,6 +686,32 @@ START_TEST(taken_away_beside_writers)
 }
 END_TEST
 
+static void *plans_to_delete(void *arg)
+{
+	for (int i = 0; i < 50000; i++) {
+		struct why reason;
+
+		ck_assert_int_eq(tandem_delete_snapshots(temp.t, arg, 2, false, true, &reason), 0);
+	}
+	return NULL;
+}
+
+/* Whatever the order in which they are named. */
+START_TEST(several_are_held_at_once)
+{
+	uint32_t numbers[3];
+	pthread_t thread;
+
+	make_writable();
+	numbers[0] = numbers[2] = one->number;
+	numbers[1] = past_snapshot(&p, "two")->number;
+	ck_assert_int_eq(tandem_make_snapshot_writable(temp.t, numbers[1], false, &why), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, plans_to_delete, numbers), 0);
+	plans_to_delete(numbers + 1);
+	pthread_join(thread, NULL);
+}
+END_TEST
+
 /* ---- crashes ---- */
 
 enum { WRITES = 6 };
@@ -801,4 +827,4 @@ END_TEST
 UNIT_MAIN("overlay", setup, teardown, written_and_thrown_away, over_restarts, refused,
 	  taken_away_from_who_writes, it_cannot_be_recorded, its_moment_is_lost, with_the_disk,
 	  its_source_is_away, its_pool_goes_and_comes_back, it_cannot_be_opened, a_flush_fails,
-	  first_writes_at_once, taken_away_beside_writers, crashes)
+	  first_writes_at_once, taken_away_beside_writers, several_are_held_at_once, crashes)
