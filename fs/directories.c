@@ -198,7 +198,7 @@ void dir_create(fuse_req_t req, uint32_t pool, const char *name, mode_t mode,
 		return;
 	}
 	e.ino = e.attr.st_ino;
-	disk_file_opened(req, d, fi, &e, workers_request().unique);
+	disk_file_opened(req, d, fi, &e, e.ino, workers_request().unique);
 }
 
 /*

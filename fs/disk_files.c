@@ -141,7 +141,7 @@ void disk_file_setattr(fuse_req_t req, uint32_t number, struct stat *attr, int t
 /* ---- open ---- */
 
 void disk_file_opened(fuse_req_t req, struct disk *d, struct fuse_file_info *fi,
-		      const struct fuse_entry_param *entry, uint64_t unique)
+		      const struct fuse_entry_param *entry, uint64_t ino, uint64_t unique)
 {
 	struct mount *m = mount_of(req);
 	struct handle *h;
@@ -154,8 +154,7 @@ void disk_file_opened(fuse_req_t req, struct disk *d, struct fuse_file_info *fi,
 		return;
 	}
 	h->disk = d;
-	handle_record(h, ino_of((struct place){ .kind = PLACE_DISK, .number = d->number }),
-		      fi->flags, unique);
+	handle_record(h, ino, fi->flags, unique);
 	fi->direct_io = 1;
 	fi->noflush = 1;
 	mount_patch_next_open();
@@ -171,7 +170,7 @@ static void run_open(struct disk_job *job, char *payload)
 	int err = disk_open(d, (job->fi.flags & O_ACCMODE) != O_RDONLY);
 
 	if (!err) {
-		disk_file_opened(job->req, d, &job->fi, NULL, job->unique);
+		disk_file_opened(job->req, d, &job->fi, NULL, job->ino, job->unique);
 		return;
 	}
 	fuse_reply_err(job->req, -err);
@@ -180,10 +179,12 @@ static void run_open(struct disk_job *job, char *payload)
 
 void disk_file_open(fuse_req_t req, uint32_t number, struct fuse_file_info *fi)
 {
-	disk_file_open_of(req, tandem_disk_numbered(mount_of(req)->tandem, number), fi);
+	const struct place p = { .kind = PLACE_DISK, .number = number };
+
+	disk_file_open_of(req, p, tandem_disk_numbered(mount_of(req)->tandem, number), fi);
 }
 
-void disk_file_open_of(fuse_req_t req, struct disk *d, struct fuse_file_info *fi)
+void disk_file_open_of(fuse_req_t req, struct place p, struct disk *d, struct fuse_file_info *fi)
 {
 	struct disk_job *job;
 	int err = d ? 0 : -ENOENT;
@@ -198,6 +199,7 @@ void disk_file_open_of(fuse_req_t req, struct disk *d, struct fuse_file_info *fi
 	}
 	job = workers_job(mount_of(req), req, d);
 	job->run = run_open;
+	job->ino = ino_of(p);
 	job->fi = *fi;
 	workers_submit(job);
 }

@@ -91,6 +91,19 @@ bool moment_is_writable(struct mount *m, struct node n)
 	return writable;
 }
 
+struct disk *moment_overlay(struct mount *m, const struct place *p)
+{
+	struct disk *overlay = NULL;
+	struct content c;
+
+	if (node_content(m->ctl, p->node, &c))
+		return NULL;
+	if (c.overlay && place_of_content(p->node, &c).variant == p->variant)
+		overlay = disk_ref(c.overlay);
+	content_unref(&c);
+	return overlay;
+}
+
 void moment_file_getattr(fuse_req_t req, struct handle *h)
 {
 	struct stat st;
@@ -141,7 +154,7 @@ void moment_file_open(fuse_req_t req, const struct place *p, struct fuse_file_in
 	}
 	if (!err && c.overlay) {
 		disk_unref(c.disk);
-		disk_file_open_of(req, c.overlay, fi);
+		disk_file_open_of(req, *p, c.overlay, fi);
 		return;
 	}
 	if (!err) {

@@ -37,15 +37,15 @@ void disk_file_getattr(fuse_req_t req, uint32_t number);
 void disk_file_setattr(fuse_req_t req, uint32_t number, struct stat *attr, int to_set,
 		       struct fuse_file_info *fi);
 void disk_file_open(fuse_req_t req, uint32_t number, struct fuse_file_info *fi);
-/* Takes over the reference; d may be NULL. */
-void disk_file_open_of(fuse_req_t req, struct disk *d, struct fuse_file_info *fi);
+/* p is what the next daemon finds it by. Takes over the reference; d may be NULL. */
+void disk_file_open_of(fuse_req_t req, struct place p, struct disk *d, struct fuse_file_info *fi);
 void disk_file_release(fuse_req_t req, struct handle *h, const struct fuse_file_info *fi);
 /*
  * d is opened; replies to CREATE or, when entry is NULL, to OPEN, of this unique number. Takes over
  * the reference.
  */
 void disk_file_opened(fuse_req_t req, struct disk *d, struct fuse_file_info *fi,
-		      const struct fuse_entry_param *entry, uint64_t unique);
+		      const struct fuse_entry_param *entry, uint64_t ino, uint64_t unique);
 void disk_file_read(fuse_req_t req, struct handle *h, size_t size, off_t off, int flags);
 void disk_file_write(fuse_req_t req, struct handle *h, const char *buf, size_t size, off_t off,
 		     const struct fuse_file_info *fi);
@@ -60,6 +60,8 @@ int take_over_file(struct mount *m, struct handle *h);
 /* moment_files.c */
 int moment_attributes(struct mount *m, struct node n, struct stat *st);
 bool moment_is_writable(struct mount *m, struct node n);
+/* A reference on what is written to that snapshot, if it is that still; or NULL. */
+struct disk *moment_overlay(struct mount *m, const struct place *p);
 void moment_file_getattr(fuse_req_t req, struct handle *h);
 /* -ESTALE: it is another variant by now. */
 void moment_file_open(fuse_req_t req, const struct place *p, struct fuse_file_info *fi);

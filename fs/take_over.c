@@ -15,7 +15,9 @@
 static int open_disk(struct mount *m, struct handle *h)
 {
 	const struct open_record *r = h->record;
-	struct disk *d = tandem_disk_numbered(m->tandem, place_of(r->ino).number);
+	struct place p = place_of(r->ino);
+	struct disk *d = p.kind == PLACE_TREE ? moment_overlay(m, &p)
+					      : tandem_disk_numbered(m->tandem, p.number);
 	int err = d ? disk_open(d, (r->flags & O_ACCMODE) != O_RDONLY) : -ENOENT;
 
 	if (err)
@@ -35,6 +37,8 @@ static int open_moment(struct mount *m, struct handle *h)
 	err = node_content(m->ctl, h->node, &c);
 	if (err)
 		return err;
+	disk_unref(c.overlay); /* it can be written since */
+	c.overlay = NULL;
 	/* ResyncReplica gives the same file another moment; this one was opened before. */
 	c.generation = r->generation;
 	c.time_ms = r->time_ms;

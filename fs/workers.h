@@ -62,7 +62,7 @@ struct disk_job {
 	uint64_t off, len;
 	unsigned io;
 	int how;
-	uint64_t unique;
+	uint64_t unique, ino;
 	bool close_after;      /* opened only for this request */
 	struct handle *handle; /* of the file, where the disk is not enough */
 	struct fuse_file_info fi;
