@@ -14,6 +14,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 #include "bits.h"
 
@@ -161,21 +162,26 @@ static bool choose_candidates(struct marks *m, bool all)
 	return any;
 }
 
+/* Under rounds and lock: all who have begun before this end. */
+static void await_begun(struct marks *m)
+{
+	unsigned old = m->turn;
+
+	assert(!m->running[!old]); /* the call before has waited for them */
+	m->turn = !old;
+	while (m->running[old])
+		pthread_cond_wait(&m->ended, &m->lock);
+}
+
 /* False: there is nothing to do. Else all who began before this have ended. */
 static bool begin_round(struct marks *m, bool all)
 {
-	unsigned old;
 	bool any;
 
 	pthread_mutex_lock(&m->lock);
 	any = choose_candidates(m, all);
-	if (any) {
-		old = m->turn;
-		assert(!m->running[!old]); /* the round before has waited for them */
-		m->turn = !old;
-		while (m->running[old])
-			pthread_cond_wait(&m->ended, &m->lock);
-	}
+	if (any)
+		await_begun(m);
 	pthread_mutex_unlock(&m->lock);
 	return any;
 }
@@ -241,6 +247,18 @@ int marks_clean(struct marks *m, bool all, int (*flush)(void *arg), void *arg)
 	}
 	pthread_mutex_unlock(&m->rounds);
 	return err;
+}
+
+void marks_watch(struct marks *m)
+{
+	pthread_mutex_lock(&m->rounds);
+	pthread_mutex_lock(&m->lock);
+	memset(m->maps.fresh, 0, m->maps.differs_pages * MARKS_PAGE);
+	m->watched = true;
+	m->cut = false;
+	await_begun(m);
+	pthread_mutex_unlock(&m->lock);
+	pthread_mutex_unlock(&m->rounds);
 }
 
 bool marks_any_active(struct marks *m)

@@ -58,6 +58,19 @@ void marks_set(struct marks *m, uint64_t off, uint64_t len);
  */
 void marks_clear(struct marks *m, uint64_t off, uint64_t len);
 
+/*
+ * From here on it is remembered which regions are set, until the next call. Whoever has begun before
+ * it has ended when it returns; not between begin and end, nor in a round.
+ */
+void marks_watch(struct marks *m);
+/* It has been made shorter since marks_watch. */
+bool marks_were_cut(struct marks *m);
+/*
+ * As marks_clear, but for the regions that were set since marks_watch; so nobody has to keep
+ * writers out, who set what they write first.
+ */
+void marks_clear_unset(struct marks *m, uint64_t off, uint64_t len);
+
 /* Does the region at off differ? *run: so many bytes from there on, up to len (not 0), are alike. */
 bool marks_differs(struct marks *m, uint64_t off, uint64_t len, uint64_t *run);
 /* Where the first region that differs begins, of the one that off is in and those after it;

@@ -15,6 +15,8 @@ void marks_assign(struct marks *m, uint64_t first, uint64_t end, bool value)
 
 		stop = stop < end ? stop : end;
 		changed = bits_assign(m->maps.differs, first, stop, value);
+		if (value && m->watched)
+			bits_assign(m->maps.fresh, first, stop, true);
 		if (changed) {
 			p->count += value ? changed : -changed;
 			m->differing += value ? changed : -changed;
@@ -59,6 +61,21 @@ void marks_clear(struct marks *m, uint64_t off, uint64_t len)
 	lock_range(m, off, len);
 	end = off + len == m->size ? marks_regions(m->size) : (off + len) / MARKS_REGION;
 	marks_assign(m, marks_regions(off), end, false);
+	pthread_mutex_unlock(&m->lock);
+}
+
+void marks_clear_unset(struct marks *m, uint64_t off, uint64_t len)
+{
+	uint64_t first, stop, end;
+
+	lock_range(m, off, len);
+	assert(m->watched);
+	end = off + len == m->size ? marks_regions(m->size) : (off + len) / MARKS_REGION;
+	for (first = marks_regions(off); first < end; first = stop) {
+		first = bits_find(m->maps.fresh, first, end, false);
+		stop = bits_find(m->maps.fresh, first, end, true);
+		marks_assign(m, first, stop, false);
+	}
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -108,6 +125,16 @@ uint64_t marks_bytes(struct marks *m)
 		bytes -= MARKS_REGION - m->size % MARKS_REGION;
 	pthread_mutex_unlock(&m->lock);
 	return bytes;
+}
+
+bool marks_were_cut(struct marks *m)
+{
+	bool cut;
+
+	pthread_mutex_lock(&m->lock);
+	cut = m->cut;
+	pthread_mutex_unlock(&m->lock);
+	return cut;
 }
 
 uint64_t marks_size(struct marks *m)

@@ -47,6 +47,7 @@ enum {
 static void free_maps(struct marks_maps *maps)
 {
 	free(maps->differs);
+	free(maps->fresh);
 	free(maps->pages);
 	free(maps->active);
 	free(maps->image);
@@ -63,14 +64,15 @@ static int make_maps(uint64_t size, struct marks_maps *out)
 	};
 
 	maps.differs = calloc(maps.differs_pages, MARKS_PAGE);
+	maps.fresh = calloc(maps.differs_pages, MARKS_PAGE);
 	maps.pages = calloc(maps.differs_pages, sizeof(*maps.pages));
 	maps.active = calloc(maps.area_pages, MARKS_PAGE);
 	maps.image = calloc(maps.area_pages, MARKS_PAGE);
 	maps.touched = calloc(maps.area_pages, MARKS_PAGE);
 	maps.candidates = calloc(maps.area_pages, MARKS_PAGE);
 	maps.due = calloc(maps.area_pages, sizeof(*maps.due));
-	if (!maps.differs || !maps.pages || !maps.active || !maps.image || !maps.touched ||
-	    !maps.candidates || !maps.due) {
+	if (!maps.differs || !maps.fresh || !maps.pages || !maps.active || !maps.image ||
+	    !maps.touched || !maps.candidates || !maps.due) {
 		free_maps(&maps);
 		return -ENOMEM;
 	}
@@ -78,8 +80,10 @@ static int make_maps(uint64_t size, struct marks_maps *out)
 	return 0;
 }
 
-static void copy_maps(struct marks_maps *to, const struct marks_maps *from)
+static void copy_maps(struct marks_maps *to, const struct marks_maps *from, bool watched)
 {
+	if (watched) /* else it takes no memory */
+		memcpy(to->fresh, from->fresh, from->differs_pages * MARKS_PAGE);
 	memcpy(to->differs, from->differs, from->differs_pages * MARKS_PAGE);
 	memcpy(to->pages, from->pages, from->differs_pages * sizeof(*from->pages));
 	memcpy(to->active, from->active, from->area_pages * MARKS_PAGE);
@@ -102,7 +106,7 @@ static int make_room(struct marks *m, uint64_t size)
 	if (err)
 		return err;
 	pthread_mutex_lock(&m->lock);
-	copy_maps(&maps, &old);
+	copy_maps(&maps, &old, m->watched);
 	m->maps = maps;
 	pthread_mutex_unlock(&m->lock);
 	free_maps(&old);
@@ -449,6 +453,7 @@ static int shrink(struct marks *m, uint64_t size)
 	bits_assign(m->maps.touched, areas, end, false);
 	bits_assign(m->maps.candidates, areas, end, false);
 	m->size = size;
+	m->cut = true;
 	pthread_mutex_unlock(&m->lock);
 	return 0;
 }

@@ -30,6 +30,7 @@ struct marks_maps {
 	uint64_t differs_pages, area_pages;
 	uint64_t *differs;
 	struct marks_page *pages;
+	uint64_t *fresh;      /* of differs, what was set since marks_watch */
 	uint64_t *active;     /* D(that it is) */
 	uint64_t *image;      /* what the file says of it at most: active, or about to be */
 	uint64_t *touched;    /* since the last round began */
@@ -54,6 +55,8 @@ struct marks {
 	uint64_t size;
 	struct marks_maps maps;
 	uint64_t differing;        /* bits of differs */
+	bool watched;              /* fresh is kept */
+	bool cut;                  /* it was made shorter since then */
 	uint64_t imaged;           /* bits of image */
 	struct marks_want *wanted; /* areas that wait to become active */
 	/* As in RCU: who begins counts as of this turn, and a round begins another one. */

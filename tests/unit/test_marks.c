@@ -2,7 +2,10 @@
 #include "marks.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "tap_file.h"
 #include "unit.h"
@@ -783,6 +786,86 @@ START_TEST(a_size_while_a_round_runs)
 }
 END_TEST
 
+static void clear_unset(uint64_t off, uint64_t len)
+{
+	unsigned turn;
+
+	ck_assert_int_eq(marks_begin(m, off, len, &turn), 0);
+	marks_clear_unset(m, off, len);
+	marks_end(m, turn);
+}
+
+/* What is set since the watch began is not cleared, whoever sets it; nor what is cut. */
+START_TEST(what_is_set_while_it_is_watched)
+{
+	set(10 * REGION, 20 * REGION);
+	marks_watch(m);
+	set(15 * REGION + 1, 1);
+	clear_unset(0, 20 * REGION);
+	ck_assert(!differs(14 * REGION));
+	ck_assert(differs(15 * REGION));
+	ck_assert(!differs(16 * REGION));
+	ck_assert(differs(20 * REGION));
+	marks_watch(m);
+	clear_unset(0, SIZE);
+	check_only(0, 0);
+	/* Whatever may be lost of an area is set. */
+	marks_watch(m);
+	marks_doubt(m);
+	clear_unset(0, SIZE);
+	ck_assert(differs(15 * REGION));
+	marks_watch(m);
+	ck_assert_int_eq(marks_set_all(m), 0);
+	clear_unset(0, SIZE);
+	check_only(0, SIZE);
+	/* Also in a longer one, whose maps are others. */
+	marks_watch(m);
+	set(7 * REGION, 1);
+	ck_assert(!marks_were_cut(m));
+	ck_assert_int_eq(marks_resize(m, 40 * SIZE, true), 0);
+	clear_unset(0, 40 * SIZE);
+	ck_assert(differs(7 * REGION));
+	ck_assert(!differs(8 * REGION));
+	ck_assert(differs(20 * SIZE));
+	ck_assert(!marks_were_cut(m));
+	ck_assert_int_eq(marks_resize(m, SIZE, false), 0);
+	ck_assert(marks_were_cut(m));
+	marks_watch(m);
+	ck_assert(!marks_were_cut(m));
+}
+END_TEST
+
+static _Atomic bool watches, has_ended;
+
+static void *watch(void *arg)
+{
+	bool *waited = arg;
+
+	watches = true;
+	marks_watch(m);
+	*waited = has_ended;
+	return NULL;
+}
+
+/* Who has begun before may write what is not watched; so nobody has when the watch has begun. */
+START_TEST(a_watch_waits_for_who_has_begun)
+{
+	bool waited = false;
+	pthread_t thread;
+	unsigned turn;
+
+	ck_assert_int_eq(marks_begin(m, 0, 1, &turn), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, watch, &waited), 0);
+	while (!watches)
+		sched_yield();
+	usleep(20000); /* if it does not wait, it has returned by then */
+	has_ended = true;
+	marks_end(m, turn);
+	pthread_join(thread, NULL);
+	ck_assert(waited);
+}
+END_TEST
+
 UNIT_MAIN("marks", setup, teardown, a_new_one_is_durable, of_any_size, over_an_old_one,
 	  what_is_no_such_file, create_and_open_fail, all_of_its_space_at_once,
 	  space_that_comes_with_writing, set_and_clear_as_one_by_one, what_was_active_differs,
@@ -792,4 +875,5 @@ UNIT_MAIN("marks", setup, teardown, a_new_one_is_durable, of_any_size, over_an_o
 	  nothing_to_do_flushes_nothing, a_clean_stop_is_durable, touched_while_the_round_runs,
 	  a_round_that_fails, a_round_again, inactive_in_the_file_too, one_side_was_lost,
 	  lost_while_a_round_runs, all_of_it_again, longer, shorter_and_longer,
-	  what_was_active_behind_the_end, a_size_that_fails, a_size_while_a_round_runs)
+	  what_was_active_behind_the_end, a_size_that_fails, a_size_while_a_round_runs,
+	  what_is_set_while_it_is_watched, a_watch_waits_for_who_has_begun)
