@@ -175,9 +175,13 @@ static int collect_versions(const struct work *w)
 
 /* ---- one job ---- */
 
-static bool is_restored_with(struct disk *d, const struct moment_record *m)
+/* A restore goes by it, or it is what is seen of the disk. */
+static bool is_in_use(struct disk *d, const struct moment_record *m)
 {
-	return m->hidden && history_restore(atomic_load(&d->history)).before == m->generation;
+	struct history *h = atomic_load(&d->history);
+
+	return m->hidden &&
+	       (history_restore(h).before == m->generation || history_shown(h) == m->generation);
 }
 
 /* A moment whose making failed, or that lost its last name while it was read, is still there. */
@@ -189,8 +193,8 @@ static int drop_moment(struct tandem *t, struct disk *d, uint64_t generation, bo
 
 	pthread_mutex_lock(&s->changing);
 	err = moment_exactly(d, generation, &m);
-	*needed = !err && (m.tick || table_names(s, d->number, generation, NULL) ||
-			   is_restored_with(d, &m));
+	*needed = !err &&
+		  (m.tick || table_names(s, d->number, generation, NULL) || is_in_use(d, &m));
 	if (!err && !*needed) {
 		err = dropping_begin(s, d, generation);
 		if (!err) {

@@ -101,22 +101,64 @@ int disk_read_locked(struct disk *d, void *buf, size_t len, uint64_t off, unsign
 		 : d->image->format->read(d->image, buf, len, off, io);
 }
 
+/*
+ * The moment that the disk shows, if it does; with the range locked, so that what is not shown is
+ * written only after this.
+ */
+static uint64_t shown(struct disk *d)
+{
+	struct history *h = atomic_load(&d->history);
+
+	return h ? history_shown(h) : 0;
+}
+
+/* -ESTALE: it shows another by now. */
+static int read_shown(struct disk *d, uint64_t g, void *buf, size_t *len, uint64_t off)
+{
+	struct history *h = atomic_load(&d->history);
+	struct moment_record m;
+	int err = history_moment_kept(h, g, &m);
+
+	if (!err && off >= m.size)
+		*len = 0;
+	else if (!err && *len > m.size - off)
+		*len = m.size - off;
+	return err || !*len ? err : history_read_at(h, g, buf, *len, off);
+}
+
+static int read_present(struct disk *d, void *buf, size_t *len, uint64_t off, unsigned io)
+{
+	uint64_t size = d->image->size;
+
+	if (off >= size)
+		*len = 0;
+	else if (*len > size - off)
+		*len = size - off;
+	return *len ? disk_read_locked(d, buf, *len, off, io) : 0;
+}
+
+static int read_seen(struct disk *d, void *buf, size_t *len, uint64_t off, unsigned io)
+{
+	size_t asked = *len;
+	uint64_t g;
+	int err;
+
+	do {
+		*len = asked;
+		g = shown(d);
+		err = g ? read_shown(d, g, buf, len, off) : read_present(d, buf, len, off, io);
+	} while (err == -ESTALE && g && shown(d) != g);
+	return err == -ESTALE ? -EIO : err;
+}
+
 int disk_read(struct disk *d, void *buf, size_t len, uint64_t off, unsigned io, size_t *done)
 {
-	uint64_t began = monotonic_ns(), size;
+	uint64_t began = monotonic_ns();
 	struct range r;
-	int err = 0;
+	int err;
 
 	range_lock_read(&d->ranges, &r, off, len);
-	size = d->image->size;
-	if (off >= size)
-		len = 0;
-	else if (len > size - off)
-		len = size - off;
-	if (atomic_load(&d->lost))
-		err = -EIO;
-	else if (len)
-		err = disk_read_locked(d, buf, len, off, io);
+	err = atomic_load(&d->lost) ? -EIO : read_seen(d, buf, &len, off, io);
 	range_unlock(&d->ranges, &r);
 	if (!err)
 		*done = len;
@@ -429,18 +471,41 @@ int disk_seek_locked(struct disk *d, uint64_t off, int whence, uint64_t *found)
 		 : d->image->format->seek(d->image, off, whence, found);
 }
 
+static int seek_shown(struct disk *d, uint64_t g, uint64_t off, int whence, uint64_t *found)
+{
+	struct history *h = atomic_load(&d->history);
+	struct moment_record m;
+	int err = history_moment_kept(h, g, &m);
+
+	if (!err && off >= m.size)
+		return -ENXIO;
+	return err ? err : history_seek_at(h, g, off, whence, found);
+}
+
+static int seek_seen(struct disk *d, uint64_t off, int whence, uint64_t *found)
+{
+	uint64_t g;
+	int err;
+
+	do {
+		g = shown(d);
+		if (g)
+			err = seek_shown(d, g, off, whence, found);
+		else if (off >= d->image->size)
+			err = -ENXIO;
+		else
+			err = disk_seek_locked(d, off, whence, found);
+	} while (err == -ESTALE && g && shown(d) != g);
+	return err == -ESTALE ? -EIO : err;
+}
+
 int disk_seek(struct disk *d, uint64_t off, int whence, uint64_t *found)
 {
 	struct range r;
 	int err;
 
 	range_lock_read(&d->ranges, &r, off, UINT64_MAX - off);
-	if (atomic_load(&d->lost))
-		err = -EIO;
-	else if (off >= d->image->size)
-		err = -ENXIO;
-	else
-		err = disk_seek_locked(d, off, whence, found);
+	err = atomic_load(&d->lost) ? -EIO : seek_seen(d, off, whence, found);
 	range_unlock(&d->ranges, &r);
 	return err;
 }

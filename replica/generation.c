@@ -52,14 +52,21 @@ static int by_number(const void *a, const void *b)
 	return x->disk->number < y->disk->number ? -1 : x->disk->number > y->disk->number;
 }
 
+/* What it holds may be not what it reads as. */
+static bool has_moments(struct history *h, enum moment_kind kind)
+{
+	if (kind == MOMENT_HIDDEN)
+		return true;
+	return !h->restore.before && (kind == MOMENT_SENT || !atomic_load(&h->shown));
+}
+
 static int lock_all(struct history **hs, size_t count, enum moment_kind kind)
 {
 	int err = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		pthread_mutex_lock(&hs[i]->lock);
-		/* What it holds is not what it reads as. */
-		if (kind == MOMENT_NAMED && hs[i]->restore.before)
+		if (kind != MOMENT_TICK && !has_moments(hs[i], kind))
 			err = err ?: -EBUSY;
 		err = err ?: history_moment_room(hs[i]);
 	}
@@ -76,7 +83,7 @@ static void keep(struct history *h, enum moment_kind kind, uint64_t g, uint64_t 
 		.time_ms = last && last->time_ms > time_ms ? last->time_ms : time_ms,
 		.size = h->disk->image->size,
 		.tick = kind == MOMENT_TICK,
-		.hidden = kind == MOMENT_HIDDEN,
+		.hidden = kind == MOMENT_HIDDEN || kind == MOMENT_SENT,
 		.names = kind == MOMENT_NAMED,
 	};
 
@@ -94,7 +101,7 @@ static int close_locked(struct tandem *t, struct history **sorted, struct histor
 		*g = atomic_load(&t->generation);
 		for (size_t i = 0; i < count; i++) {
 			bool wanted = kind != MOMENT_TICK ||
-				      (hs[i]->written && !hs[i]->restore.before);
+				      (hs[i]->written && has_moments(hs[i], kind));
 
 			if (kept)
 				kept[i] = wanted;

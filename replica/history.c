@@ -182,6 +182,16 @@ int history_change_moment(struct history *h, const struct moment_record *m)
 	return known ? 0 : -ENOENT;
 }
 
+void history_show(struct history *h, uint64_t g)
+{
+	atomic_store(&h->shown, g);
+}
+
+uint64_t history_shown(struct history *h)
+{
+	return atomic_load(&h->shown);
+}
+
 /* ---- pins ---- */
 
 static struct pin *pin_of(const struct history *h, uint64_t g)

@@ -100,12 +100,13 @@ enum moment_kind {
 	MOMENT_NAMED,
 	MOMENT_TICK,   /* of disks that were not written since their newest moment it is not kept */
 	MOMENT_HIDDEN, /* of disks that are being restored; see history_restore */
+	MOMENT_SENT,   /* hidden too, but of disks that are what they read as; see history_show */
 };
 /*
  * Ends the generation of the tandem, at one moment for all of these disks, and
  * keeps it of each of them, with names = 1 or, of another kind, 0. No write waits.
  * Nothing is recorded yet. kept[i] (may be NULL) tells of which it is kept. *g is its number.
- * -EBUSY: one of them is being restored, so that it has no moment with a name.
+ * -EBUSY: one of them is being restored, or shows a moment, so that it has none with a name.
  */
 int generation_close(struct tandem *t, struct history *const *hs, size_t count,
 		     enum moment_kind kind, uint64_t time_ms, bool *kept, uint64_t *g);
@@ -228,6 +229,14 @@ int history_fill_step(struct history *h, uint64_t bytes, bool share);
 uint64_t history_lacking(struct history *h);
 /* That had to be copied to fill it, since it was opened. */
 uint64_t history_copied(struct history *h);
+
+/*
+ * What clients read of the disk is what it held at the end of that generation, which is kept and
+ * pinned; what is written is not seen. 0: it is what it holds. Who has a range reads one of both.
+ * Not recorded.
+ */
+void history_show(struct history *h, uint64_t g);
+uint64_t history_shown(struct history *h);
 
 /* A restore runs, or it is a clone. */
 bool history_is_unfilled(struct history *h);

@@ -218,10 +218,13 @@ static enum importance importance(struct snapshots *s, struct disk *d,
 		if (sn->busy)
 			return INDISPENSABLE;
 	}
-	/* What a clone has from it is not old content. One of neither is being made. */
+	/* What a clone has from it is not old content. */
 	if (clones_names(s->clones, d->number, m->generation) ||
-	    history_is_needed(h, m->generation) || (!named && !m->tick))
+	    history_is_needed(h, m->generation))
 		return INDISPENSABLE;
+	/* One of neither is being made, or only needed as long as somebody reads it. */
+	if (!named && !m->tick)
+		return m->hidden && history_is_pinned(h, m->generation) ? READ_NOW : INDISPENSABLE;
 	if (held)
 		return HELD;
 	return history_is_pinned(h, m->generation) ? READ_NOW : LOOSE;
