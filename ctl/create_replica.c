@@ -22,8 +22,8 @@ enum {
 	REPLICA_STOPS_HOST_IO,
 	REPLICA_RECOVERY,
 	REPLICA_WAIT_FOR,
-	REPLICA_TARGET_SYSTEM,
 	REPLICA_OBJECTIVE,
+	REPLICA_TARGET_SYSTEM,
 	REPLICA_USERNAME,
 	REPLICA_PASSWORD,
 };
@@ -72,9 +72,9 @@ const struct parameter create_replica_parameters[] = {
 	[REPLICA_STOPS_HOST_IO]    = { "FailedCopyStopsHostIO", VALUE_BOOL },
 	[REPLICA_RECOVERY]         = { "CopyRecoveryMode", VALUE_ENUM, .values = recovery_modes },
 	[REPLICA_WAIT_FOR]         = { "WaitForCopyState", VALUE_ENUM, .values = first_states },
+	[REPLICA_OBJECTIVE]        = { "RecoveryPointObjective", VALUE_NUMBER },
 	/* None of them has these; they are known, so that a refusal says why. */
 	[REPLICA_TARGET_SYSTEM]    = { "TargetStorageSystem", VALUE_TEXT, .hidden = true },
-	[REPLICA_OBJECTIVE]        = { "RecoveryPointObjective", VALUE_NUMBER, .hidden = true },
 	[REPLICA_USERNAME]         = { "Username", VALUE_TEXT, .hidden = true },
 	[REPLICA_PASSWORD]         = { "Password", VALUE_TEXT, .hidden = true },
 	{ NULL },
@@ -116,7 +116,7 @@ static int check_replica(const struct request *r)
 		return 0;
 	if (r->force)
 		return refuse(why, -EINVAL, "a %s never needs Force", a[REPLICA_SYNC_TYPE].text);
-	return refuse_any(r, REPLICA_MODE, REPLICA_OBJECTIVE);
+	return refuse_any(r, REPLICA_MODE, REPLICA_TARGET_SYSTEM);
 }
 
 static int check_snapshot(const struct request *r)
@@ -192,18 +192,37 @@ static bool fits_mirror(uint64_t methodology)
 	       methodology == METHOD_DELTA_UPDATE;
 }
 
+/* What is lost with the source of a synchronous one is nothing, which may be said. */
+static int check_objective(const struct request *r)
+{
+	const struct argument *a = &r->args[REPLICA_OBJECTIVE];
+	struct why *why = &r->result->why;
+
+	if (!a->given)
+		return 0;
+	if (mirror_mode(&r->args[REPLICA_MODE]) == MODE_SYNCHRONOUS)
+		return a->number ? refuse(why, -EOPNOTSUPP,
+					  "RecoveryPointObjective of a synchronous mirror is 0")
+				 : 0;
+	if (!a->number || a->number > PAIR_OBJECTIVE_MAX_S)
+		return refuse(why, -EINVAL,
+			      "RecoveryPointObjective of an asynchronous mirror is 1 to %u seconds",
+			      PAIR_OBJECTIVE_MAX_S);
+	return 0;
+}
+
 static int check_mirror(const struct request *r)
 {
 	const struct argument *a = r->args, *supplier = &a[REPLICA_SUPPLIER];
 	struct why *why = &r->result->why;
-	/* What is lost with the source of a synchronous one is nothing, which may be said. */
-	int last = a[REPLICA_OBJECTIVE].number ? REPLICA_OBJECTIVE : REPLICA_TARGET_SYSTEM;
 	int err = mirror_mode_check(r, &a[REPLICA_MODE]);
 
 	if (!err)
 		err = refuse_any(r, REPLICA_TOKEN, REPLICA_TARGET_POOL);
 	if (!err)
-		err = refuse_any(r, REPLICA_TARGET_SYSTEM, last);
+		err = refuse_any(r, REPLICA_TARGET_SYSTEM, REPLICA_TARGET_SYSTEM);
+	if (!err)
+		err = check_objective(r);
 	if (err)
 		return err;
 	if (!a[REPLICA_TARGET_VOLUME].given)
@@ -229,7 +248,8 @@ static int create_mirror(const struct request *r)
 		.target = argument_text(&a[REPLICA_TARGET_VOLUME]),
 		.name = argument_text(&a[REPLICA_ELEMENT_NAME]),
 		.format = argument_text(&a[REPLICA_FORMAT]),
-		.mode = MODE_SYNCHRONOUS,
+		.mode = mirror_mode(&a[REPLICA_MODE]),
+		.objective_s = a[REPLICA_OBJECTIVE].number,
 		.priority = a[REPLICA_COPY_PRIORITY].number,
 		.existing = a[REPLICA_SUPPLIER].number == USE_EXISTING,
 		.stops_host_io = a[REPLICA_STOPS_HOST_IO].number,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "space.h"
 
@@ -209,6 +210,8 @@ static void add_replica_problem(struct facts *f, const struct replica_facts *r)
 {
 	const char *trouble = replica_trouble(r);
 
+	if (!trouble && replica_misses_objective(r, f->time_ms))
+		trouble = "the target is older than its RecoveryPointObjective";
 	if (!trouble && !r->differed)
 		return;
 	f->problems[f->problem_count] = (struct problem){
@@ -305,9 +308,17 @@ static int collect_problems(struct facts *f)
 	return 0;
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec * UINT64_C(1000) + now.tv_nsec / 1000000;
+}
+
 int facts_collect(struct tandem *t, struct facts *out)
 {
-	struct facts f = { .space_low = space_is_low(t) };
+	struct facts f = { .time_ms = now_ms(), .space_low = space_is_low(t) };
 	int err = collect_disks(t, &f);
 
 	if (!err)

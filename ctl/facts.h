@@ -27,6 +27,7 @@ struct problem {
 };
 
 struct facts {
+	uint64_t time_ms;         /* when it was collected */
 	struct disk_facts *disks; /* sorted by label */
 	struct past_facts *pasts; /* of the same disks */
 	size_t disk_count;

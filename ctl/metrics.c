@@ -304,6 +304,41 @@ static void add_verified(struct text *out, const struct facts *f)
 	}
 }
 
+/* Of asynchronous mirrors. */
+static void add_objectives(struct text *out, const struct facts *f)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < f->clone_count; i++) {
+		if (f->clones[i].sync_mode != MODE_ASYNCHRONOUS)
+			continue;
+		if (!any)
+			add_head(out, "replica_rpo_seconds", "gauge",
+				 "How old the target of a mirror may be.");
+		any = true;
+		add_replica_label(out, "replica_rpo_seconds", &f->clones[i]);
+		text_addf(out, "\"} %u\n", f->clones[i].objective_s);
+	}
+}
+
+/* Of mirrors that were ever in step. */
+static void add_lags(struct text *out, const struct facts *f)
+{
+	bool any = false;
+	uint64_t lag;
+
+	for (size_t i = 0; i < f->clone_count; i++) {
+		if (!replica_lag(&f->clones[i], f->time_ms, &lag))
+			continue;
+		if (!any)
+			add_head(out, "replica_lag_seconds", "gauge",
+				 "How old the target of a mirror is.");
+		any = true;
+		add_replica_label(out, "replica_lag_seconds", &f->clones[i]);
+		text_addf(out, "\"} %" PRIu64 ".%03u\n", lag / 1000, (unsigned)(lag % 1000));
+	}
+}
+
 /* Of clones and mirrors: a thousand snapshots have nothing that would change. */
 static void add_replicas(struct text *out, const struct facts *f)
 {
@@ -327,6 +362,8 @@ static void add_replicas(struct text *out, const struct facts *f)
 		add_replica_label(out, "replica_behind_bytes", &f->clones[i]);
 		text_addf(out, "\"} %" PRIu64 "\n", f->clones[i].behind);
 	}
+	add_lags(out, f);
+	add_objectives(out, f);
 	add_verified(out, f);
 }
 

@@ -9,12 +9,15 @@
 
 int mirror_mode_check(const struct request *r, const struct argument *mode)
 {
-	if (!mode->given || mode->number == MODE_SYNCHRONOUS)
+	if (!mode->given || mode->number != MODE_ADAPTIVE)
 		return 0;
-	return refuse_advise(
-		&r->result->why, -EOPNOTSUPP, "Mode=Synchronous",
-		"Mode=%s lets the target be behind its source, which tandemfs %s cannot",
-		mode->text, TANDEMFS_VERSION);
+	return refuse_advise(&r->result->why, -EOPNOTSUPP, "Mode=Synchronous or Asynchronous",
+			     "tandemfs %s has no Mode=%s", TANDEMFS_VERSION, mode->text);
+}
+
+enum sync_mode mirror_mode(const struct argument *mode)
+{
+	return mode->given ? (enum sync_mode)mode->number : MODE_SYNCHRONOUS;
 }
 
 static int say_plan(const struct request *r, const struct pair_request *q)
@@ -59,8 +62,13 @@ int make_mirror(const struct request *r, struct pair_request *q)
 		return 0;
 	}
 	r->result->copy = p.number;
-	result_say(r->result, "%.255s becomes what %.255s is, and is written with it from now on",
-		   p.target, p.source);
+	if (p.mode == MODE_ASYNCHRONOUS)
+		result_say(r->result, "%.255s becomes what %.255s is, and follows it, %u s behind",
+			   p.target, p.source, p.objective_s);
+	else
+		result_say(r->result,
+			   "%.255s becomes what %.255s is, and is written with it from now on",
+			   p.target, p.source);
 	return 0;
 }
 
@@ -74,7 +82,8 @@ const struct parameter mirror_parameters[] = {
 
 int disk_mirror(const struct request *r)
 {
-	struct pair_request q = { .target = r->args[MIRROR_TARGET].text, .mode = MODE_SYNCHRONOUS };
+	struct pair_request q = { .target = r->args[MIRROR_TARGET].text,
+				  .mode = mirror_mode(&r->args[MIRROR_MODE]) };
 	int err = mirror_mode_check(r, &r->args[MIRROR_MODE]);
 
 	return err ? err : make_mirror(r, &q);

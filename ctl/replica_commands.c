@@ -304,12 +304,36 @@ static int operate_pair(const struct request *r, enum replica_operation op,
 	return 0;
 }
 
+static bool is_reset(enum replica_operation op)
+{
+	return op == OP_RESET_TO_SYNC || op == OP_RESET_TO_ASYNC;
+}
+
+/* Its CopyState stays, or is Unsynchronized until it has caught up. */
+static int reset_mode(const struct request *r, enum replica_operation op,
+		      const struct replica_facts *f)
+{
+	bool sync = op == OP_RESET_TO_SYNC;
+	int err = tandem_operate_pair(r->ctl->tandem, f->number, op, f->copy_state, r->force,
+				      r->plan, &r->result->why);
+	if (err)
+		return err;
+	if (sync && !r->plan &&
+	    (f->copy_state == COPY_SYNCHRONIZED || f->copy_state == COPY_UNSYNCHRONIZED))
+		r->result->copy = f->number;
+	result_say(r->result, "SyncMode %s %s", r->plan ? "would be" : "is",
+		   sync ? "Synchronous, once it has caught up"
+			: "Asynchronous: no write waits for the target any more");
+	return 0;
+}
+
 static int stays(const struct request *r, enum replica_operation op, const struct replica_facts *f)
 {
 	const char *nothing = r->plan ? "would be done" : "was done";
 
-	if (op == OP_RESET_TO_SYNC)
-		result_say(r->result, "SyncMode is Synchronous already; nothing %s", nothing);
+	if (is_reset(op))
+		result_say(r->result, "SyncMode is %s already; nothing %s",
+			   enum_name(sync_modes, f->sync_mode), nothing);
 	else
 		result_say(r->result, "CopyState is %s already; nothing %s",
 			   enum_name(copy_states, f->copy_state), nothing);
@@ -366,6 +390,9 @@ static int operate_from(const struct request *r, enum replica_operation op,
 		return err;
 	if (op == OP_ACTIVATE && read_only_asked(r))
 		return activate_as(r, read_only_asked(r)->number, f);
+	if (next == STAYS && is_reset(op) &&
+	    f->sync_mode != (op == OP_RESET_TO_SYNC ? MODE_SYNCHRONOUS : MODE_ASYNCHRONOUS))
+		return reset_mode(r, op, f);
 	if (next == STAYS)
 		return stays(r, op, f);
 	err = do_it(r, op, f, next);
@@ -502,7 +529,7 @@ const struct command replica_commands[] = {
 	  .help = "the source becomes what the target is" },
 	{ OPERATION("Resume", OP_RESUME), .help = "after Suspend" },
 	{ OPERATION("ResetToSync", OP_RESET_TO_SYNC), .help = "a mirror is synchronous" },
-	{ REFUSED("ResetToAsync", OP_RESET_TO_ASYNC), .help = "of mirrors" },
+	{ OPERATION("ResetToAsync", OP_RESET_TO_ASYNC), .help = "a mirror is asynchronous" },
 	{ OPERATION("ReturnToResourcePool", OP_RETURN_TO_RESOURCE_POOL), .force = true,
 	  .help = "deletes a snapshot" },
 	{ OPERATION("ReverseRoles", OP_REVERSE_ROLES), .force = true,

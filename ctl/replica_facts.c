@@ -183,7 +183,7 @@ void replica_facts_of_pair(const struct pair_facts *p, struct replica_facts *out
 		out->percent = 100;
 	else if (out->percent > 99)
 		out->percent = 99;
-	out->objective_s = synchronous ? 0 : REPLICA_UNKNOWN;
+	out->objective_s = synchronous ? 0 : p->objective_s;
 	out->copy_type = synchronous ? COPY_SYNC : COPY_ASYNC;
 	out->replica_type = REPLICA_FULL_COPY;
 	out->sync_state = way && progress == way ? shown_of_pair[p->state].sync_way
@@ -199,7 +199,8 @@ void replica_facts_of_pair(const struct pair_facts *p, struct replica_facts *out
 	out->back = p->back;
 	out->stops_host_io = p->stops_host_io;
 	out->manual = p->manual;
-	out->behind = p->differs;
+	out->behind = p->differs + p->applied;
+	out->shows_old = p->shows != 0;
 	out->verified_ms = p->verified_ms;
 	out->verifying = p->verifying;
 	out->verified = p->verified;
@@ -210,11 +211,19 @@ bool replica_lag(const struct replica_facts *r, uint64_t now_ms, uint64_t *lag_m
 {
 	if (r->sync_type != SYNC_MIRROR || !r->sync_time_ms)
 		return false;
-	if (!r->behind || now_ms < r->sync_time_ms)
+	if ((!r->behind && !r->shows_old) || now_ms < r->sync_time_ms)
 		*lag_ms = 0;
 	else
 		*lag_ms = now_ms - r->sync_time_ms;
 	return true;
+}
+
+bool replica_misses_objective(const struct replica_facts *r, uint64_t now_ms)
+{
+	uint64_t lag;
+
+	return r->sync_mode == MODE_ASYNCHRONOUS && r->copy_state == COPY_SYNCHRONIZED &&
+	       replica_lag(r, now_ms, &lag) && lag > r->objective_s * UINT64_C(1000);
 }
 
 int replica_facts(struct tandem *t, uint32_t number, struct replica_facts *out)

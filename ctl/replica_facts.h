@@ -43,7 +43,8 @@ struct replica_facts {
 	bool whole;                 /* it is one moment of its source, and not half of one */
 	bool back;                  /* its copy goes back to what was the source */
 	bool stops_host_io, manual; /* as CreateReplica was told */
-	uint64_t behind;            /* bytes that the target lacks */
+	uint64_t behind;            /* bytes that the target lacks, or does not show yet */
+	bool shows_old;             /* of what it lacks it may have all, and shows nothing of it */
 	uint64_t verified_ms;       /* 0: never */
 	bool verifying;
 	unsigned verified; /* percent, of that */
@@ -62,6 +63,8 @@ void replica_facts_of_pair(const struct pair_facts *p, struct replica_facts *out
  * 0: it lacks nothing. False: it is no mirror, or was never what its source was.
  */
 bool replica_lag(const struct replica_facts *r, uint64_t now_ms, uint64_t *lag_ms);
+/* It is older than its RecoveryPointObjective allows. */
+bool replica_misses_objective(const struct replica_facts *r, uint64_t now_ms);
 /* -ENOENT. */
 int replica_facts(struct tandem *t, uint32_t number, struct replica_facts *out);
 

@@ -166,7 +166,9 @@ static void add_following_json(struct json *j, const struct replica_facts *r)
 		json_null(j);
 	json_known_at(j, "BehindBytes", mirror, r->behind);
 	/* What differs is known by its place, not by how many writes made it. */
-	json_known_at(j, "BehindWrites", r->copy_state == COPY_SYNCHRONIZED && mirror, 0);
+	json_known_at(j, "BehindWrites",
+		      r->copy_state == COPY_SYNCHRONIZED && mirror && !r->behind && !r->shows_old,
+		      0);
 	if (mirror)
 		json_bool_at(j, "FailedCopyStopsHostIO", r->stops_host_io);
 	else

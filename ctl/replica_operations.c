@@ -148,8 +148,8 @@ static const operation_table of_mirrors = {
   [OP_RESUME]                    = { NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, UNS, NO_, NO_, NO_, NO_ },
   /* SUS → UNS   what was written meanwhile is copied */
   [OP_RESET_TO_SYNC]             = { NO_, NO_, STY, STY, STY, STY, STY, STY, STY, STY, NO_, STY, NO_, STY },
-  /* every mirror of this version is synchronous */
-  [OP_RESET_TO_ASYNC]            = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
+  [OP_RESET_TO_ASYNC]            = { NO_, NO_, STY, STY, STY, STY, STY, STY, STY, STY, NO_, STY, NO_, STY },
+  /* the state stays; ResetToSync of one that follows leads to UNS until it has caught up */
   [OP_RETURN_TO_RESOURCE_POOL]   = { NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_, NS_ },
   /* of snapshots and tokens: the target of a mirror is a disk, which DeleteDisk deletes */
   [OP_REVERSE_ROLES]             = { NO_, NO_, NO_, NO_, SYN, NO_, WUN, UNS, NO_, NO_, UNS, NO_, NO_, NO_ },

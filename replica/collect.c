@@ -180,8 +180,8 @@ static bool is_in_use(struct disk *d, const struct moment_record *m)
 {
 	struct history *h = atomic_load(&d->history);
 
-	return m->hidden &&
-	       (history_restore(h).before == m->generation || history_shown(h) == m->generation);
+	return m->hidden && (history_restore(h).before == m->generation ||
+			     history_shown(h) == m->generation || history_seen(h) == m->generation);
 }
 
 /* A moment whose making failed, or that lost its last name while it was read, is still there. */

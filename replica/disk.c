@@ -409,6 +409,42 @@ static int may_open(struct disk *d, bool write, bool source, bool *first)
 	return err;
 }
 
+/* Under opening. */
+static bool has_clients(struct disk *d)
+{
+	bool has;
+
+	pthread_mutex_lock(&d->lock);
+	has = d->openers > d->apart;
+	pthread_mutex_unlock(&d->lock);
+	return has;
+}
+
+/* Under opening: what is shown is seen, unless somebody sees something else. */
+static void see_newest(struct disk *d)
+{
+	struct history *h = atomic_load(&d->history);
+
+	if (h && history_seen(h) != history_shown(h) && !has_clients(d))
+		history_show(h, history_shown(h), history_shown(h));
+}
+
+void disk_show(struct disk *d, uint64_t generation, enum disk_show how)
+{
+	struct history *h = atomic_load(&d->history);
+	uint64_t seen;
+	bool all;
+
+	pthread_mutex_lock(&d->opening);
+	seen = history_seen(h);
+	if (how == SHOW_SAME)
+		all = seen == history_shown(h);
+	else
+		all = how == SHOW_TO_ALL || !has_clients(d);
+	history_show(h, generation, all ? generation : seen);
+	pthread_mutex_unlock(&d->opening);
+}
+
 static int open_disk(struct disk *d, bool write, bool source)
 {
 	bool first, taken = false;
@@ -429,6 +465,7 @@ static int open_disk(struct disk *d, bool write, bool source)
 	if (err && taken)
 		disk_rest(d);
 	if (!err) {
+		see_newest(d);
 		pthread_mutex_lock(&d->lock);
 		if (d->openers++ == 0)
 			atomic_fetch_add(&d->tandem->openers, 1);
@@ -463,6 +500,26 @@ int disk_join(struct disk *d)
 	pthread_mutex_unlock(&d->lock);
 	pthread_mutex_unlock(&d->opening);
 	return err;
+}
+
+int disk_open_apart(struct disk *d)
+{
+	int err = disk_open_target(d);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&d->lock);
+	d->apart++;
+	pthread_mutex_unlock(&d->lock);
+	return 0;
+}
+
+void disk_close_apart(struct disk *d)
+{
+	pthread_mutex_lock(&d->lock);
+	d->apart--;
+	pthread_mutex_unlock(&d->lock);
+	disk_close(d);
 }
 
 int disk_set_target_use(struct disk *d, enum target_use use)

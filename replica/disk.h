@@ -154,6 +154,7 @@ struct disk {
 		unsigned ancestor_count;
 	} about;
 	unsigned openers;
+	unsigned apart;             /* of these, who are no clients */
 	bool want_read_only;        /* Set ReadOnly=true, recorded */
 	bool stalled;               /* Stalled was announced */
 	bool listed;                /* in the tables of the tandem: can be opened */
@@ -213,6 +214,19 @@ int disk_open_target(struct disk *d);
 /* It is open once more, whatever its state. -ENOENT: nobody has it open. */
 int disk_join(struct disk *d);
 void disk_close(struct disk *d);
+/* Likewise, and it is no client of what the disk shows. */
+int disk_open_apart(struct disk *d);
+void disk_close_apart(struct disk *d);
+/*
+ * It shows that generation from now on (history_show), which is kept and pinned; 0: what it holds. A
+ * client that has it open then goes on seeing what he saw, and so do others until all have closed it.
+ */
+enum disk_show {
+	SHOW_SAME, /* of what is shown now: clients see no difference */
+	SHOW_NEXT,
+	SHOW_TO_ALL, /* also to those who have it open */
+};
+void disk_show(struct disk *d, uint64_t generation, enum disk_show how);
 /* What an open for reading would say now, without what that has to prepare. */
 int disk_look(struct disk *d);
 /*

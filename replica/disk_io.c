@@ -102,14 +102,14 @@ int disk_read_locked(struct disk *d, void *buf, size_t len, uint64_t off, unsign
 }
 
 /*
- * The moment that the disk shows, if it does; with the range locked, so that what is not shown is
+ * The moment that is seen of the disk, if it shows one; with the range locked, so that what is not shown is
  * written only after this.
  */
-static uint64_t shown(struct disk *d)
+static uint64_t seen(struct disk *d)
 {
 	struct history *h = atomic_load(&d->history);
 
-	return h ? history_shown(h) : 0;
+	return h ? history_seen(h) : 0;
 }
 
 /* -ESTALE: it shows another by now. */
@@ -145,9 +145,9 @@ static int read_seen(struct disk *d, void *buf, size_t *len, uint64_t off, unsig
 
 	do {
 		*len = asked;
-		g = shown(d);
+		g = seen(d);
 		err = g ? read_shown(d, g, buf, len, off) : read_present(d, buf, len, off, io);
-	} while (err == -ESTALE && g && shown(d) != g);
+	} while (err == -ESTALE && g && seen(d) != g);
 	return err == -ESTALE ? -EIO : err;
 }
 
@@ -488,14 +488,14 @@ static int seek_seen(struct disk *d, uint64_t off, int whence, uint64_t *found)
 	int err;
 
 	do {
-		g = shown(d);
+		g = seen(d);
 		if (g)
 			err = seek_shown(d, g, off, whence, found);
 		else if (off >= d->image->size)
 			err = -ENXIO;
 		else
 			err = disk_seek_locked(d, off, whence, found);
-	} while (err == -ESTALE && g && shown(d) != g);
+	} while (err == -ESTALE && g && seen(d) != g);
 	return err == -ESTALE ? -EIO : err;
 }
 

@@ -182,9 +182,15 @@ int history_change_moment(struct history *h, const struct moment_record *m)
 	return known ? 0 : -ENOENT;
 }
 
-void history_show(struct history *h, uint64_t g)
+void history_show(struct history *h, uint64_t shown, uint64_t seen)
 {
-	atomic_store(&h->shown, g);
+	atomic_store(&h->shown, shown);
+	atomic_store(&h->seen, seen);
+}
+
+uint64_t history_seen(struct history *h)
+{
+	return atomic_load(&h->seen);
 }
 
 uint64_t history_shown(struct history *h)

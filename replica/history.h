@@ -233,10 +233,12 @@ uint64_t history_copied(struct history *h);
 /*
  * What clients read of the disk is what it held at the end of that generation, which is kept and
  * pinned; what is written is not seen. 0: it is what it holds. Who has a range reads one of both.
- * Not recorded.
+ * Who has the disk open goes on seeing what he saw; see disk_show. Not recorded.
  */
-void history_show(struct history *h, uint64_t g);
+void history_show(struct history *h, uint64_t shown, uint64_t seen);
+/* What the disk shows; and what is seen of it as long as somebody has it open. */
 uint64_t history_shown(struct history *h);
+uint64_t history_seen(struct history *h);
 
 /* A restore runs, or it is a clone. */
 bool history_is_unfilled(struct history *h);

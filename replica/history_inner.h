@@ -67,7 +67,7 @@ struct history {
 	struct history_restore restore;
 	_Atomic(struct origin *) origin; /* see origin.c */
 	_Atomic uint64_t copied;         /* to fill it; needs no lock */
-	_Atomic uint64_t shown;          /* see history_show */
+	_Atomic uint64_t shown, seen;    /* see history_show; changed under the disk's opening */
 	_Atomic uint64_t durable_size;   /* the image is durably at least as long; needs no lock */
 	uint64_t settled;  /* every record before this place is in the image, durably */
 	uint64_t recorded; /* what the catalogue has of it */

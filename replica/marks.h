@@ -17,7 +17,7 @@
  * areas become inactive, by marks_clean. A write to an area that is active costs the test of a bit;
  * one that makes an area active waits for a flush, which all who wait share.
  *
- * Memory: 2.2 MiB for a TiB. Any thread may call all of these but marks_close at any time.
+ * Memory: 2.2 MiB for a TiB, and 2 MiB more if it is watched. Any thread may call all of these but marks_close at any time.
  * Ranges lie inside the size.
  */
 #ifndef TANDEMFS_MARKS_H

@@ -311,20 +311,23 @@ static void stop_job(struct pair *p, int err)
 
 static int copy_on(struct pair *p)
 {
+	struct pair_record r = pair_record_of(p);
 	struct disk *source = pair_source(p);
 	int err;
 
 	atomic_store(&p->interrupt, false);
-	begin_job(p);
+	/* One generation more is no work that people look for. */
+	if (r.copy_state == COPY_UNSYNCHRONIZED)
+		begin_job(p);
 	err = source ? disk_open(source, false) : -ENOENT;
 	if (!err) {
 		say(p, true, 0);
-		err = synchronize(p, source);
+		err = pair_is_async(&r) ? async_cycle(p, source) : synchronize(p, source);
 		disk_close(source);
 	}
 	if (err)
 		stop_job(p, err);
-	else
+	else if (p->job)
 		end_job(p, JOB_COMPLETED, 0);
 	disk_unref(source);
 	if (err == -ECANCELED || err == -EAGAIN)
@@ -368,6 +371,38 @@ static bool has_source(struct pair *p)
 	return has;
 }
 
+/* They may have closed its target. */
+static void look_at_readers(struct pair *p, const struct pair_record *r)
+{
+	struct disk *target = pair_is_async(r) ? pair_target(p) : NULL;
+
+	if (target && atomic_load(&target->history)) {
+		pthread_mutex_lock(&p->changing);
+		async_look_at_readers(p, target);
+		pthread_mutex_unlock(&p->changing);
+	}
+	disk_unref(target);
+}
+
+/* Likewise, of an asynchronous one that is to follow its source. */
+static uint64_t work_async(struct pair *p, const struct pair_record *r)
+{
+	enum drain drain = async_drain_wanted(p);
+	uint64_t next;
+	int err;
+
+	look_at_readers(p, r);
+	if (!async_is_due(p, r, &next))
+		return next;
+	err = copy_on(p);
+	async_cycle_ended(p, drain, err);
+	if (!err)
+		p->retry_ns = RETRY_NS;
+	if (!err || atomic_load(&p->leg.failed))
+		return 0;
+	return monotonic_ns() + (err == -ECANCELED || err == -EAGAIN ? RETRY_NS / 100 : RETRY_NS);
+}
+
 /* 0: look again at once; else when to do so if nobody pokes. */
 static uint64_t work(struct pair *p)
 {
@@ -381,8 +416,11 @@ static uint64_t work(struct pair *p)
 		p->retry_at = now + p->retry_ns;
 		return lose(p) ? now + RETRY_NS : 0;
 	}
+	if (pair_is_async(&r) && pair_writes(&r) && !atomic_load(&p->stop))
+		return work_async(p, &r);
 	/* Without its source nothing can be copied, and nothing is lost: see Failover. */
-	if (r.copy_state == COPY_SYNCHRONIZED && marks_bytes(p->leg.marks) && has_source(p))
+	if (r.copy_state == COPY_SYNCHRONIZED && !pair_is_async(&r) && marks_bytes(p->leg.marks) &&
+	    has_source(p))
 		return unsynchronize(p) ? now + RETRY_NS : 0;
 	if (r.copy_state == COPY_UNSYNCHRONIZED && !atomic_load(&p->stop)) {
 		err = copy_on(p);
@@ -393,6 +431,7 @@ static uint64_t work(struct pair *p)
 		return now + (err == -EAGAIN ? RETRY_NS / 100 : RETRY_NS);
 	}
 	stop_job(p, 0);
+	look_at_readers(p, &r);
 	if (r.copy_state == COPY_SYNCHRONIZED && atomic_load(&p->verify)) {
 		verify_on(p);
 		return 0;

@@ -77,6 +77,11 @@ static void drop_file(struct pairs *ps, uint32_t number)
 	unlinkat(ps->dirfd, name, 0);
 }
 
+static uint32_t objective_of(const struct pair_request *q)
+{
+	return q->objective_s ? q->objective_s : PAIR_OBJECTIVE_S;
+}
+
 /* With discovery held, in a transaction: the pair is known, and everything differs. */
 static int record(void *arg, struct catalogue_txn *txn, struct disk *target)
 {
@@ -87,6 +92,7 @@ static int record(void *arg, struct catalogue_txn *txn, struct disk *target)
 		.target = target->number,
 		.copy_state = k->q->state ? k->q->state : COPY_UNSYNCHRONIZED,
 		.mode = k->q->mode,
+		.objective_s = k->q->mode == MODE_ASYNCHRONOUS ? objective_of(k->q) : 0,
 		.priority = k->q->priority,
 		.stops_host_io = k->q->stops_host_io,
 		.manual = k->q->manual,
@@ -266,7 +272,7 @@ static int attach_source(struct pairing *k, struct why *why)
 	struct leg *leg = &k->p->leg;
 	int err;
 
-	leg->writes = pair_writes(&k->p->r);
+	leg->writes = pair_writes(&k->p->r) && k->q->mode == MODE_SYNCHRONOUS;
 	err = mirror_add(k->source, leg);
 	if (err == -EBUSY)
 		return refuse(why, err, "%s has %u mirrors already", k->source->label,
@@ -281,8 +287,11 @@ static int check(struct pairing *k, struct why *why)
 	int err = k->t->read_only ? refuse(why, -EROFS, "the mount is read-only")
 				  : past_check_disk(k->source, why);
 
-	if (!err && k->q->mode != MODE_SYNCHRONOUS)
-		err = refuse(why, -EOPNOTSUPP, "this tandemfs mirrors synchronously only");
+	if (!err && k->q->mode != MODE_SYNCHRONOUS && k->q->mode != MODE_ASYNCHRONOUS)
+		err = refuse(why, -EOPNOTSUPP, "this tandemfs has no adaptive mirrors");
+	if (!err && is_target_of_async(k->source))
+		err = refuse_advise(why, -EBUSY, "a mirror of its source",
+				    "%s is the target of an asynchronous mirror", k->source->label);
 	if (!err && k->q->name)
 		err = name_check(k->q->name, why);
 	if (!err && k->q->name && is_taken(k->t, k->q->name))

@@ -18,9 +18,12 @@ struct pair_record {
 	bool moves;         /* by MirrorVirtualDisk: the disk is to have the target's image */
 	bool whole;         /* the target is one moment of its source, and no copy went on since */
 	/* After a Failover: what was the source is the target now. */
-	bool diverged;  /* it was given what its target was not */
-	bool back;      /* it is copied to, and is the source again once that is complete */
-	bool restores;  /* likewise, by RestoreFromReplica */
+	bool diverged; /* it was given what its target was not */
+	bool back;     /* it is copied to, and is the source again once that is complete */
+	bool restores; /* likewise, by RestoreFromReplica */
+	bool steady;   /* of an asynchronous one: the target is read as some moment of its source */
+	uint32_t objective_s; /* likewise, and only of one: RecoveryPointObjective */
+	uint64_t shows; /* likewise: this generation of its past is that moment; 0: what it holds */
 	char name[201]; /* under replicas/ */
 };
 int pair_put(struct catalogue_txn *txn, const struct pair_record *r);

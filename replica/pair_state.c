@@ -93,12 +93,17 @@ int pair_engage(struct pair *p, struct disk *source, struct why *why)
 	return 0;
 }
 
-/* Whether both were the same at one instant, and that is durable. */
-static bool disengage(struct pair *p)
+bool pair_stop_writing(struct pair *p)
 {
-	struct disk *source = pair_source(p), *target = pair_target(p);
-	bool same = source && mirror_set(source, &p->leg, NULL);
+	struct pair_record r = pair_record_of(p);
+	struct disk *source, *target;
+	bool same;
 
+	if (pair_is_async(&r))
+		return async_halt(p);
+	source = pair_source(p);
+	target = pair_target(p);
+	same = source && mirror_set(source, &p->leg, NULL);
 	if (!source)
 		p->leg.writes = false;
 	/* Nobody flushes it for the source any more. */
@@ -118,7 +123,7 @@ static bool disengage(struct pair *p)
 
 void pair_disengage(struct pair *p)
 {
-	disengage(p);
+	pair_stop_writing(p);
 	settle_target(p);
 }
 
@@ -220,7 +225,8 @@ static int close_to_clients(struct pair *p, const struct pair_record *r, struct 
 int pair_stop_in(struct pair *p, struct pair_record r, enum copy_state to, struct why *why)
 {
 	enum copy_state from = r.copy_state;
-	bool whole = to == COPY_SPLIT || (to == COPY_FRACTURED && from == COPY_SYNCHRONIZED);
+	bool whole = to == COPY_SPLIT ||
+		     (to == COPY_FRACTURED && (from == COPY_SYNCHRONIZED || r.steady));
 	int err;
 
 	r.copy_state = to;
@@ -228,12 +234,14 @@ int pair_stop_in(struct pair *p, struct pair_record r, enum copy_state to, struc
 	if (err)
 		return err;
 	atomic_store(&p->stop, true);
-	if (!disengage(p) && whole)
+	if (!pair_stop_writing(p) && whole)
 		err = refuse(why, -EBUSY, "it is not Synchronized just now");
 	if (!err && to == COPY_PREPARED && (err = marks_set_all(p->leg.marks)))
 		refuse(why, err, "it cannot be marked: %s", strerror(-err));
 	if (!err && (err = pair_set(p, from, &r)))
 		refuse(why, err, "it cannot be recorded: %s", strerror(-err));
+	if (!err && pair_target_use(&r) == TARGET_FREE && !r.shows)
+		async_let_go(p); /* before clients write */
 	if (err)
 		go_on(p);
 	else
@@ -345,6 +353,27 @@ static int check_let_go(const struct pair_record *r, bool force, struct why *why
 				      : "the target would be neither what it was nor its source");
 }
 
+static int end(struct pair *p, bool force, struct why *why)
+{
+	struct pair_record r = pair_record_of(p);
+	int err = 0;
+
+	if (pair_is_async(&r)) {
+		atomic_store(&p->stop, true);
+		async_halt(p);
+		err = async_make_whole(p, force, why);
+	}
+	if (!err && pair_is_async(&r) && !pair_record_of(p).shows)
+		async_let_go(p); /* before clients write */
+	if (!err && (err = pair_let_go(p)))
+		refuse(why, err, "it cannot be recorded: %s", strerror(-err));
+	if (err)
+		go_on(p);
+	else
+		async_let_go(p); /* also of one that could not be brought back */
+	return err;
+}
+
 static int operate(struct pair *p, enum replica_operation op, struct pair_record r, bool force,
 		   bool plan, struct why *why)
 {
@@ -373,9 +402,13 @@ static int operate(struct pair *p, enum replica_operation op, struct pair_record
 	case OP_DETACH:
 	case OP_DISSOLVE:
 		err = check_let_go(&r, force, why);
-		if (!err && !plan && (err = pair_let_go(p)))
-			refuse(why, err, "it cannot be recorded: %s", strerror(-err));
-		return err;
+		return err || plan ? err : end(p, force, why);
+	case OP_RESET_TO_SYNC:
+	case OP_RESET_TO_ASYNC:
+		return pair_reset_mode(p,
+				       op == OP_RESET_TO_SYNC ? MODE_SYNCHRONOUS
+							      : MODE_ASYNCHRONOUS,
+				       plan, why);
 	default:
 		break;
 	}
@@ -414,10 +447,14 @@ int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operatio
 {
 	struct pair *p = t->pairs ? pair_of_number(t->pairs, number) : NULL;
 	struct pair_facts f = { 0 };
+	bool drained = false;
 	int err;
 
 	if (!p)
 		return refuse(why, -ENOENT, "there is no such mirror");
+	err = async_check_operation(p, op, why);
+	if (err)
+		return err;
 	if (changes_roles(op))
 		return pair_change_roles(p, op, from, force, plan, why);
 	if (op == OP_SPLIT && from == COPY_UNSYNCHRONIZED && !plan && !pair_record_of(p).back) {
@@ -426,6 +463,9 @@ int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operatio
 			return err;
 		from = COPY_SYNCHRONIZED;
 	}
+	err = plan ? 0 : async_prepare(p, op, force, &drained, why);
+	if (err)
+		return err;
 	pthread_mutex_lock(&p->changing);
 	if (pair_numbered(t, number, &f))
 		err = refuse(why, -ENOENT, "there is no such mirror");
@@ -435,6 +475,8 @@ int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operatio
 	else
 		err = operate(p, op, pair_record_of(p), force, plan, why);
 	pthread_mutex_unlock(&p->changing);
+	if (drained)
+		async_release(p);
 	if (!err && !plan && f.first && (op == OP_DETACH || op == OP_DISSOLVE))
 		delete_half(p);
 	return err;
@@ -449,7 +491,11 @@ int tandem_verify_pair(struct tandem *t, uint32_t number, bool plan, struct why 
 	if (!p || pair_numbered(t, number, &f))
 		return refuse(why, -ENOENT, "there is no such mirror");
 	pthread_mutex_lock(&p->changing);
-	if (pair_numbered(t, number, &f) || f.state != COPY_SYNCHRONIZED)
+	if (!pair_numbered(t, number, &f) && f.mode == MODE_ASYNCHRONOUS)
+		err = refuse(why, -EOPNOTSUPP,
+			     "Verify compares with what the source is; an asynchronous mirror "
+			     "is what it was");
+	else if (pair_numbered(t, number, &f) || f.state != COPY_SYNCHRONIZED)
 		err = refuse_advise(why, -EBUSY, "wait until it is Synchronized",
 				    "CopyState is %s; Verify needs Synchronized",
 				    enum_name(copy_states, f.state));

@@ -56,6 +56,7 @@ int pair_new(struct pairs *ps, const struct pair_record *r, struct marks *marks,
 	};
 	pthread_mutex_init(&p->changing, NULL);
 	pthread_mutex_init(&p->recording, NULL);
+	pthread_mutex_init(&p->applying, NULL);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->poked, NULL);
 	pthread_cond_init(&p->set, NULL);
@@ -72,6 +73,7 @@ static void pair_free(struct pair *p)
 	marks_close(p->leg.marks); /* NULL once it is gone */
 	pthread_mutex_destroy(&p->changing);
 	pthread_mutex_destroy(&p->recording);
+	pthread_mutex_destroy(&p->applying);
 	pthread_mutex_destroy(&p->lock);
 	pthread_cond_destroy(&p->poked);
 	pthread_cond_destroy(&p->set);
@@ -161,7 +163,8 @@ enum target_use pair_target_use(const struct pair_record *r)
 	case COPY_BROKEN:
 	case COPY_ABORTED:
 	case COPY_FAILEDOVER:
-		return TARGET_HIDDEN;
+		/* One that is asynchronous shows its last whole generation. */
+		return pair_is_async(r) && r->steady ? TARGET_READS : TARGET_HIDDEN;
 	default:
 		return r->back ? TARGET_HIDDEN : TARGET_READS;
 	}
@@ -195,6 +198,8 @@ static enum copy_state state_now(const struct pair *p, const struct pair_record 
 	if ((atomic_load(&p->leg.failed) || !serves(target)) &&
 	    pair_follow(FACT_TARGET_LOST, &lost))
 		return lost.copy_state;
+	if (pair_is_async(r)) /* it is behind, and that is no state */
+		return serves(source) ? r->copy_state : COPY_UNSYNCHRONIZED;
 	return differs || !serves(source) ? COPY_UNSYNCHRONIZED : r->copy_state;
 }
 
@@ -228,6 +233,21 @@ static unsigned percent_of(const struct pair_facts *f)
 	if (f->state == COPY_SYNCHRONIZED)
 		return 100;
 	return percent < 99 ? percent : 99;
+}
+
+static void add_async_facts(struct pair *p, const struct pair_record *r, struct pair_facts *f)
+{
+	uint64_t in_step = atomic_load(&p->in_step_ms);
+
+	f->objective_s = r->objective_s;
+	f->shows = r->shows;
+	/* What it has of the next generation is not seen yet. */
+	f->applied = r->shows ? atomic_load(&p->applied) : 0;
+	/* What was written and copied again counts twice there. */
+	if (f->differs + f->applied > f->size)
+		f->applied = f->size > f->differs ? f->size - f->differs : 0;
+	if (in_step > f->sync_time_ms)
+		f->sync_time_ms = in_step;
 }
 
 static int facts_of(struct pair *p, struct pair_facts *out)
@@ -271,6 +291,8 @@ static int facts_of(struct pair *p, struct pair_facts *out)
 	f.stops_host_io = r.stops_host_io;
 	f.manual = r.manual;
 	f.sync_time_ms = r.sync_time_ms;
+	if (pair_is_async(&r))
+		add_async_facts(p, &r, &f);
 	f.verified_ms = r.verified_ms;
 	f.verifying = atomic_load(&p->verify);
 	f.verified = f.size ? atomic_load(&p->verified) / (f.size / 100 + 1) : 0;
@@ -356,6 +378,19 @@ bool disk_is_paired(const struct disk *d)
 	return false;
 }
 
+bool is_target_of_async(const struct disk *d)
+{
+	struct pairs *ps = d->tandem->pairs;
+
+	for (struct pair *p = NULL; ps && (p = after(ps, p));) {
+		struct pair_record r = pair_record_of(p);
+
+		if (p->leg.target == d->number && !is_gone(p) && pair_is_async(&r))
+			return true;
+	}
+	return false;
+}
+
 bool pairs_fill(struct tandem *t, uint32_t disk)
 {
 	for (struct pair *p = NULL; t->pairs && (p = after(t->pairs, p));)
@@ -382,13 +417,13 @@ int pairs_attach(struct disk *d)
 		if (is_gone(p))
 			continue;
 		if (p->leg.source == d->number && r.number && d->image) {
-			p->leg.writes = pair_writes(&r);
+			p->leg.writes = pair_writes(&r) && !pair_is_async(&r);
 			if (r.copy_state == COPY_BROKEN)
 				atomic_store(&p->leg.failed, true);
 			err = mirror_add(d, &p->leg);
 		}
-		if (p->leg.target == d->number)
-			err = pair_attach_target(p, &r, d);
+		if (!err && p->leg.target == d->number)
+			err = async_attach_target(p, &r, d) ?: pair_attach_target(p, &r, d);
 	}
 	return err;
 }

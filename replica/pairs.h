@@ -16,11 +16,17 @@
 
 struct pair;
 
+/* RecoveryPointObjective where nobody says one; and the largest. */
+#define PAIR_OBJECTIVE_S 60u
+#define PAIR_OBJECTIVE_MAX_S (7u * 24 * 3600)
+
 struct pair_request {
 	const char *target; /* [POOL:]FILE, or a path in DISKDIR or a pool */
 	const char *name;   /* under replicas/; NULL: made up */
 	const char *format; /* NULL: by ending */
 	enum sync_mode mode;
+	uint32_t
+		objective_s; /* RecoveryPointObjective of an asynchronous one; 0: PAIR_OBJECTIVE_S */
 	enum copy_priority priority;
 	enum copy_state state; /* Initialized or Prepared, until Activate; 0: it is copied */
 	bool moves;            /* by MirrorVirtualDisk: see tandem_break_mirror */
@@ -47,8 +53,11 @@ struct pair_facts {
 	bool whole;            /* the target is one moment of the source, perhaps an older one */
 	bool back;             /* what is copied is followed by a change of roles: Failback */
 	bool restores;         /* likewise: RestoreFromReplica */
-	uint64_t sync_time_ms; /* when it was in step last; 0: never */
-	uint64_t verified_ms;  /* when the last proof began that both are the same; 0: never */
+	uint64_t sync_time_ms; /* when it was in step last, or of its generation; 0: never */
+	uint32_t objective_s;  /* of an asynchronous one: RecoveryPointObjective */
+	uint64_t shows;   /* likewise: clients read that generation of its past; 0: what it holds */
+	uint64_t applied; /* likewise: bytes that it has of the next one */
+	uint64_t verified_ms; /* when the last proof began that both are the same; 0: never */
 	bool verifying;
 	unsigned verified; /* percent */
 	uint64_t mended;   /* bytes of regions that the last proof found different */
@@ -63,7 +72,8 @@ int tandem_mirror(struct tandem *t, struct disk *source, const struct pair_reque
 		  struct pair_facts *out, struct why *why);
 /*
  * One of: Abort, Activate, Deactivate, Detach, Dissolve, Failback, Failover, Fracture,
- * Prepare, RestoreFromReplica, ResyncReplica, Resume, ReverseRoles, Split, Suspend, Unprepare. It leads to `next`, or the relationship goes, or stays as it is
+ * Prepare, ResetToAsync, ResetToSync, RestoreFromReplica, ResyncReplica, Resume, ReverseRoles,
+ * Split, Suspend, Unprepare. It leads to `next`, or the relationship goes, or stays as it is
  * (cells of replica_operation_check). -EBUSY: its state is not `from` any more.
  */
 int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operation op,

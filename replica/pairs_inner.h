@@ -8,6 +8,7 @@
  *
  *   tandem.discovery -> pair.changing -> LMDB's write lock
  *   pair.changing -> a disk's opening, ranges, flushing (mirror.h)
+ *   pair.changing -> pair.applying -> the target's ranges, snapshots.making
  *   a disk's range -> pair.recording -> LMDB's write lock, pair.lock
  *
  * On disk, in this order:
@@ -46,6 +47,16 @@ struct pair {
 	_Atomic bool stop;    /* its copying */
 	_Atomic bool verify;  /* is asked for, or being done */
 	_Atomic uint64_t verified, mended; /* bytes */
+	/* Of an asynchronous one: see pair_async.c. */
+	pthread_mutex_t applying; /* held while it writes to its target; taken after changing */
+	unsigned stops;           /* under applying: how often that was stopped */
+	enum drain { DRAIN_NONE, DRAIN_WANTED, DRAIN_DONE } drain; /* under lock */
+	uint64_t read; /* under changing: who has its target open sees that generation of it; 0 */
+	_Atomic uint64_t applied;    /* bytes of the next generation that the target has */
+	_Atomic uint64_t in_step_ms; /* it had everything then; 0: see its record */
+	uint64_t cycle_at;           /* the keeper's own: when the next generation is due */
+	uint64_t fitted;             /* likewise: the size that the target was given last; 0 */
+	bool missed;                 /* likewise: its objective, and that was told */
 	/* The keeper; under managing. */
 	pthread_t thread;
 	bool runs;
@@ -76,6 +87,9 @@ int pairs_open_file(struct pairs *ps, uint32_t number, int flags, struct file **
 /* Its target is this disk. */
 int pair_attach_target(struct pair *p, const struct pair_record *r, struct disk *d);
 void pair_announce(struct pair *p, const char *from, const char *to);
+bool pair_is_async(const struct pair_record *r);
+/* What it holds is on the way from one generation to the next. */
+bool is_target_of_async(const struct disk *d);
 /* Something that is shown of it is different. */
 void pair_changed(struct pair *p);
 struct pair_record pair_record_of(struct pair *p);
@@ -96,7 +110,12 @@ struct disk *pair_target(struct pair *p);
 int pair_set(struct pair *p, enum copy_state from, const struct pair_record *r);
 /* The target is opened, and gets what is written from now on. The source is open. */
 int pair_engage(struct pair *p, struct disk *source, struct why *why);
-/* It only marks from now on. */
+/*
+ * It only marks from now on. Whether the target is, at one instant and durably, what the source is;
+ * of an asynchronous one, what it was.
+ */
+bool pair_stop_writing(struct pair *p);
+/* Likewise, and clients may use the target as the state says. */
 void pair_disengage(struct pair *p);
 /* It goes, and its marks; its disks are like others. */
 int pair_let_go(struct pair *p);
@@ -142,6 +161,42 @@ int pair_replace_missing(struct pair *p, struct disk *source, struct disk *targe
  * was stopped, interrupted, or the leg is lost; else what of the source cannot be read.
  */
 int pair_copy(struct pair *p, struct disk *source, struct disk *target);
+
+/* ---- pair_async.c: by the keeper ---- */
+
+/* The target becomes what the source is now. The source is open. -errno as pair_copy, or -EAGAIN. */
+int async_cycle(struct pair *p, struct disk *source);
+/* Under changing: what nobody reads any more may go. */
+void async_look_at_readers(struct pair *p, struct disk *target);
+/* Under changing: everybody reads what the target holds from now on. base: what it showed, or 0. */
+void async_show_present(struct pair *p, struct disk *target, uint64_t base);
+/* The next generation is due. Else *next is when to look again. */
+bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next);
+/* After a cycle, which began after `drain` was looked at. */
+void async_cycle_ended(struct pair *p, enum drain drain, int err);
+enum drain async_drain_wanted(struct pair *p);
+
+/* ---- pair_mode.c ---- */
+
+/* The disk is listed with what it shows. Of its target, that is not listed yet. */
+int async_attach_target(struct pair *p, const struct pair_record *r, struct disk *target);
+/* -EOPNOTSUPP: an asynchronous one cannot do that. */
+int async_check_operation(struct pair *p, enum replica_operation op, struct why *why);
+/*
+ * Before an operation, without changing: 0, or *drained: the target is a whole generation, and stays
+ * it until async_release.
+ */
+int async_prepare(struct pair *p, enum replica_operation op, bool force, bool *drained,
+		  struct why *why);
+void async_release(struct pair *p);
+/* Under changing: nothing is written to the target from here on. Whether it is a whole generation. */
+bool async_halt(struct pair *p);
+/* Under changing, and halted: the target holds what it shows, its last whole generation. */
+int async_make_whole(struct pair *p, bool force, struct why *why);
+/* Under changing: everybody reads what its target holds, whatever that is. */
+void async_let_go(struct pair *p);
+/* Under changing: ResetToSync, ResetToAsync. */
+int pair_reset_mode(struct pair *p, enum sync_mode mode, bool plan, struct why *why);
 
 /* ---- pair_verify.c ---- */
 

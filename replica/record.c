@@ -320,6 +320,7 @@ enum { GROUP_VERSION = 1, GROUP_FLAG_CONSISTENT = 1 };
 /* Another version is none that we can read: what it adds may change what the rest means. */
 enum {
 	PAIR_VERSION = 1,
+	PAIR_VERSION_ASYNC = 2, /* its target may show a moment */
 	PAIR_FLAG_STOPS = 1,
 	PAIR_FLAG_MANUAL = 2,
 	PAIR_FLAG_FIRST = 4,
@@ -327,13 +328,21 @@ enum {
 	PAIR_FLAG_WHOLE = 16,
 	PAIR_FLAG_DIVERGED = 32,
 	PAIR_FLAG_BACK = 64,
-	PAIR_FLAG_RESTORES = 128
+	PAIR_FLAG_RESTORES = 128,
+	PAIR_FLAG_STEADY = 256
 };
+
+static bool is_async(const struct pair_record *p)
+{
+	return p->mode == MODE_ASYNCHRONOUS;
+}
 
 void record_encode_pair(struct record *w, const struct pair_record *r)
 {
+	bool async = is_async(r);
+
 	w->len = 0;
-	put_u(w, PAIR_VERSION, 1);
+	put_u(w, async ? PAIR_VERSION_ASYNC : PAIR_VERSION, 1);
 	put_u(w, r->number, 4);
 	put_u(w, r->source, 4);
 	put_u(w, r->target, 4);
@@ -346,9 +355,14 @@ void record_encode_pair(struct record *w, const struct pair_record *r)
 	      (r->stops_host_io ? PAIR_FLAG_STOPS : 0) | (r->manual ? PAIR_FLAG_MANUAL : 0) |
 		      (r->first ? PAIR_FLAG_FIRST : 0) | (r->moves ? PAIR_FLAG_MOVES : 0) |
 		      (r->whole ? PAIR_FLAG_WHOLE : 0) | (r->diverged ? PAIR_FLAG_DIVERGED : 0) |
-		      (r->back ? PAIR_FLAG_BACK : 0) | (r->restores ? PAIR_FLAG_RESTORES : 0),
+		      (r->back ? PAIR_FLAG_BACK : 0) | (r->restores ? PAIR_FLAG_RESTORES : 0) |
+		      (r->steady ? PAIR_FLAG_STEADY : 0),
 	      4);
 	put_bytes(w, r->name, strlen(r->name));
+	if (async) {
+		put_u(w, r->objective_s, 4);
+		put_u(w, r->shows, 8);
+	}
 }
 
 static bool is_pair(const struct pair_record *p)
@@ -362,9 +376,9 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 {
 	struct reader r = { .at = bytes, .left = len };
 	struct pair_record p = { 0 };
-	uint32_t flags;
+	uint32_t flags, version = get_u(&r, 1);
 
-	if (get_u(&r, 1) != PAIR_VERSION)
+	if (version != PAIR_VERSION && version != PAIR_VERSION_ASYNC)
 		return -EIO;
 	p.number = get_u(&r, 4);
 	p.source = get_u(&r, 4);
@@ -383,8 +397,13 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 	p.diverged = flags & PAIR_FLAG_DIVERGED;
 	p.back = flags & PAIR_FLAG_BACK;
 	p.restores = flags & PAIR_FLAG_RESTORES;
+	p.steady = flags & PAIR_FLAG_STEADY;
 	get_string(&r, p.name, sizeof(p.name));
-	if (r.bad || !is_pair(&p))
+	if (version == PAIR_VERSION_ASYNC) {
+		p.objective_s = get_u(&r, 4);
+		p.shows = get_u(&r, 8);
+	}
+	if (r.bad || !is_pair(&p) || (version == PAIR_VERSION_ASYNC) != is_async(&p))
 		return -EIO;
 	*out = p;
 	return 0;

@@ -152,7 +152,7 @@ int mirror(const char *target, struct pair_request q)
 	int err;
 
 	q.target = target;
-	q.mode = MODE_SYNCHRONOUS;
+	q.mode = q.mode ? q.mode : MODE_SYNCHRONOUS;
 	q.mode_bits = 0600;
 	err = tandem_mirror(temp.t, source, &q, &f, &why);
 	if (!err)

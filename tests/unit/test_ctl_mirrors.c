@@ -155,10 +155,21 @@ START_TEST(facts_of_a_copy)
 	r = shown(&pair);
 	ck_assert(replica_lag(&r, 9000, &lag) && lag == 0);
 	pair.mode = MODE_ASYNCHRONOUS;
+	pair.objective_s = 4;
+	pair.state = COPY_SYNCHRONIZED;
 	r = shown(&pair);
 	ck_assert_int_eq(r.copy_type, COPY_ASYNC);
 	ck_assert_int_eq(r.sync_mode, MODE_ASYNCHRONOUS);
-	ck_assert_uint_eq(r.objective_s, REPLICA_UNKNOWN);
+	ck_assert_uint_eq(r.objective_s, 4);
+	ck_assert(!replica_misses_objective(&r, 9000));
+	/* It has all of the next generation, and shows the one before. */
+	pair.shows = 7;
+	pair.applied = 100;
+	r = shown(&pair);
+	ck_assert_uint_eq(r.behind, 100);
+	ck_assert(replica_lag(&r, 9000, &lag) && lag == 5000);
+	ck_assert(replica_misses_objective(&r, 9000));
+	ck_assert(!replica_misses_objective(&r, 8000));
 }
 END_TEST
 
@@ -334,13 +345,16 @@ START_TEST(refused_mirrors)
 		int err;
 	} cases[] = {
 		{ "mirror", -EINVAL }, { "mirror c.img Mode=Nonsense", -EINVAL },
-		{ "mirror c.img Mode=Asynchronous", -EOPNOTSUPP }, { "mirror c.img Force", -EINVAL },
+		{ "mirror c.img Mode=Adaptive", -EOPNOTSUPP }, { "mirror c.img Force", -EINVAL },
 		{ "mirror c.img Mode=4", -EOPNOTSUPP }, { "mirror other.img", -EEXIST },
 		{ "CreateReplica SyncType=6", -EINVAL },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Mode=Adaptive", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Token=x", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetStoragePool=x", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img RecoveryPointObjective=9", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Mode=3 RecoveryPointObjective=0", -EINVAL },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Mode=3 RecoveryPointObjective=604801", -EINVAL },
+		{ "CreateReplica SyncType=7 RecoveryPointObjective=9", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img CopyMethodology=6", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetElementSupplier=3", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetElementSupplier=6", -EINVAL },

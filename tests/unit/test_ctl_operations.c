@@ -131,7 +131,7 @@ static const struct walk mirrors[] = {
 	{ OP_RESTORE_FROM_REPLICA,    "bbbbVubbbbbb" },
 	{ OP_RESUME,                  "bbbbbbbubbbb" },
 	{ OP_RESET_TO_SYNC,           "========b=b=" },
-	{ OP_RESET_TO_ASYNC,          "nnnnnnnnnnnn" },
+	{ OP_RESET_TO_ASYNC,          "========b=b=" },
 	{ OP_RETURN_TO_RESOURCE_POOL, "nnnnnnnnnnnn" },
 	{ OP_REVERSE_ROLES,           "bbsbVubbubbb" },
 	{ OP_SPLIT,                   "bllbbbbbbbbb" },
