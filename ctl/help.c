@@ -85,8 +85,7 @@ static void add_operations(struct text *out, const char *control, const struct c
 
 static const char grammar[] =
 	"Write to a `control`: [Plan] OPERATION [Key=Value]... [Force] [wait[=DURATION]]\n"
-	"Words in any case. Plan only tells; Force, where there is !, agrees to a loss;\n"
-	"wait waits. Sizes 10G, durations 30s 7d, moments now gN NAME -15m @SECONDS.\n";
+	"Plan only tells; ! takes Force. 10G, 30s 7d, moments now gN NAME -15m @SECONDS.\n";
 
 static const char traps[] =
 	"$? is the errno, `control` has why: exec 3<>control; echo Rescan >&3; cat <&3\n"
