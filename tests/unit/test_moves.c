@@ -637,6 +637,19 @@ static void remove_left(void)
 	closedir(dir);
 }
 
+/* It may become Synchronized just now. */
+static bool is_detached(void *arg)
+{
+	struct pair_facts f;
+	int err = pair_moving(source, &f);
+
+	(void)arg;
+	ck_assert_int_eq(err, 0);
+	err = tandem_operate_pair(temp.t, f.number, OP_DETACH, f.state, true, false, &why);
+	ck_assert(!err || err == -EBUSY);
+	return !err;
+}
+
 static void crash_everywhere(bool container)
 {
 	unsigned moved = 0, stayed = 0, conflicts = 0;
@@ -686,9 +699,7 @@ static void crash_everywhere(bool container)
 		}
 		stayed++;
 		disk_unref(d);
-		ck_assert_int_eq(tandem_operate_pair(temp.t, f.number, OP_DETACH, f.state, true,
-						     false, &why),
-				 0);
+		ck_assert(unit_until(is_detached, NULL, 20));
 		d = temp_disk(container ? "b.vhdx" : "b.img");
 		ck_assert_int_eq(tandem_delete_disk(temp.t, d, NULL, true, false, &why), 0);
 		disk_unref(d);
