@@ -50,7 +50,7 @@ struct posix_file {
 	int direct_fd; /* O_DIRECT, or -1 */
 	/* What a direct request must be a multiple of. */
 	uint32_t direct_align, memory_align;
-	struct held locks; /* on fd */
+	struct held locks; /* on lock_fd() */
 	pthread_mutex_t flushing;
 	int broken; /* under flushing: how a flush failed, or 0 */
 };
@@ -279,11 +279,17 @@ static int lock_try(int fd, struct held old, struct held new)
 	return err;
 }
 
+/* That of requests that the kernel may still have when we are dead (rings.h): until they have ended. */
+static int lock_fd(const struct posix_file *p)
+{
+	return p->direct_fd >= 0 ? p->direct_fd : p->fd;
+}
+
 static int posix_lock(struct file *f, enum file_use use)
 {
 	struct posix_file *p = posix(f);
 	struct held new = uses[use], all;
-	int err = use == FILE_UNUSED ? 0 : lock_try(p->fd, p->locks, new);
+	int err = use == FILE_UNUSED ? 0 : lock_try(lock_fd(p), p->locks, new);
 
 	/* Without locks on this file system nobody else has any either. */
 	if (err == -EOPNOTSUPP || err == -ENOLCK || err == -EINVAL || err == -ENOSYS) {
@@ -294,8 +300,8 @@ static int posix_lock(struct file *f, enum file_use use)
 	all.unshared = p->locks.unshared | uses[use].unshared;
 	if (!err)
 		p->locks = new;
-	lock_change(p->fd, LOCK_USED, all.used, p->locks.used);
-	lock_change(p->fd, LOCK_UNSHARED, all.unshared, p->locks.unshared);
+	lock_change(lock_fd(p), LOCK_USED, all.used, p->locks.used);
+	lock_change(lock_fd(p), LOCK_UNSHARED, all.unshared, p->locks.unshared);
 	return err;
 }
 
