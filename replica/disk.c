@@ -793,6 +793,16 @@ static int stat_image(struct disk *d, struct file_stat *st)
 	return 0;
 }
 
+/* Of what clients read of it. */
+static uint64_t seen_size(struct disk *d)
+{
+	struct history *h = atomic_load(&d->history);
+	uint64_t g = h ? history_seen(h) : 0;
+	struct moment_record m;
+
+	return g && !history_moment_kept(h, g, &m) ? m.size : d->image->size;
+}
+
 int disk_stat(struct disk *d, struct file_stat *out)
 {
 	struct file_stat st;
@@ -803,7 +813,7 @@ int disk_stat(struct disk *d, struct file_stat *out)
 	err = stat_image(d, &st);
 	if (err)
 		return err;
-	st.size = d->image->size;
+	st.size = seen_size(d);
 	if (d->image->read_only)
 		st.mode &= ~0222u;
 	*out = st;

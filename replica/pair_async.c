@@ -176,7 +176,8 @@ static void choose(struct cycle *c, uint64_t *at)
 			break;
 		marks_differs(marks, off, size - off < CHUNK ? size - off : CHUNK, &run);
 		c->chunks[c->count] = (struct chunk){ off, run };
-		*at = off + run;
+		/* The last region may end before its time, and be marked again. */
+		*at = (off + run + MARKS_REGION - 1) / MARKS_REGION * MARKS_REGION;
 	}
 	range_unlock(&c->source->ranges, &r);
 }
@@ -231,15 +232,11 @@ static void drop(struct disk *target, uint64_t generation)
 void async_look_at_readers(struct pair *p, struct disk *target)
 {
 	struct history *h = atomic_load(&target->history);
-	struct moment_record m;
 
 	if (!p->read)
 		return;
-	/* It was lost. */
-	if (history_moment_kept(h, p->read, &m))
-		disk_show(target, history_shown(h), SHOW_TO_ALL);
-	else
-		disk_show(target, history_shown(h), SHOW_NEXT);
+	/* Also if it was lost: who has it open gets errors, and nothing of another one. */
+	disk_show(target, history_shown(h), SHOW_NEXT);
 	if (history_seen(h) == p->read)
 		return;
 	history_lend(h, p->read, false);
@@ -253,9 +250,9 @@ static void retire_base(struct pair *p, struct disk *target, uint64_t base)
 	struct history *h = atomic_load(&target->history);
 
 	disk_show(target, 0, SHOW_NEXT);
+	async_look_at_readers(p, target); /* who read an older one may have closed it meanwhile */
 	if (history_seen(h) != base) {
 		drop(target, base);
-		async_look_at_readers(p, target);
 	} else {
 		p->read = base;
 		history_lend(h, base, true);
@@ -344,11 +341,13 @@ static int conclude(struct cycle *c)
 	from = r.copy_state;
 	shown = r.shows;
 	pthread_mutex_lock(&p->applying);
-	if (is_ended(c) || marks_were_cut(p->leg.marks))
+	if (is_ended(c) || marks_were_cut(p->leg.marks) || disk_state(c->source) == DISK_CHANGED)
 		err = -EAGAIN;
 	pthread_mutex_unlock(&p->applying);
-	if (!err && r.first && operations_complete_name(c->target))
-		err = -EAGAIN; /* somebody looks for disks */
+	if (!err && r.first)
+		err = operations_complete_name(c->target);
+	if (err == -EBUSY) /* somebody looks for disks */
+		err = -EAGAIN;
 	if (!err) {
 		r.copy_state = COPY_SYNCHRONIZED;
 		r.first = false;

@@ -136,7 +136,8 @@ static void choose(struct copy *c, uint64_t *at)
 			break;
 		marks_differs(marks, off, size - off < CHUNK ? size - off : CHUNK, &run);
 		c->chunks[c->count] = (struct chunk){ off, run };
-		*at = off + run;
+		/* The last region may end before its time, and be marked again. */
+		*at = (off + run + MARKS_REGION - 1) / MARKS_REGION * MARKS_REGION;
 	}
 }
 

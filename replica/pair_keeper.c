@@ -173,11 +173,13 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 static int synchronize(struct pair *p, struct disk *source)
 {
 	struct disk *target = pair_target(p);
+	struct pair_record r;
 	struct why why = { 0 };
 	int err = target ? 0 : -ENOENT;
 
 	pthread_mutex_lock(&p->changing);
-	if (!err && pair_record_of(p).copy_state != COPY_UNSYNCHRONIZED)
+	r = pair_record_of(p);
+	if (!err && (r.copy_state != COPY_UNSYNCHRONIZED || pair_is_async(&r)))
 		err = -ECANCELED;
 	if (!err && p->leg.to != target) {
 		err = pair_engage(p, source, &why);
@@ -226,7 +228,7 @@ static int unsynchronize(struct pair *p)
 
 	pthread_mutex_lock(&p->changing);
 	r = pair_record_of(p);
-	if (marks_bytes(p->leg.marks) && pair_follow(FACT_DIFFERS, &r)) {
+	if (!pair_is_async(&r) && marks_bytes(p->leg.marks) && pair_follow(FACT_DIFFERS, &r)) {
 		err = pair_set(p, COPY_SYNCHRONIZED, &r);
 		if (!err && !pair_writes(&r))
 			pair_disengage(p);
@@ -393,7 +395,7 @@ static uint64_t work_async(struct pair *p, const struct pair_record *r)
 
 	look_at_readers(p, r);
 	if (!async_is_due(p, r, &next))
-		return next;
+		return next < monotonic_ns() + CLEAN_NS ? next : monotonic_ns() + CLEAN_NS;
 	err = copy_on(p);
 	async_cycle_ended(p, drain, err);
 	if (!err)

@@ -121,8 +121,11 @@ int async_check_operation(struct pair *p, enum replica_operation op, struct why 
 
 	if (!pair_is_async(&r) || known[op])
 		return 0;
-	return refuse_advise(why, -EOPNOTSUPP, "ResetToSync", "an asynchronous mirror has no %s",
-			     enum_name(replica_operations, op));
+	/* Its target has a past from now on, so that no ResetToSync helps: see swap_check_other. */
+	return refuse_advise(why, -EOPNOTSUPP,
+			     op == OP_FAILOVER ? "Detach Force: its target is a disk by itself then"
+					       : "Detach, and mirror to a new file",
+			     "an asynchronous mirror has no %s", enum_name(replica_operations, op));
 }
 
 /* They leave a target that clients may write. */
@@ -252,10 +255,9 @@ int async_make_whole(struct pair *p, bool force, struct why *why)
 	if (!r.shows)
 		return 0;
 	target = pair_target(p);
-	if (target && disk_is_served(target))
-		err = go_back(p, target, r);
-	else
-		err = force ? 0 : -ENOENT; /* who forces it knows what he does not get back */
+	err = target && disk_is_served(target) ? go_back(p, target, r) : -ENOENT;
+	if (force) /* who forces it knows what he does not get back */
+		err = 0;
 	disk_unref(target);
 	return err ? refuse_advise(why, err, "Resume or ResyncReplica, and then this",
 				   "its target cannot be brought back to the generation that it "
@@ -325,6 +327,7 @@ static int to_async(struct pair *p, struct pair_record r, struct why *why)
 	r.mode = MODE_ASYNCHRONOUS;
 	r.objective_s = PAIR_OBJECTIVE_S;
 	r.steady = same || is_whole(r.copy_state);
+	r.whole = false; /* `steady` says it */
 	if (same)
 		r.sync_time_ms = time_ms;
 	if (!err)
@@ -351,6 +354,7 @@ static int to_sync(struct pair *p, struct pair_record r, struct why *why)
 				    "its target is on the way to another generation");
 	r.mode = MODE_SYNCHRONOUS;
 	r.objective_s = 0;
+	r.whole = r.steady;
 	r.steady = false;
 	if (running)
 		r.copy_state = COPY_UNSYNCHRONIZED;

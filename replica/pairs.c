@@ -279,7 +279,7 @@ static int facts_of(struct pair *p, struct pair_facts *out)
 		f.error = serves(target) ? 0 : -ENOENT;
 	f.moves = r.moves;
 	f.first = r.first;
-	f.whole = r.back || (r.whole && !atomic_load(&p->leg.lacks));
+	f.whole = r.back || (pair_is_async(&r) ? r.steady : r.whole && !atomic_load(&p->leg.lacks));
 	f.back = r.back && f.state != COPY_FAILEDOVER;
 	f.restores = r.restores;
 	f.requested = f.state == COPY_UNSYNCHRONIZED || f.state == COPY_BROKEN
@@ -520,8 +520,12 @@ static int load_one(void *arg, const struct pair_record *record)
 
 	if (err)
 		return err;
-	if (!ps->t->was_clean)
+	if (!ps->t->was_clean) {
 		pair_follow(FACT_CRASHED, &r);
+		/* A generation that is half copied is a copy in progress. */
+		if (pair_is_async(&r) && r.copy_state == COPY_SYNCHRONIZED && r.shows && r.manual)
+			r.copy_state = COPY_SUSPENDED;
+	}
 	/* Nobody knows any more what was written to the source alone. */
 	if (r.copy_state == COPY_UNSYNCHRONIZED)
 		r.whole = false;

@@ -97,6 +97,36 @@ START_TEST(readers_of_one_generation)
 }
 END_TEST
 
+/* Of a disk that ends within a region. */
+static void *write_the_end(void *arg)
+{
+	char buf[4096] = "the end";
+
+	while (!atomic_load(&journal->stop))
+		ck_assert_int_eq(disk_write(source, buf, sizeof(buf), SIZE, 0), 0);
+	return arg;
+}
+
+/* What is set again while it is copied is left to the next generation. */
+START_TEST(the_end_is_written_all_the_time)
+{
+	pthread_t thread;
+
+	stamp_some(300);
+	ck_assert_int_eq(disk_resize(source, SIZE + 4096, false), 0);
+	pthread_create(&thread, NULL, write_the_end, NULL);
+	make_async();
+	await(COPY_SYNCHRONIZED);
+	for (unsigned k = 0; k < 3; k++) {
+		uint64_t time = facts().sync_time_ms;
+
+		ck_assert(unit_until(is_newer, &time, 20));
+	}
+	atomic_store(&journal->stop, true);
+	pthread_join(thread, NULL);
+}
+END_TEST
+
 /* Until it is killed. */
 static void run_child(bool first)
 {
@@ -171,4 +201,5 @@ START_TEST(it_is_one_generation_after_a_kill)
 END_TEST
 
 UNIT_MAIN("asynchronous mirrors", stamps_setup, teardown, it_follows, it_is_always_one_generation,
-	  readers_of_one_generation, it_is_one_generation_after_a_kill)
+	  readers_of_one_generation, the_end_is_written_all_the_time,
+	  it_is_one_generation_after_a_kill)
