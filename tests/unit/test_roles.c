@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -1022,18 +1023,35 @@ START_TEST(another_mirror_is_half_a_copy)
 }
 END_TEST
 
+static sem_t is_held, is_enough;
+
+/* Nobody begins to copy meanwhile. */
+static void *hold_opening(void *arg)
+{
+	pthread_mutex_lock(&source->opening);
+	sem_post(&is_held);
+	sem_wait(&is_enough);
+	pthread_mutex_unlock(&source->opening);
+	return arg;
+}
+
 /* What is written after somebody said Resume, and before the target is given what is written. */
 START_TEST(written_before_the_copy_begins)
 {
+	pthread_t holder;
+
 	synchronize();
 	do_it(OP_SUSPEND);
 	ck_assert_uint_eq(facts().differs, 0);
 	slow_down();
-	pthread_mutex_lock(&source->opening);
+	ck_assert(!sem_init(&is_held, 0, 0) && !sem_init(&is_enough, 0, 0));
+	ck_assert(!pthread_create(&holder, NULL, hold_opening, NULL));
+	sem_wait(&is_held);
 	do_it(OP_RESUME);
 	for (unsigned i = 0; i < SIZE / MIB; i++)
 		ck_assert_int_eq(write_at(i * MIB, MIB, &seed), 0);
-	pthread_mutex_unlock(&source->opening);
+	sem_post(&is_enough);
+	pthread_join(holder, NULL);
 	ck_assert_int_eq(facts().state, COPY_UNSYNCHRONIZED);
 	ck_assert(unit_until(is_engaged, NULL, 20));
 	ck_assert(!facts().whole);
