@@ -56,8 +56,9 @@ struct tandem {
 	struct pairs *pairs;         /* see pairs.h; likewise */
 	struct jobs *jobs;           /* see jobs.h; NULL in some tests */
 
-	bool was_clean, serving; /* the last stop was clean; tandem_start was reached */
-	bool made_state;         /* there was no state directory before */
+	bool was_clean;       /* the last stop was */
+	_Atomic bool serving; /* tandem_start was reached; workers may ask before that */
+	bool made_state;      /* there was no state directory before */
 	pthread_mutex_t discovery;
 	/* Under discovery: what this look has to record, committed at its end. LMDB's write
 	 * lock is not recursive, so whoever holds discovery writes through this one. */
