@@ -83,6 +83,7 @@ static void note_start(struct holder *h, pid_t pid, int sock)
 	h->sock = sock;
 	h->deaf = h->dead = h->ready = h->stopping = h->over = h->waits = false;
 	h->told_to_stop = false;
+	h->tried = true;
 	h->reason[0] = '\0';
 }
 
@@ -97,10 +98,10 @@ static _Noreturn void become_daemon(const struct holder *h, int sock)
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
-	snprintf(file, sizeof(file), "/proc/self/fd/%d", h->served_fd);
+	snprintf(file, sizeof(file), "/proc/self/fd/%d", h->program.fd);
 	if (!fcntl(sock, F_SETFD, 0) && !setenv(HELD_ENVIRONMENT, number, 1))
-		execv(h->went_back && h->served_fd >= 0 ? file : h->program, h->argv);
-	snprintf(why, sizeof(why), "%s: %s", h->program, strerror(errno));
+		execv(h->program.by_fd ? file : h->program.path, h->argv);
+	snprintf(why, sizeof(why), "%s: %s", h->program.path, strerror(errno));
 	held_send(sock, HELD_FAILED, why, strlen(why), NULL, 0);
 	_exit(127);
 }
@@ -150,7 +151,7 @@ static void start_again(struct holder *h)
 	}
 	note_start(h, pid, sock);
 	h->restarts++;
-	log_line(LOG_LEVEL_INFO, "starting %s again, as pid %d", h->program, pid);
+	log_line(LOG_LEVEL_INFO, "starting %s again, as pid %d", h->program.path, pid);
 	give_all(h, sock); /* one that is dead already is seen as such */
 }
 
@@ -206,18 +207,38 @@ static _Noreturn void end_with(struct holder *h)
 	end(h, exit_status(h));
 }
 
-/* A new program that does not start: the one before it does. */
+static void forget_program(struct program *p)
+{
+	if (p->fd >= 0)
+		close(p->fd);
+	*p = (struct program){ .fd = -1 };
+}
+
+void holder_take_program(struct holder *h, const char *path)
+{
+	forget_program(&h->other);
+	h->other = h->program;
+	h->program = (struct program){ .fd = -1 };
+	snprintf(h->program.path, sizeof(h->program.path), "%s", path);
+	h->went_back = h->tried = false;
+}
+
+/* A new program that does not start, or dies soon: the one before it goes on. If that one fails, too,
+ * for instance at what the new one has recorded, they take turns. */
 static void go_back(struct holder *h)
 {
+	struct program failed = h->program;
 	char text[HOLDER_REASON + 64];
 
 	snprintf(text, sizeof(text), "%s; the program before it goes on",
 		 h->reason[0] ? h->reason : h->last_end);
-	log_line(LOG_LEVEL_ERROR, "%s does not start: %s", h->program, text);
-	snprintf(h->program, sizeof(h->program), "%s", h->previous);
-	h->previous[0] = '\0';
+	log_line(LOG_LEVEL_ERROR, "%s %s: %s", failed.path, h->ready ? "dies" : "does not start",
+		 text);
+	h->program = h->other;
+	h->program.by_fd = h->program.fd >= 0;
+	h->other = failed;
+	wait_to_start(h, h->went_back ? longer(h->delay_ms) : 0);
 	h->went_back = true;
-	wait_to_start(h, 0);
 	holder_answer(h, false, text);
 }
 
@@ -239,11 +260,20 @@ static void take_lock(const struct holder *h)
 		log_line(LOG_LEVEL_WARNING, "the lock of %s: %s", h->disk_dir, strerror(errno));
 }
 
+static bool was_killed(const struct holder *h)
+{
+	return WIFSIGNALED(h->wait_status) && WTERMSIG(h->wait_status) == SIGKILL;
+}
+
 static bool is_good_life(const struct holder *h, uint64_t served_ms)
 {
-	bool killed = WIFSIGNALED(h->wait_status) && WTERMSIG(h->wait_status) == SIGKILL;
+	return served_ms >= (was_killed(h) ? KILLED_LIFE_MS : GOOD_LIFE_MS);
+}
 
-	return served_ms >= (killed ? KILLED_LIFE_MS : GOOD_LIFE_MS);
+/* Who was killed while it served had no fault. */
+static bool is_at_fault(const struct holder *h)
+{
+	return !h->ready || !was_killed(h);
 }
 
 /* Nothing of it is left. */
@@ -266,9 +296,11 @@ static void follow(struct holder *h)
 	if (h->asked_to_stop && !h->ready)
 		give_up(h);
 	take_lock(h);
+	if (h->tried && served_ms >= GOOD_LIFE_MS)
+		forget_program(&h->other);
 	if (h->over) {
 		wait_to_start(h, 0);
-	} else if (!h->ready && h->previous[0]) {
+	} else if (h->tried && h->other.path[0] && is_at_fault(h)) {
 		go_back(h);
 	} else {
 		wait_to_start(h, is_good_life(h, served_ms) ? 0 : longer(h->delay_ms));
@@ -352,12 +384,12 @@ static void note_program(struct holder *h)
 {
 	char path[32];
 
-	if (h->went_back)
+	if (h->program.by_fd)
 		return;
-	if (h->served_fd >= 0)
-		close(h->served_fd);
+	if (h->program.fd >= 0)
+		close(h->program.fd);
 	snprintf(path, sizeof(path), "/proc/%d/exe", h->daemon);
-	h->served_fd = open(path, O_PATH | O_CLOEXEC);
+	h->program.fd = open(path, O_PATH | O_CLOEXEC);
 }
 
 static void daemon_is_ready(struct holder *h)
@@ -366,7 +398,6 @@ static void daemon_is_ready(struct holder *h)
 
 	h->ready = h->served = true;
 	h->ready_ns = monotonic_ns();
-	h->previous[0] = '\0';
 	note_program(h);
 	if (first && !h->foreground) {
 		log_to_syslog();
@@ -487,11 +518,12 @@ int holder_begin(char **argv, bool foreground, struct held *daemon)
 
 	h->argv = argv;
 	h->foreground = foreground;
-	h->listen_fd = h->asker = h->sock = h->fuse_fd = h->memory_fd = h->served_fd = -1;
-	n = readlink("/proc/self/exe", h->program, sizeof(h->program) - 1);
+	h->listen_fd = h->asker = h->sock = h->fuse_fd = h->memory_fd = -1;
+	h->program.fd = h->other.fd = -1;
+	n = readlink("/proc/self/exe", h->program.path, sizeof(h->program.path) - 1);
 	if (n < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 		return -errno;
-	h->program[n] = '\0';
+	h->program.path[n] = '\0';
 	err = take_signals(h, &before);
 	if (err)
 		return err;

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Questions to a holder, and its answers, through a socket whose name is made of DISKDIR: it has
- * no file, which the mount might hide. Who may ask: root, and who mounted; who asks looks, too,
- * whom he asks.
+ * Questions to a holder, and its answers, through a socket whose name begins with what is made of
+ * DISKDIR: it has no file, which the mount might hide. Who may ask: root, and who mounted. Anybody
+ * can have a socket of such a name, so who asks looks, too, whom he asks.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -19,18 +21,26 @@
 #include "holder_inner.h"
 #include "log.h"
 
+/* Of the name of a socket; behind it comes what nobody can guess, and take before us. */
+#define NAME_LENGTH 32
 #define ASK_STATUS "status"
 #define ASK_REPLACE "replace "
 
-static socklen_t address_of(const char *disk_dir, struct sockaddr_un *a)
+/* "tandemfs/", a number of the path, "/". */
+static void name_of(const char *disk_dir, char name[NAME_LENGTH])
 {
 	uint64_t h = 0xcbf29ce484222325;
 
 	for (const char *s = disk_dir; *s; s++)
 		h = (h ^ (unsigned char)*s) * 0x100000001b3;
+	snprintf(name, NAME_LENGTH, "tandemfs/%016" PRIx64 "/", h);
+}
+
+static socklen_t address_of(const char *name, struct sockaddr_un *a)
+{
 	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	return offsetof(struct sockaddr_un, sun_path) + 1 +
-	       snprintf(a->sun_path + 1, sizeof(a->sun_path) - 1, "tandemfs/%016" PRIx64, h);
+	       snprintf(a->sun_path + 1, sizeof(a->sun_path) - 1, "%s", name);
 }
 
 static bool is_trusted(int sock)
@@ -47,9 +57,16 @@ static bool is_trusted(int sock)
 void holder_listen(struct holder *h)
 {
 	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	char name[2 * NAME_LENGTH];
 	struct sockaddr_un a;
-	socklen_t len = address_of(h->disk_dir, &a);
+	uint64_t secret;
+	socklen_t len;
 
+	name_of(h->disk_dir, name);
+	if (getrandom(&secret, sizeof(secret), GRND_NONBLOCK) != sizeof(secret))
+		secret = monotonic_ns();
+	snprintf(name + strlen(name), NAME_LENGTH, "%016" PRIx64, secret);
+	len = address_of(name, &a);
 	if (sock >= 0 && !bind(sock, (struct sockaddr *)&a, len) && !listen(sock, 8)) {
 		h->listen_fd = sock;
 		return;
@@ -94,7 +111,7 @@ static void give_status(const struct holder *h, int sock)
 	n = snprintf(text, sizeof(text),
 		     "Holder: %d\nDaemon: %s\nState: %s\nProgram: %s\nMountPoint: %s\n"
 		     "Restarts: %u\nLastEnd: %s\nReason: %s\nNextStart: %s\n",
-		     getpid(), daemon, state_of(h), h->program, h->mount_point, h->restarts,
+		     getpid(), daemon, state_of(h), h->program.path, h->mount_point, h->restarts,
 		     h->last_end[0] ? h->last_end : "-", h->reason[0] ? h->reason : "-", next);
 	send(sock, text, n, MSG_NOSIGNAL);
 }
@@ -126,9 +143,7 @@ static void replace(struct holder *h, int sock, const char *program)
 		answer(sock, false, "it is being stopped");
 		return;
 	}
-	snprintf(h->previous, sizeof(h->previous), "%s", h->program);
-	snprintf(h->program, sizeof(h->program), "%.*s", PATH_MAX - 1, program);
-	h->went_back = false;
+	holder_take_program(h, program);
 	h->asker = sock;
 	holder_exchange(h);
 }
@@ -210,12 +225,46 @@ static int complain(const char *dir, const char *why)
 	return 1;
 }
 
+static int connect_to(const char *name)
+{
+	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un a;
+	socklen_t len = address_of(name, &a);
+
+	/* Who does not take calls is not waited for, as it may be anybody. */
+	if (sock >= 0 && !connect(sock, (struct sockaddr *)&a, len) && is_trusted(sock) &&
+	    !fcntl(sock, F_SETFL, 0))
+		return sock;
+	if (sock >= 0)
+		close(sock);
+	return -1;
+}
+
+/* By the table of sockets. -1: there is none. */
+static int find_socket(const char *disk_dir)
+{
+	static char line[512];
+	char name[NAME_LENGTH];
+	FILE *f = fopen("/proc/net/unix", "re");
+	int sock = -1;
+
+	name_of(disk_dir, name);
+	while (f && sock < 0 && fgets(line, sizeof(line), f)) {
+		char *at = strchr(line, '@');
+
+		line[strcspn(line, "\n")] = '\0';
+		if (at && !strncmp(at + 1, name, strlen(name)))
+			sock = connect_to(at + 1);
+	}
+	if (f)
+		fclose(f);
+	return sock;
+}
+
 /* A socket to the holder, or -1 after saying why not. */
 static int find_holder(const char *dir)
 {
 	char given[PATH_MAX], path[PATH_MAX];
-	struct sockaddr_un a;
-	socklen_t len;
 	int sock;
 
 	snprintf(given, sizeof(given), "%s", dir);
@@ -226,15 +275,10 @@ static int find_holder(const char *dir)
 		return -1;
 	}
 	disk_dir_of(path, sizeof(path));
-	len = address_of(path, &a);
-	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (sock >= 0 && !connect(sock, (struct sockaddr *)&a, len) && is_trusted(sock))
-		return sock;
-	complain(dir, errno == ECONNREFUSED ? "there is no holder of a mount of it"
-					    : "its holder does not answer");
-	if (sock >= 0)
-		close(sock);
-	return -1;
+	sock = find_socket(path);
+	if (sock < 0)
+		complain(dir, "there is no holder of a mount of it");
+	return sock;
 }
 
 /* The answer, as one packet; its length, 0 if there was none. */

@@ -12,12 +12,19 @@
 #define HOLDER_DIRECTORIES 128
 #define HOLDER_REASON 512
 
+struct program {
+	char path[PATH_MAX]; /* empty: none */
+	/* The file, once it served: its path may be that of another one by now. -1: unknown. */
+	int fd;
+	bool by_fd; /* that file is what is started */
+};
+
 struct holder {
-	char program[PATH_MAX];  /* that the next daemon is */
-	char previous[PATH_MAX]; /* while another one is tried; else empty */
-	/* The file that served last: its path may be that of another one by now. -1: unknown. */
-	int served_fd;
-	bool went_back; /* to that file */
+	struct program program; /* that the next daemon is */
+	/* The one before it, until it has served for a while: where one fails, the other is next. */
+	struct program other;
+	bool tried; /* a daemon of h->program was started */
+	bool went_back;
 	char **argv;
 	bool foreground;
 	int signal_fd;
@@ -61,7 +68,9 @@ void holder_hear(struct holder *h);
 /* To who waits for the new program; does nothing when nobody does. */
 void holder_answer(struct holder *h, bool good, const char *text);
 
-/* holder.c: the new program is h->program; the daemon hands over. */
+/* holder.c: what is started next, from now on. */
+void holder_take_program(struct holder *h, const char *path);
+/* The daemon hands over to it. */
 void holder_exchange(struct holder *h);
 
 #endif
