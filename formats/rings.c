@@ -8,8 +8,12 @@
 #include <string.h>
 #include <time.h>
 
-/* Requests under way in a ring: more do not make a device faster, but others wait longer. */
-#define DEPTH 32
+/*
+ * Requests under way in a ring: with 32 the settler waited for its reads (ext4 on a virtual disk,
+ * first writes after a snapshot: 20k a second with 32, 24k with 64, 25k with 128); with more, others
+ * wait longer.
+ */
+#define DEPTH 64
 
 /* One is used by one thread at a time. */
 struct ring {
@@ -182,6 +186,8 @@ static void do_together(struct io_uring *uring, struct image_request *requests, 
 	size_t next = 0, under_way = 0;
 
 	while (next < count || under_way) {
+		size_t wanted;
+
 		while (next < count && under_way < DEPTH) {
 			if (submit(uring, &requests[next]))
 				under_way++;
@@ -189,8 +195,10 @@ static void do_together(struct io_uring *uring, struct image_request *requests, 
 				do_alone(&requests[next]);
 			next++;
 		}
+		/* Woken for each that ends, we would do little else. */
+		wanted = next < count ? (under_way + 3) / 4 : under_way;
 		/* It has not begun, for want of memory: nobody but the kernel can make some. */
-		if (under_way && io_uring_submit_and_wait(uring, next < count ? 1 : under_way) < 0)
+		if (under_way && io_uring_submit_and_wait(uring, wanted) < 0)
 			nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 		under_way -= reap(uring);
 	}
