@@ -338,6 +338,7 @@ static int read_map(struct file *f, uint64_t *words, uint64_t pages, uint64_t co
 	return 0;
 }
 
+/* What we read one that died may have written and not made durable: nothing is active, nor saved. */
 static int read_maps(struct marks *m, struct file *f)
 {
 	struct marks_maps *maps = &m->maps;
@@ -349,14 +350,14 @@ static int read_maps(struct marks *m, struct file *f)
 			       DIFFERS_AT);
 	if (err)
 		return err;
-	memcpy(maps->active, maps->image, areas * MARKS_PAGE);
 	m->imaged = bits_count(maps->image, areas * MARKS_PAGE_WORDS);
 	for (uint64_t p = 0; p < maps->differs_pages; p++) {
 		maps->pages[p].count = bits_count(maps->differs + p * MARKS_PAGE_WORDS,
 						  MARKS_PAGE_WORDS);
+		maps->pages[p].unsaved = maps->pages[p].count;
 		m->differing += maps->pages[p].count;
 	}
-	marks_assign_areas(m, maps->active);
+	marks_assign_areas(m, maps->image);
 	return 0;
 }
 
