@@ -359,9 +359,12 @@ static int flush_upto(struct disk *d, uint64_t upto)
 	if (!d->format->flat)
 		begin_change(d); /* of its tables */
 	err = m ? mirror_flush(d, m, flush_disk) : flush_disk(d);
-	if (err)
+	if (err) {
 		disk_flush_failed(d, err);
-	else
+		return err;
+	}
+	err = m ? mirror_remember(m) : 0;
+	if (!err)
 		raise_to(&d->flushed, upto);
 	return err;
 }
@@ -429,12 +432,11 @@ static int may_resize(struct disk *d, uint64_t size)
 	return m ? mirror_may_resize(m, d->image->size, size) : 0;
 }
 
-static void resized(struct disk *d, uint64_t from)
+static int resized(struct disk *d, uint64_t from)
 {
 	struct mirror *m = atomic_load(&d->mirror);
 
-	if (m && d->image->size != from)
-		mirror_resized(d, m, from);
+	return m && d->image->size != from ? mirror_resized(d, m, from) : 0;
 }
 
 int disk_allocate(struct disk *d, uint64_t off, uint64_t len, bool grow)
@@ -457,7 +459,7 @@ int disk_allocate(struct disk *d, uint64_t off, uint64_t len, bool grow)
 		err = may_resize(d, off + len);
 	if (!err)
 		err = d->image->format->allocate(d->image, off, len, grow);
-	resized(d, size);
+	err = resized(d, size) ?: err;
 	changed(d);
 	range_unlock(&d->ranges, &r);
 	return finish(d, DISK_OP_RESIZE, err, 0, began);
@@ -535,7 +537,7 @@ int disk_resize(struct disk *d, uint64_t size, bool shrink)
 		err = -EOPNOTSUPP;
 	if (!err && size != d->image->size)
 		err = may_resize(d, size) ?: resize_image(d, size);
-	resized(d, from);
+	err = resized(d, from) ?: err;
 	changed(d);
 	range_unlock(&d->ranges, &r);
 	return finish(d, DISK_OP_RESIZE, err, 0, began);

@@ -17,6 +17,13 @@
  * areas become inactive, by marks_clean. A write to an area that is active costs the test of a bit;
  * one that makes an area active waits for a flush, which all who wait share.
  *
+ *   outdated  whether the target lacks something of the source that was answered
+ *
+ * Regions say where the two may differ, also for writes that were under way in a crash; this says
+ * whether the target can take over with nothing lost:
+ *
+ *   D(outdated) -> the answer to the first write, or flush, that the target was not given
+ *
  * Memory: 2.2 MiB for a TiB, and 2 MiB more if it is watched. Any thread may call all of these but marks_close at any time.
  * Ranges lie inside the size.
  */
@@ -34,7 +41,7 @@ struct marks;
 
 /*
  * Makes a file's content, over whatever is there, and takes over `file` on success. all: everything
- * differs; else nothing. Durable on return; before, marks_open finds that it is no such file.
+ * differs, and the target is outdated; else nothing, and it is not. Durable on return; before, marks_open finds that it is no such file.
  * -EFBIG: more than 500 TiB.
  */
 int marks_create(struct file *file, uint32_t number, uint64_t size, bool all, struct marks **out);
@@ -90,6 +97,26 @@ int marks_set_all(struct marks *m);
  * have either size: who opens it compares, and resizes with `differs`.
  */
 int marks_resize(struct marks *m, uint64_t size, bool differs);
+
+enum outdated {
+	UP_TO_DATE,
+	OUTDATED, /* it lacks something, and nothing newer has come to it since */
+	MIXED,    /* it may also have something newer than what it lacks */
+};
+/*
+ * The target is that, at least: durable on return. To be called before what it lacks is answered; once
+ * it is so that costs the test of a word, and all who come before share a flush. -errno: nothing of it
+ * is to be answered.
+ */
+int marks_outdate(struct marks *m, enum outdated how);
+enum outdated marks_outdated(struct marks *m);
+/*
+ * Around the proof that the target lacks nothing: from begin on, who calls marks_outdate makes it so
+ * anew. end: with `renewed` when the proof is recorded, durably; else it is what it was. What the file
+ * says is taken back lazily.
+ */
+void marks_renew_begin(struct marks *m);
+void marks_renew_end(struct marks *m, bool renewed);
 
 /*
  * A round: what nobody has touched since the last one becomes inactive. Waits until all who have

@@ -2,7 +2,8 @@
 /*
  * The file:
  *
- *   0        one sector that tells whose it is and of what size, in a page of its own
+ *   0        one sector that tells whose it is, of what size, and whether the target is outdated, in a
+ *            page of its own
  *   4 KiB    active: a bit for each area, the lowest bit of a byte first
  *   16 MiB   differs: a bit for each region
  *
@@ -39,6 +40,7 @@ enum {
 	HEAD_SIZE = 16,
 	HEAD_REGION = 24,
 	HEAD_AREA = 28,
+	HEAD_OUTDATED = 32,
 	HEAD_CRC = 508, /* of all before it */
 };
 
@@ -231,11 +233,9 @@ int marks_flush(struct marks *m)
 	return err;
 }
 
-/* Durable. */
-static int write_head(struct marks *m, uint64_t size)
+int marks_write_head(struct marks *m, uint64_t size)
 {
 	uint8_t head[MARKS_PAGE] = { 0 };
-	int err;
 
 	memcpy(head + HEAD_MAGIC, MAGIC, 8);
 	put_le32(head + HEAD_VERSION, VERSION);
@@ -243,8 +243,16 @@ static int write_head(struct marks *m, uint64_t size)
 	put_le64(head + HEAD_SIZE, size);
 	put_le32(head + HEAD_REGION, MARKS_REGION);
 	put_le32(head + HEAD_AREA, MARKS_AREA);
+	put_le32(head + HEAD_OUTDATED, m->head_says);
 	put_le32(head + HEAD_CRC, crc32c(0, head, HEAD_CRC));
-	err = m->file->ops->write(m->file, head, sizeof(head), 0, 0);
+	return m->file->ops->write(m->file, head, sizeof(head), 0, 0);
+}
+
+/* Durable. */
+static int write_head(struct marks *m, uint64_t size)
+{
+	int err = marks_write_head(m, size);
+
 	return err ? err : marks_flush(m);
 }
 
@@ -296,8 +304,10 @@ int marks_create(struct file *file, uint32_t number, uint64_t size, bool all, st
 		marks_assign(m, 0, all ? marks_regions(size) : 0, true);
 		err = write_all(m);
 	}
+	m->head_says = m->least = all ? MIXED : UP_TO_DATE;
 	if (!err)
 		err = write_head(m, size);
+	atomic_store(&m->outdated, m->head_says);
 	if (err) {
 		file->ops->resize(file, 0);
 		m->file = NULL;
@@ -308,7 +318,7 @@ int marks_create(struct file *file, uint32_t number, uint64_t size, bool all, st
 	return 0;
 }
 
-static int read_head(struct file *f, uint32_t number, uint64_t *size)
+static int read_head(struct file *f, uint32_t number, uint64_t *size, enum outdated *outdated)
 {
 	uint8_t head[MARKS_PAGE];
 	int err = f->ops->read(f, head, sizeof(head), 0, 0);
@@ -322,7 +332,8 @@ static int read_head(struct file *f, uint32_t number, uint64_t *size)
 	    get_le32(head + HEAD_CRC) != crc32c(0, head, HEAD_CRC))
 		return -EIO;
 	*size = get_le64(head + HEAD_SIZE);
-	return *size <= MARKS_MAX ? 0 : -EIO;
+	*outdated = get_le32(head + HEAD_OUTDATED);
+	return *size <= MARKS_MAX && *outdated <= MIXED ? 0 : -EIO;
 }
 
 /* Bits of `count` things, in so many pages. */
@@ -365,7 +376,8 @@ int marks_open(struct file *file, uint32_t number, struct marks **out)
 {
 	struct marks *m;
 	uint64_t size;
-	int err = read_head(file, number, &size);
+	enum outdated outdated;
+	int err = read_head(file, number, &size, &outdated);
 
 	if (!err)
 		err = new_marks(number, size, &m);
@@ -377,6 +389,8 @@ int marks_open(struct file *file, uint32_t number, struct marks **out)
 		return err;
 	}
 	m->file = file;
+	/* It may have been written by one that died before it was durable. */
+	m->head_says = m->least = outdated;
 	*out = m;
 	return 0;
 }

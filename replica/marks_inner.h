@@ -12,6 +12,7 @@
 #include "marks.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* The file is read and written in these. */
 #define MARKS_PAGE 4096u
@@ -43,6 +44,10 @@ struct marks_want;
 struct marks {
 	struct file *file;
 	uint32_t number;
+
+	_Atomic enum outdated outdated; /* D(that it is, at least) */
+	enum outdated head_says;        /* under writing: the head in the file does, or may do */
+	enum outdated least;            /* under writing: what it is; who outdates it says so, too */
 
 	pthread_mutex_t rounds; /* one at a time */
 
@@ -86,6 +91,8 @@ void marks_assign_areas(struct marks *m, const uint64_t *areas);
 int marks_write_image(struct marks *m);
 /* The pages of differs that are not saved, durably. */
 int marks_save_differs(struct marks *m);
+/* The head, of that size. Not durable. */
+int marks_write_head(struct marks *m, uint64_t size);
 /* All written before is durable; after -errno whatever was written since the last good one is to be
  * written again. */
 int marks_flush(struct marks *m);

@@ -48,6 +48,7 @@ struct fan {
 	int (*flush)(struct disk *d); /* instead of a change */
 	unsigned turns[MIRROR_LEGS_MAX];
 	bool writing[MIRROR_LEGS_MAX]; /* still to be done */
+	bool given[MIRROR_LEGS_MAX];   /* it was, or is being, done there, too */
 	bool source_done;
 	bool left_out[MIRROR_LEGS_MAX]; /* something was, because it differs */
 	int errors[1 + MIRROR_LEGS_MAX];
@@ -182,7 +183,7 @@ static int begin(struct fan *f, size_t i)
 		err = marks_begin(leg->marks, f->c->off, f->c->len, &f->turns[i]);
 	if (err)
 		return err;
-	f->writing[i] = is_writing(leg);
+	f->writing[i] = f->given[i] = is_writing(leg);
 	if (!f->writing[i])
 		marks_set(leg->marks, f->c->off, f->c->len);
 	return 0;
@@ -196,6 +197,30 @@ static void take_back(struct disk *d, struct mirror *m, const struct change *c)
 	for (size_t i = 0; i < m->count && c->off + c->len > size; i++)
 		if (marks_size(m->legs[i]->marks) > size)
 			marks_resize(m->legs[i]->marks, size, false);
+}
+
+/*
+ * What its target was not given is not answered before that is durable. Where it cannot be made so,
+ * the client gets an error, and what became of his write is open.
+ */
+static int end_leg(struct fan *f, size_t i, bool failed)
+{
+	struct leg *leg = f->m->legs[i];
+	int lost = f->errors[1 + i], err = 0;
+
+	/* What the source holds now nobody knows; the targets may have it. */
+	if (failed)
+		marks_set(leg->marks, f->c->off, f->c->len);
+	else if (leg->stops && lost)
+		err = -EIO;
+	else if (lost || !f->given[i] || f->left_out[i])
+		err = marks_outdate(leg->marks, f->left_out[i] ? MIXED : OUTDATED);
+	if (!failed && f->left_out[i])
+		atomic_store(&leg->lacks, true);
+	marks_end(leg->marks, f->turns[i]);
+	if (failed)
+		leg->lost(leg->owner);
+	return err;
 }
 
 static int change_source(struct disk *d, struct mirror *m, const struct change *c)
@@ -212,20 +237,8 @@ static int change_source(struct disk *d, struct mirror *m, const struct change *
 		fan_out(&f);
 		err = f.errors[0];
 	}
-	for (size_t i = 0; i < begun; i++) {
-		struct leg *leg = m->legs[i];
-
-		/* What it holds now nobody knows; the targets may have it. */
-		if (err)
-			marks_set(leg->marks, c->off, c->len);
-		else if (f.left_out[i])
-			atomic_store(&leg->lacks, true);
-		if (leg->stops && f.errors[1 + i])
-			refused = -EIO;
-		marks_end(leg->marks, f.turns[i]);
-		if (err)
-			leg->lost(leg->owner);
-	}
+	for (size_t i = 0; i < begun; i++)
+		refused = end_leg(&f, i, err != 0) ?: refused;
 	if (err)
 		take_back(d, m, c);
 	return err ? err : refused;
@@ -299,7 +312,7 @@ static int resize_leg(struct leg *leg, uint64_t from, uint64_t size)
 	return 0;
 }
 
-void mirror_resized(struct disk *d, struct mirror *m, uint64_t from)
+int mirror_resized(struct disk *d, struct mirror *m, uint64_t from)
 {
 	for (size_t i = 0; i < m->count; i++) {
 		int err = resize_leg(m->legs[i], from, d->image->size);
@@ -309,6 +322,18 @@ void mirror_resized(struct disk *d, struct mirror *m, uint64_t from)
 		else
 			m->legs[i]->lost(m->legs[i]->owner); /* there may be something to copy */
 	}
+	return mirror_remember(m);
+}
+
+int mirror_remember(struct mirror *m)
+{
+	int err = 0;
+
+	/* One that writes and is not open is not in use: it was flushed when it was closed. */
+	for (size_t i = 0; i < m->count; i++)
+		if (!m->legs[i]->writes || atomic_load(&m->legs[i]->failed))
+			err = marks_outdate(m->legs[i]->marks, OUTDATED) ?: err;
+	return err;
 }
 
 int mirror_flush(struct disk *d, struct mirror *m, int (*flush)(struct disk *d))

@@ -15,7 +15,8 @@
  * A region that is marked as different is not written to the target: whoever copies
  * it (pair_keeper.c) has its range, and takes all of it. An error of a target is
  * no error of the source: the leg is lost, everything that may not be durable on it
- * differs, and its owner is told. An error of the source is the client's, and what
+ * differs, and its owner is told. However it comes that a target was not given something,
+ * that it is outdated is durable before the first such request is answered (marks_outdate). An error of the source is the client's, and what
  * it was about differs.
  *
  * Locks: legs, their mode and target are changed with the source's opening, all of its
@@ -61,12 +62,15 @@ bool mirror_has_work(struct disk *d);
 int mirror_change(struct disk *d, struct mirror *m, const struct change *c);
 /*
  * With everything locked from the smaller of the two on. Before it gets another size: what a
- * client does so to a target is marked; -errno: it is not to be. And after: what fails is the leg's.
+ * client does so to a target is marked; -errno: it is not to be. And after: what fails is the leg's;
+ * -errno: it is not to be answered.
  */
 int mirror_may_resize(struct mirror *m, uint64_t from, uint64_t to);
-void mirror_resized(struct disk *d, struct mirror *m, uint64_t from);
+int mirror_resized(struct disk *d, struct mirror *m, uint64_t from);
 /* The disk itself, and every leg that writes. Under flushing. */
 int mirror_flush(struct disk *d, struct mirror *m, int (*flush)(struct disk *d));
+/* After a good one, before it is answered: whose target may lack what was flushed is outdated. */
+int mirror_remember(struct mirror *m);
 
 /* Under opening: the disk's first client comes, its last one has gone. */
 void mirror_open(struct disk *d);

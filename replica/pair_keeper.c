@@ -151,6 +151,7 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 	r = pair_record_of(p);
 	/* Before it is asked what differs: a write may be next. */
 	lacked = atomic_exchange(&p->leg.lacks, false);
+	marks_renew_begin(p->leg.marks);
 	first = r.first;
 	if (r.back || p->leg.to != target || atomic_load(&p->stop) || atomic_load(&p->leg.failed) ||
 	    marks_bytes(p->leg.marks) || !pair_follow(FACT_COPIED, &r))
@@ -163,6 +164,7 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 		r.sync_time_ms = past_now(p->of->t->snapshots);
 		err = pair_set(p, COPY_UNSYNCHRONIZED, &r);
 	}
+	marks_renew_end(p->leg.marks, !err);
 	if (err && lacked)
 		atomic_store(&p->leg.lacks, true);
 	pthread_mutex_unlock(&p->changing);

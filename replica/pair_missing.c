@@ -43,20 +43,18 @@ static int record(struct pair *p, struct disk *source, struct disk *target,
 		  struct pair_record *next, struct why *why)
 {
 	struct swap swap = { .d = source, .other = target };
-	struct pair_record r = pair_record_of(p);
-	bool given = r.copy_state == COPY_SYNCHRONIZED ||
-		     (r.copy_state == COPY_UNSYNCHRONIZED && r.whole);
+	enum copy_state from = pair_record_of(p).copy_state;
 	int err = disk_flush(target) ?: swap_drop_notes(target);
 
 	if (err)
 		return refuse(why, err, "%s cannot be completed: %s", target->label,
 			      strerror(-err));
 	swap_choose_names(&swap);
-	/* After a crash, what was under way may be marked; nothing that was answered is missing. */
-	next->diverged = marks_bytes(p->leg.marks) && !given;
+	/* After a crash, what was under way may be marked, and nothing that was answered be missing. */
+	next->diverged = marks_bytes(p->leg.marks) && marks_outdated(p->leg.marks);
 	/* What other mirrors of it have is not what it is from here on. */
 	err = marks_bytes(p->leg.marks) ? pairs_differ_but(source, p) : 0;
-	err = err ?: pair_record_swap(p, &swap, r.copy_state, next);
+	err = err ?: pair_record_swap(p, &swap, from, next);
 	return err ? refuse(why, err, "it cannot be recorded: %s", strerror(-err)) : 0;
 }
 

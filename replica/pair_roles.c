@@ -45,7 +45,7 @@ struct roles {
 	/* While nobody uses them: */
 	bool flushed;  /* the source has everything, durably */
 	bool differ;   /* something is marked */
-	bool outdated; /* because the target was not given it */
+	bool outdated; /* because the target was not given what was answered */
 };
 
 /* ---- in use, or not ---- */
@@ -180,7 +180,7 @@ static int check_state(struct roles *c, enum copy_state from, struct why *why)
 		return refuse(why, -EBUSY, "CopyState is %s by now",
 			      enum_name(copy_states, f.state));
 	/* That its target is lost is a fact before it is recorded. */
-	err = from == COPY_FAILEDOVER ? keeper_lose(c->p) : 0;
+	err = from == COPY_FAILEDOVER || from == COPY_BROKEN ? keeper_lose(c->p) : 0;
 	if (err)
 		return refuse(why, err, "it cannot be recorded: %s", strerror(-err));
 	c->r = c->next = pair_record_of(c->p);
@@ -213,7 +213,7 @@ static int quiet(struct roles *c, struct why *why)
 			      strerror(-err));
 	c->flushed = !err;
 	c->differ = marks_bytes(leg->marks) != 0;
-	c->outdated = c->differ && !(leg->writes && !atomic_load(&leg->failed) && is_whole(c));
+	c->outdated = c->differ && marks_outdated(leg->marks);
 	/* What its moments need of it cannot be had from the other image. */
 	if (settled && (c->differ || has_moments(c->source)))
 		return refuse_advise(why, settled, "delete its snapshots and ForgetHistory",
@@ -352,6 +352,10 @@ static void change_places(struct roles *c)
 	atomic_store(&leg->failed, false);
 	atomic_store(&leg->error, 0);
 	atomic_store(&leg->lacks, false);
+	if (writes) { /* it has everything, and that is recorded */
+		marks_renew_begin(leg->marks);
+		marks_renew_end(leg->marks, true);
+	}
 	atomic_store(&leg->skews, false);
 	atomic_store(&c->target->target_use, pair_target_use(&c->next));
 	atomic_store(&c->p->stop, !pair_writes(&c->next));
@@ -457,11 +461,28 @@ static int check_copy_back(struct roles *c, struct why *why)
 	return 0;
 }
 
+/* Of one that is stopped in another state somebody has said so. */
+static bool is_behind(const struct roles *c)
+{
+	struct marks *marks = c->p->leg.marks;
+
+	return c->r.copy_state == COPY_BROKEN && !pair_is_async(&c->r) && marks_bytes(marks) &&
+	       marks_outdated(marks);
+}
+
 static int check_whole(struct roles *c, struct why *why)
 {
 	char advice[40];
 
-	if (c->force || is_whole(c) || c->r.copy_state == COPY_SYNCHRONIZED)
+	if (c->force)
+		return 0;
+	if (is_behind(c) && is_whole(c))
+		return refuse_advise(why, -EPERM,
+				     "ResyncReplica, if its source is there; or Failover Force",
+				     "%s was lost, and lacks what was written to %s and answered "
+				     "since",
+				     c->target->label, c->source->label);
+	if (is_whole(c) || c->r.copy_state == COPY_SYNCHRONIZED)
 		return 0;
 	snprintf(advice, sizeof(advice), "%s Force", enum_name(replica_operations, c->op));
 	return refuse_advise(why, -EPERM, advice,

@@ -62,9 +62,10 @@ static int mark(struct proof *f, uint64_t off, uint64_t len)
 		return err;
 	atomic_store(&f->p->leg.lacks, true); /* it is no moment of its source */
 	marks_set(marks, off, len);
+	err = marks_outdate(marks, MIXED);
 	marks_end(marks, turn);
 	atomic_fetch_add(&f->p->mended, len);
-	return 0;
+	return err;
 }
 
 /* With the range held. */

@@ -470,7 +470,7 @@ int pairs_differ_but(struct disk *d, const struct pair *but)
 		if (!err && pair_writes(&p->r))
 			atomic_store(&p->leg.lacks, true);
 		if (!err && p->leg.marks)
-			err = marks_set_all(p->leg.marks);
+			err = marks_outdate(p->leg.marks, MIXED) ?: marks_set_all(p->leg.marks);
 		pthread_mutex_unlock(&p->recording);
 		keeper_poke(p);
 	}
@@ -510,6 +510,17 @@ static int open_marks(struct pairs *ps, uint32_t number, struct marks **out)
 	return err;
 }
 
+/* We died before it could be recorded that the target was lost, or stopped; or in a copy. */
+static void find_outdated(struct pair_record *r, enum outdated outdated)
+{
+	if (pair_is_async(r) || !pair_writes(r) || outdated == UP_TO_DATE)
+		return;
+	if (r->copy_state == COPY_UNSYNCHRONIZED || outdated == MIXED)
+		r->whole = false;
+	if (r->copy_state == COPY_SYNCHRONIZED)
+		pair_follow(FACT_TARGET_LOST, r);
+}
+
 static int load_one(void *arg, const struct pair_record *record)
 {
 	struct pair_record r = *record;
@@ -526,9 +537,7 @@ static int load_one(void *arg, const struct pair_record *record)
 		if (pair_is_async(&r) && r.copy_state == COPY_SYNCHRONIZED && r.shows && r.manual)
 			r.copy_state = COPY_SUSPENDED;
 	}
-	/* Nobody knows any more what was written to the source alone. */
-	if (r.copy_state == COPY_UNSYNCHRONIZED)
-		r.whole = false;
+	find_outdated(&r, marks_outdated(marks));
 	err = pair_new(ps, &r, marks, &p);
 	if (err)
 		marks_close(marks);

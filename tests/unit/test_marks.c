@@ -866,6 +866,100 @@ START_TEST(a_watch_waits_for_who_has_begun)
 }
 END_TEST
 
+/* ---- outdated ---- */
+
+START_TEST(outdated_is_durable)
+{
+	unsigned before;
+
+	ck_assert_int_eq(marks_outdated(m), UP_TO_DATE);
+	cut_power();
+	ck_assert_int_eq(marks_outdated(m), UP_TO_DATE);
+	before = file_flushes();
+	ck_assert_int_eq(marks_outdate(m, OUTDATED), 0);
+	ck_assert_uint_eq(file_flushes(), before + 1);
+	ck_assert_int_eq(marks_outdate(m, OUTDATED), 0);
+	ck_assert_uint_eq(file_flushes(), before + 1);
+	cut_power();
+	ck_assert_int_eq(marks_outdated(m), OUTDATED);
+	ck_assert_int_eq(marks_outdate(m, MIXED), 0);
+	ck_assert_int_eq(marks_outdate(m, OUTDATED), 0);
+	cut_power();
+	ck_assert_int_eq(marks_outdated(m), MIXED);
+	/* Whatever else is written there. */
+	ck_assert_int_eq(marks_resize(m, SIZE + 9 * AREA, true), 0);
+	ck_assert_int_eq(marks_resize(m, SIZE, true), 0);
+	cut_power();
+	ck_assert_int_eq(marks_outdated(m), MIXED);
+	/* Nobody knows anything of a new one. */
+	file = fake_file_new(NULL, 0);
+	marks_close(m);
+	ck_assert_int_eq(marks_create(file, NUMBER, SIZE, true, &m), 0);
+	cut_power();
+	ck_assert_int_eq(marks_outdated(m), MIXED);
+}
+END_TEST
+
+START_TEST(not_known_to_be_outdated)
+{
+	static const enum fake_call calls[] = { FAKE_WRITE, FAKE_FLUSH };
+
+	for (size_t i = 0; i < UNIT_LENGTH(calls); i++) {
+		fake_fail(file, calls[i], 1, 1, EIO);
+		ck_assert_int_eq(marks_outdate(m, OUTDATED), -EIO);
+		ck_assert_int_eq(marks_outdated(m), UP_TO_DATE);
+	}
+	ck_assert_int_eq(marks_outdate(m, OUTDATED), 0);
+	cut_power();
+	ck_assert_int_eq(marks_outdated(m), OUTDATED);
+}
+END_TEST
+
+START_TEST(renewed)
+{
+	ck_assert_int_eq(marks_outdate(m, MIXED), 0);
+	/* It was not, after all. */
+	marks_renew_begin(m);
+	marks_renew_end(m, false);
+	ck_assert_int_eq(marks_outdated(m), MIXED);
+	cut_power();
+	ck_assert_int_eq(marks_outdated(m), MIXED);
+	/* Or somebody came between. */
+	for (int fails = 0; fails < 2; fails++) {
+		marks_renew_begin(m);
+		if (fails)
+			fake_fail(file, FAKE_FLUSH, 1, 1, EIO);
+		ck_assert_int_eq(marks_outdate(m, OUTDATED), fails ? -EIO : 0);
+		marks_renew_end(m, !fails);
+		ck_assert_int_eq(marks_outdated(m), MIXED);
+		cut_power();
+		ck_assert_int_eq(marks_outdated(m), MIXED);
+	}
+	marks_renew_begin(m);
+	marks_renew_end(m, true);
+	ck_assert_int_eq(marks_outdated(m), UP_TO_DATE);
+	die();
+	ck_assert_int_eq(marks_outdated(m), UP_TO_DATE);
+}
+END_TEST
+
+/* One that died may have written it, and not flushed. */
+START_TEST(outdated_by_one_that_died)
+{
+	unsigned before;
+
+	fake_fail(file, FAKE_FLUSH, 1, 1, EIO);
+	ck_assert_int_eq(marks_outdate(m, OUTDATED), -EIO);
+	die();
+	ck_assert_int_eq(marks_outdated(m), OUTDATED);
+	before = file_flushes();
+	ck_assert_int_eq(marks_outdate(m, OUTDATED), 0);
+	ck_assert_uint_eq(file_flushes(), before + 1);
+	cut_power();
+	ck_assert_int_eq(marks_outdated(m), OUTDATED);
+}
+END_TEST
+
 UNIT_MAIN("marks", setup, teardown, a_new_one_is_durable, of_any_size, over_an_old_one,
 	  what_is_no_such_file, create_and_open_fail, all_of_its_space_at_once,
 	  space_that_comes_with_writing, set_and_clear_as_one_by_one, what_was_active_differs,
@@ -876,4 +970,5 @@ UNIT_MAIN("marks", setup, teardown, a_new_one_is_durable, of_any_size, over_an_o
 	  a_round_that_fails, a_round_again, inactive_in_the_file_too, one_side_was_lost,
 	  lost_while_a_round_runs, all_of_it_again, longer, shorter_and_longer,
 	  what_was_active_behind_the_end, a_size_that_fails, a_size_while_a_round_runs,
-	  what_is_set_while_it_is_watched, a_watch_waits_for_who_has_begun)
+	  what_is_set_while_it_is_watched, a_watch_waits_for_who_has_begun, outdated_is_durable,
+	  not_known_to_be_outdated, renewed, outdated_by_one_that_died)

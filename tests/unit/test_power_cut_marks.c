@@ -8,6 +8,9 @@
  * order. So a region may differ unless both sides can only have one content, and the same. The
  * marks are asked on several images of their file that the cut may leave.
  *
+ * Beside that: where something that was answered is not on the target, the marks say that it is
+ * outdated; or mixed, if something newer came to it since.
+ *
  * What keeps the order is broken on purpose at the end, and found.
  */
 #include "marks_inner.h"
@@ -37,6 +40,10 @@ enum mistake {
 	ACTIVE_LATE,   /* the file's flushes are left out where areas become active */
 	DIFFERS_NEVER, /* writes of what differs are left out */
 	DIFFERS_LATE,  /* they are written, and not flushed before areas become inactive */
+	NO_OUTDATE,    /* answers what the target was not given, and nobody is told */
+	OUTDATED_LATE, /* or that is not flushed */
+	NO_MIXED,      /* the target gets something newer, and nobody is told */
+	RENEWS_EARLY,  /* says that the target has everything, before it does */
 	MISTAKES
 };
 
@@ -102,7 +109,10 @@ static struct world {
 	struct going going[3];
 	bool target_lost, in_tap, fails;
 	enum mistake mistake;
-	bool saving; /* a round is at the file */
+	bool saving;          /* a round is at the file */
+	bool outdating;       /* it is being told that the target is outdated */
+	bool lacking[PLACES]; /* something that was answered is on the source alone */
+	bool newer;           /* and something newer on the target */
 } w;
 
 static uint64_t below(uint64_t bound)
@@ -135,6 +145,15 @@ static bool may_differ(size_t i)
 }
 
 static void check_cut(void);
+
+static bool lacks_any(void)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < PLACES; i++)
+		any |= w.lacking[i] && is_there(i);
+	return any;
+}
 
 static void put(int side, size_t i, uint64_t value)
 {
@@ -178,6 +197,8 @@ static void check_image(uint64_t seed)
 	uint64_t run, size;
 
 	ck_assert_int_eq(marks_open(left, NUMBER, &after), 0);
+	if (lacks_any() && marks_outdated(after) < (w.newer ? MIXED : OUTDATED))
+		w.missed++;
 	/* While it changes, and if undoing failed: as who opens it does. */
 	if (marks_size(after) < w.size)
 		ck_assert_int_eq(marks_resize(after, w.size, true), 0);
@@ -231,7 +252,31 @@ static void write_side(struct going *g, int side)
 			g->value[i] = equal ? ++w.numbers : 0;
 		put(side, i, equal ? g->value[i] : ++w.numbers);
 	}
+	w.newer |= side && lacks_any();
 	g->sides_done |= 1 << side;
+}
+
+/* False: nothing is answered, nor given to the target. */
+static bool outdate(enum outdated how)
+{
+	int err;
+
+	if (w.mistake == NO_OUTDATE || (w.mistake == NO_MIXED && how == MIXED))
+		return true;
+	w.outdating = true;
+	err = marks_outdate(w.m, how);
+	w.outdating = false;
+	return !err;
+}
+
+/* The target was not given it, because it is lost, or because something differs there. */
+static void answer(const struct going *g)
+{
+	/* Who has the locks of marks is no client. */
+	if (w.in_tap || g->sides_done != 1 || !outdate(w.target_lost ? OUTDATED : MIXED))
+		return;
+	for (size_t i = g->first; i < g->end; i++)
+		w.lacking[i] = true;
 }
 
 static bool is_lone(const struct going *g)
@@ -266,6 +311,7 @@ static void end_write(struct going *g)
 	/* Only one side was written. */
 	if ((g->sides_done != 3) && w.mistake != NO_SET && g->sides_done && g->turn < 2)
 		marks_set(w.m, g->off, g->len);
+	answer(g);
 	if (g->turn < 2)
 		marks_end(w.m, g->turn);
 	g->is_going = false;
@@ -339,9 +385,51 @@ static void copy(void)
 		return;
 	}
 	put(1, g.first, current(0, g.first));
+	w.lacking[g.first] = false;
+	w.newer |= lacks_any();
 	marks_clear(w.m, g.off, g.len);
 	check_cut();
 	marks_end(w.m, turn);
+}
+
+/* Nothing differs any more: the target has everything. */
+static void renew(void)
+{
+	bool same;
+
+	end_all();
+	marks_renew_begin(w.m);
+	same = w.mistake == RENEWS_EARLY || (!w.target_lost && !marks_bytes(w.m));
+	if (same && w.mistake != RENEWS_EARLY) {
+		ck_assert(!lacks_any());
+		w.newer = false;
+	}
+	if (below(2))
+		write_a_little(); /* while it is recorded */
+	marks_renew_end(w.m, same);
+	check_cut();
+}
+
+/* All that differs, so that there is something to renew. */
+static void copy_all(void)
+{
+	uint64_t run;
+
+	end_all();
+	for (size_t i = 0; i < PLACES; i++) {
+		uint64_t off = places[i] * REGION,
+			 len = w.size - off < REGION ? w.size - off : REGION;
+		unsigned turn;
+
+		if (w.target_lost || !is_there(i) || !marks_differs(w.m, off, len, &run) ||
+		    marks_begin(w.m, off, len, &turn))
+			continue;
+		put(1, i, current(0, i));
+		w.lacking[i] = false;
+		w.newer |= lacks_any();
+		marks_clear(w.m, off, len);
+		marks_end(w.m, turn);
+	}
 }
 
 /* ---- rounds and the rest ---- */
@@ -397,6 +485,8 @@ static bool at_file(void *arg, const struct tap_call *call)
 		if (w.mistake == DIFFERS_NEVER && call->call == FAKE_WRITE &&
 		    call->off >= DIFFERS_AT)
 			return false;
+		if (w.mistake == OUTDATED_LATE && call->call == FAKE_FLUSH && w.outdating)
+			return false;
 		return w.mistake != DIFFERS_LATE || call->call != FAKE_FLUSH || !w.saving;
 	}
 	w.in_tap = true;
@@ -413,11 +503,13 @@ static bool at_file(void *arg, const struct tap_call *call)
 static void fill(uint64_t from, uint64_t size, bool equal)
 {
 	for (size_t i = 0; i < PLACES; i++)
-		if (places[i] * REGION >= from && places[i] * REGION < size)
+		if (places[i] * REGION >= from && places[i] * REGION < size) {
+			w.lacking[i] = false; /* it was cut off */
 			for (int side = 0; side < 2; side++)
 				w.side[side][i] = (struct content){
 					.durable = equal && side ? w.numbers : ++w.numbers
 				};
+		}
 }
 
 static void grow(uint64_t size)
@@ -470,7 +562,7 @@ static void take_up(struct file *left)
 	ck_assert_int_eq(marks_open(tap_file_new(left, at_file, NULL), NUMBER, &w.m), 0);
 	if (marks_size(w.m) != w.size)
 		ck_assert_int_eq(marks_resize(w.m, w.size, true), 0);
-	w.target_lost = false;
+	w.target_lost = lacks_any() && !outdate(MIXED);
 	check_cut();
 }
 
@@ -491,7 +583,10 @@ static void crash(void)
 /* Gone, and back again. */
 static void switch_target(void)
 {
-	w.target_lost = !w.target_lost;
+	if (w.target_lost)
+		w.target_lost = lacks_any() && !outdate(MIXED);
+	else
+		w.target_lost = true;
 	if (w.target_lost)
 		lose_target();
 }
@@ -506,8 +601,10 @@ static void something(void)
 		write_a_little();
 	else if (what < 65)
 		copy();
-	else if (what < 88)
+	else if (what < 83)
 		clean();
+	else if (what < 88)
+		renew();
 	else if (what < 91)
 		make_durable(below(2));
 	else if (what < 93)
@@ -516,6 +613,8 @@ static void something(void)
 		crash();
 	else if (what < 98)
 		resize();
+	else if (what < 99)
+		copy_all();
 	else
 		marks_set_all(w.m);
 }
