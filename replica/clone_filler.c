@@ -25,14 +25,10 @@
 static void pause_for(struct clone *c, uint64_t ns)
 {
 	struct clones *cs = c->of;
-	struct timespec until;
+	uint64_t until = monotonic_ns() + ns;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (until.tv_nsec + ns) / 1000000000;
-	until.tv_nsec = (until.tv_nsec + ns) % 1000000000;
 	pthread_mutex_lock(&cs->lock);
-	while (!atomic_load(&c->stop) &&
-	       pthread_cond_clockwait(&cs->changed, &cs->lock, CLOCK_MONOTONIC, &until) == 0)
+	while (!atomic_load(&c->stop) && clock_wait(&cs->changed, &cs->lock, until))
 		;
 	pthread_mutex_unlock(&cs->lock);
 }
@@ -74,14 +70,14 @@ static int await_readers(struct clone *c)
 {
 	struct snapshots *s = c->of->s;
 	struct disk *source = c->r.replaces ? tandem_disk_numbered(s->t, c->r.source) : NULL;
-	struct timespec until = disk_patience();
+	uint64_t until = disk_patience();
 	bool busy;
 
 	if (!source)
 		return 0;
 	if (moment_is_read(source, c->r.generation))
 		job_wait_for(jobs_of(c), c->job, "Readers");
-	moment_await_close(source, c->r.generation, &until);
+	moment_await_close(source, c->r.generation, until);
 	busy = moment_is_read(source, c->r.generation);
 	disk_unref(source);
 	return busy ? -EBUSY : 0;

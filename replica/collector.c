@@ -148,15 +148,11 @@ static int run(struct collector *c, const struct job *j)
 
 static void wait_for_jobs(struct collector *c)
 {
-	struct timespec until;
-
 	if (!c->later.first) {
 		pthread_cond_wait(&c->changed, &c->lock);
 		return;
 	}
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += RETRY_NS / 1000000000;
-	if (pthread_cond_clockwait(&c->changed, &c->lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT)
+	if (!clock_wait(&c->changed, &c->lock, monotonic_ns() + RETRY_NS))
 		again(c);
 }
 

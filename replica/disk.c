@@ -625,27 +625,18 @@ void disk_close(struct disk *d)
 	pthread_mutex_unlock(&t->idle_lock);
 }
 
-struct timespec disk_patience(void)
+uint64_t disk_patience(void)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += 250 * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
-	return until;
+	return monotonic_ns() + 250000000;
 }
 
 void disk_await_close(struct disk *d, unsigned ours)
 {
-	struct timespec until = disk_patience();
+	uint64_t until = disk_patience();
 	struct tandem *t = d->tandem;
 
 	pthread_mutex_lock(&t->idle_lock);
-	while (disk_openers(d) > ours &&
-	       pthread_cond_clockwait(&t->idle, &t->idle_lock, CLOCK_MONOTONIC, &until) == 0)
+	while (disk_openers(d) > ours && clock_wait(&t->idle, &t->idle_lock, until))
 		;
 	pthread_mutex_unlock(&t->idle_lock);
 }

@@ -237,7 +237,7 @@ int disk_look(struct disk *d);
 void disk_await_close(struct disk *d, unsigned ours);
 unsigned disk_openers(struct disk *d);
 /* When that time is over, if it begins now. CLOCK_MONOTONIC. */
-struct timespec disk_patience(void);
+uint64_t disk_patience(void);
 
 /*
  * The verbs. Only between disk_open and disk_close. Any thread; they take the

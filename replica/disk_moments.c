@@ -205,14 +205,14 @@ bool moment_is_read(struct disk *d, uint64_t generation)
 	return h && history_is_pinned(h, generation);
 }
 
-void moment_await_close(struct disk *d, uint64_t generation, const struct timespec *until)
+void moment_await_close(struct disk *d, uint64_t generation, uint64_t until)
 {
 	struct history *h = atomic_load(&d->history);
 	struct tandem *t = d->tandem;
 
 	pthread_mutex_lock(&t->idle_lock);
 	while (h && history_is_pinned(h, generation) &&
-	       pthread_cond_clockwait(&t->idle, &t->idle_lock, CLOCK_MONOTONIC, until) == 0)
+	       clock_wait(&t->idle, &t->idle_lock, until))
 		;
 	pthread_mutex_unlock(&t->idle_lock);
 }

@@ -3,15 +3,6 @@
 
 #include <assert.h>
 #include <stddef.h>
-#include <time.h>
-
-uint64_t monotonic_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + ts.tv_nsec;
-}
 
 void gate_init(struct gate *g, unsigned limit)
 {

@@ -8,9 +8,7 @@
 #ifndef TANDEMFS_GATE_H
 #define TANDEMFS_GATE_H
 
-#include <pthread.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include "clock.h"
 
 struct gate_item {
 	struct gate_item *next, **link;
@@ -37,7 +35,5 @@ struct gate_item *gate_leave(struct gate *g, struct gate_item *done);
 bool gate_is_busy(struct gate *g, uint64_t *came);
 /* How long the oldest request has been with us, in nanoseconds; 0 when idle. */
 uint64_t gate_oldest(struct gate *g, uint64_t now);
-
-uint64_t monotonic_ns(void);
 
 #endif

@@ -96,7 +96,7 @@ static void take_turn(struct job *j, const struct around *a)
 	if (j->started_ns)
 		return;
 	j->started_ns = monotonic_ns();
-	j->started_ms = jobs_clock_ms();
+	j->started_ms = clock_ms();
 	pace_note(&j->pace, j->started_ns, j->done);
 	job_set_state(j, JOB_RUNNING);
 }
@@ -104,12 +104,10 @@ static void take_turn(struct job *j, const struct around *a)
 /* Under lock, until then or something has changed. */
 static void wait_until(struct jobs *js, uint64_t until)
 {
-	struct timespec ts = { until / SECOND, until % SECOND };
-
 	if (until == TURNS_NEVER)
 		pthread_cond_wait(&js->changed, &js->lock);
 	else
-		pthread_cond_clockwait(&js->changed, &js->lock, CLOCK_MONOTONIC, &ts);
+		clock_wait(&js->changed, &js->lock, until);
 }
 
 enum verdict { GO_ON, STOP, ASK_AGAIN };

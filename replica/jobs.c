@@ -37,14 +37,6 @@ void jobs_free(struct jobs *js)
 	free(js);
 }
 
-uint64_t jobs_clock_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
-}
-
 /* With no lock held. */
 void jobs_tell_change(struct jobs *js)
 {
@@ -91,7 +83,7 @@ void jobs_forget_old(struct jobs *js, uint64_t now)
 void job_set_state(struct job *j, enum job_state state)
 {
 	j->state = state;
-	j->changed_ms = jobs_clock_ms();
+	j->changed_ms = clock_ms();
 }
 
 /* ---- from its begin to its end ---- */
@@ -117,7 +109,7 @@ int job_begin(struct jobs *js, const struct job_spec *spec)
 	snprintf(j->object, sizeof(j->object), "%s", spec->object);
 	j->spec.object = j->object;
 	j->state = spec->suspended ? JOB_SUSPENDED : JOB_NEW;
-	j->submitted_ms = j->changed_ms = jobs_clock_ms();
+	j->submitted_ms = j->changed_ms = clock_ms();
 	j->turn = (struct turn){ .priority = spec->priority, .suspended = spec->suspended };
 	pthread_mutex_lock(&js->lock);
 	jobs_forget_old(js, monotonic_ns());

@@ -40,7 +40,6 @@ struct jobs {
 
 /* ---- jobs.c ---- */
 
-uint64_t jobs_clock_ms(void);
 /* With no lock held. */
 void jobs_tell_change(struct jobs *js);
 /* Under lock. NULL; live: it has not ended. */

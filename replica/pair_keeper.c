@@ -43,18 +43,12 @@ bool keeper_is_ending(struct pair *p)
 	return ending;
 }
 
-/* Until it is poked, or then; UINT64_MAX: never. */
+/* Until it is poked, or then. */
 static void wait_until(struct pair *p, uint64_t ns)
 {
-	struct timespec until = { ns / 1000000000, ns % 1000000000 };
-
 	pthread_mutex_lock(&p->lock);
-	while (!p->poke && !p->ending && !p->gone) {
-		if (ns == UINT64_MAX)
-			pthread_cond_wait(&p->poked, &p->lock);
-		else if (pthread_cond_clockwait(&p->poked, &p->lock, CLOCK_MONOTONIC, &until))
-			break;
-	}
+	while (!p->poke && !p->ending && !p->gone && clock_wait(&p->poked, &p->lock, ns))
+		;
 	p->poke = false;
 	pthread_mutex_unlock(&p->lock);
 }

@@ -78,8 +78,7 @@ static bool can_drain(const struct pair *p)
 /* One at a time. The keeper begins a cycle after it has seen this, and none after that. */
 static int drain(struct pair *p)
 {
-	uint64_t ns = monotonic_ns() + DRAIN_NS;
-	struct timespec until = { ns / 1000000000, ns % 1000000000 };
+	uint64_t until = monotonic_ns() + DRAIN_NS;
 	int err;
 
 	pthread_mutex_lock(&p->lock);
@@ -89,7 +88,7 @@ static int drain(struct pair *p)
 		p->poke = true;
 		pthread_cond_broadcast(&p->poked);
 		while (p->drain != DRAIN_DONE && can_drain(p) &&
-		       !pthread_cond_clockwait(&p->poked, &p->lock, CLOCK_MONOTONIC, &until))
+		       clock_wait(&p->poked, &p->lock, until))
 			;
 		if (p->drain != DRAIN_DONE) {
 			p->drain = DRAIN_NONE;

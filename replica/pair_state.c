@@ -421,14 +421,12 @@ static int operate(struct pair *p, enum replica_operation op, struct pair_record
 /* With no lock held. The keeper copies on until nothing differs; or for so long. */
 static int drain(struct pair *p, struct why *why)
 {
-	struct timespec until;
+	uint64_t until = monotonic_ns() + DRAIN_S * 1000000000ull;
 	bool moving = true;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += DRAIN_S;
 	pthread_mutex_lock(&p->lock);
 	while (moving && p->r.copy_state == COPY_UNSYNCHRONIZED && !p->gone && !p->ending)
-		moving = !pthread_cond_clockwait(&p->set, &p->lock, CLOCK_MONOTONIC, &until);
+		moving = clock_wait(&p->set, &p->lock, until);
 	pthread_mutex_unlock(&p->lock);
 	return moving ? 0
 		      : refuse_advise(why, -ETIMEDOUT, "wait until it is Synchronized",

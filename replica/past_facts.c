@@ -57,11 +57,8 @@ int past_flush(struct disk *d)
 
 uint64_t past_now(struct snapshots *s)
 {
-	uint64_t last = atomic_load(&s->last_ms), now;
-	struct timespec ts;
+	uint64_t last = atomic_load(&s->last_ms), now = clock_ms();
 
-	clock_gettime(CLOCK_REALTIME, &ts);
-	now = ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
 	do {
 		if (now < last)
 			now = last;

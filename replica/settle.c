@@ -487,16 +487,7 @@ void history_barrier(struct history *h)
 
 static void wait_changed(struct history *h, uint64_t ns)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ns / 1000000000;
-	until.tv_nsec += ns % 1000000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
-	pthread_cond_clockwait(&h->changed, &h->lock, CLOCK_MONOTONIC, &until);
+	clock_wait(&h->changed, &h->lock, monotonic_ns() + ns);
 }
 
 struct settling {

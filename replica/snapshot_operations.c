@@ -223,7 +223,7 @@ static int delete_all(struct tandem *t, const uint32_t *numbers, size_t count, b
 
 void snapshots_await_close(struct tandem *t, const uint32_t *numbers, size_t count)
 {
-	struct timespec until = disk_patience();
+	uint64_t until = disk_patience();
 
 	for (size_t i = 0; i < count; i++) {
 		struct disk *d = NULL, *over = snapshot_overlay(t, numbers[i]);
@@ -235,7 +235,7 @@ void snapshots_await_close(struct tandem *t, const uint32_t *numbers, size_t cou
 		if (!snapshot_numbered(t, numbers[i], &s))
 			d = tandem_disk_numbered(t, s.disk);
 		if (d && s.generation)
-			moment_await_close(d, s.generation, &until);
+			moment_await_close(d, s.generation, until);
 		disk_unref(d);
 	}
 }

@@ -278,7 +278,7 @@ int moment_pin(struct disk *d, uint64_t generation);
 void moment_unpin(struct disk *d, uint64_t generation);
 bool moment_is_read(struct disk *d, uint64_t generation);
 /* Until nobody reads it, or then; as disk_await_close. */
-void moment_await_close(struct disk *d, uint64_t generation, const struct timespec *until);
+void moment_await_close(struct disk *d, uint64_t generation, uint64_t until);
 
 /* ---- collect.c ---- */
 

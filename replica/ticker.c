@@ -225,17 +225,13 @@ static void *ticker(void *arg)
 
 	pthread_mutex_lock(&k->lock);
 	while (!k->stop) {
-		struct timespec until;
 		uint64_t next;
 
 		k->woken = false;
 		pthread_mutex_unlock(&k->lock);
 		next = do_round(k);
 		pthread_mutex_lock(&k->lock);
-		until.tv_sec = next / SECOND;
-		until.tv_nsec = next % SECOND;
-		while (!k->stop && !k->woken &&
-		       pthread_cond_clockwait(&k->changed, &k->lock, CLOCK_MONOTONIC, &until) == 0)
+		while (!k->stop && !k->woken && clock_wait(&k->changed, &k->lock, next))
 			;
 	}
 	pthread_mutex_unlock(&k->lock);

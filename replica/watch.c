@@ -374,15 +374,7 @@ static void *run_clock(void *arg)
 
 	pthread_mutex_lock(&w->tick);
 	while (!atomic_load(&w->stop)) {
-		struct timespec until;
-
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += TICK_NS;
-		if (until.tv_nsec >= (long)SECOND) {
-			until.tv_sec++;
-			until.tv_nsec -= SECOND;
-		}
-		pthread_cond_clockwait(&w->stopping, &w->tick, CLOCK_MONOTONIC, &until);
+		clock_wait(&w->stopping, &w->tick, monotonic_ns() + TICK_NS);
 		look_for_stalls(w, monotonic_ns());
 	}
 	pthread_mutex_unlock(&w->tick);
