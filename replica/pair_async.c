@@ -350,7 +350,7 @@ static int conclude(struct cycle *c)
 		err = -EAGAIN;
 	if (!err) {
 		r.copy_state = COPY_SYNCHRONIZED;
-		r.first = false;
+		r.first = r.written = false;
 		r.steady = true;
 		r.shows = 0;
 		r.sync_time_ms = c->moment.time_ms;

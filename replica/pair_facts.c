@@ -73,8 +73,12 @@ bool pair_follow(enum pair_fact fact, struct pair_record *r)
 		return false;
 	r->copy_state = next;
 	if (next == COPY_SYNCHRONIZED) {
-		r->first = false;
+		r->first = r->written = false;
 		r->whole = true;
+	}
+	if (next == COPY_SKEWED) {
+		r->whole = false;
+		r->written = true;
 	}
 	if (next == COPY_FAILEDOVER)
 		r->back = r->restores = false;

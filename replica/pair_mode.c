@@ -353,7 +353,9 @@ static int to_sync(struct pair *p, struct pair_record r, struct why *why)
 				    "its target is on the way to another generation");
 	r.mode = MODE_SYNCHRONOUS;
 	r.objective_s = 0;
-	r.whole = r.steady;
+	if (atomic_load(&p->in_step_ms) > r.sync_time_ms)
+		r.sync_time_ms = atomic_load(&p->in_step_ms);
+	r.whole = r.steady && !r.written;
 	r.steady = false;
 	if (running)
 		r.copy_state = COPY_UNSYNCHRONIZED;

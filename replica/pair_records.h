@@ -21,6 +21,7 @@ struct pair_record {
 	bool diverged; /* it was given what its target was not */
 	bool back;     /* it is copied to, and is the source again once that is complete */
 	bool restores; /* likewise, by RestoreFromReplica */
+	bool written;  /* by clients, the target: no moment of its source, until it is copied */
 	bool steady;   /* of an asynchronous one: the target is read as some moment of its source */
 	uint32_t objective_s; /* likewise, and only of one: RecoveryPointObjective */
 	uint64_t shows; /* likewise: this generation of its past is that moment; 0: what it holds */

@@ -279,7 +279,8 @@ static int facts_of(struct pair *p, struct pair_facts *out)
 		f.error = serves(target) ? 0 : -ENOENT;
 	f.moves = r.moves;
 	f.first = r.first;
-	f.whole = r.back || (pair_is_async(&r) ? r.steady : r.whole && !atomic_load(&p->leg.lacks));
+	f.whole = r.back || (pair_is_async(&r) ? r.steady && !r.written
+					       : r.whole && !atomic_load(&p->leg.lacks));
 	f.back = r.back && f.state != COPY_FAILEDOVER;
 	f.restores = r.restores;
 	f.requested = f.state == COPY_UNSYNCHRONIZED || f.state == COPY_BROKEN

@@ -329,7 +329,8 @@ enum {
 	PAIR_FLAG_DIVERGED = 32,
 	PAIR_FLAG_BACK = 64,
 	PAIR_FLAG_RESTORES = 128,
-	PAIR_FLAG_STEADY = 256
+	PAIR_FLAG_STEADY = 256,
+	PAIR_FLAG_WRITTEN = 512
 };
 
 static bool is_async(const struct pair_record *p)
@@ -356,7 +357,7 @@ void record_encode_pair(struct record *w, const struct pair_record *r)
 		      (r->first ? PAIR_FLAG_FIRST : 0) | (r->moves ? PAIR_FLAG_MOVES : 0) |
 		      (r->whole ? PAIR_FLAG_WHOLE : 0) | (r->diverged ? PAIR_FLAG_DIVERGED : 0) |
 		      (r->back ? PAIR_FLAG_BACK : 0) | (r->restores ? PAIR_FLAG_RESTORES : 0) |
-		      (r->steady ? PAIR_FLAG_STEADY : 0),
+		      (r->steady ? PAIR_FLAG_STEADY : 0) | (r->written ? PAIR_FLAG_WRITTEN : 0),
 	      4);
 	put_bytes(w, r->name, strlen(r->name));
 	if (async) {
@@ -398,6 +399,7 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 	p.back = flags & PAIR_FLAG_BACK;
 	p.restores = flags & PAIR_FLAG_RESTORES;
 	p.steady = flags & PAIR_FLAG_STEADY;
+	p.written = flags & PAIR_FLAG_WRITTEN;
 	get_string(&r, p.name, sizeof(p.name));
 	if (version == PAIR_VERSION_ASYNC) {
 		p.objective_s = get_u(&r, 4);

@@ -249,6 +249,67 @@ START_TEST(refused)
 }
 END_TEST
 
-UNIT_MAIN("modes of mirrors", stamps_setup, teardown, suspended, split, detached_in_the_middle,
-	  detached_while_it_follows, fractured_and_resynced, synchronous_and_asynchronous,
-	  a_lost_target, another_source, refused)
+static void write_target(void)
+{
+	struct disk *target = temp_disk("b.img");
+
+	ck_assert_int_eq(disk_open(target, true), 0);
+	ck_assert_int_eq(change(target, 0, 4096), 0);
+	disk_close(target);
+	disk_unref(target);
+	ck_assert_int_eq(facts().state, COPY_SKEWED);
+}
+
+/* It is no moment of its source any more, whatever is done with it but copying. */
+START_TEST(written_by_clients)
+{
+	make();
+	await(COPY_SYNCHRONIZED);
+	do_it(OP_SPLIT);
+	ck_assert(facts().whole);
+	write_target();
+	ck_assert(!facts().whole);
+	ck_assert_int_eq(operate(OP_UNPREPARE, true), 0);
+	ck_assert(!facts().whole);
+	do_it(OP_ACTIVATE);
+	await(COPY_SYNCHRONIZED);
+	ck_assert(facts().whole);
+	do_it(OP_SPLIT);
+	do_it(OP_RESET_TO_ASYNC);
+	ck_assert(facts().whole);
+	write_target();
+	ck_assert(!facts().whole);
+	again();
+	ck_assert(!facts().whole);
+	do_it(OP_RESET_TO_SYNC);
+	ck_assert(!facts().whole);
+	do_it(OP_RESET_TO_ASYNC);
+	ck_assert_int_eq(operate(OP_RESYNC_REPLICA, true), 0);
+	await(COPY_SYNCHRONIZED);
+	ck_assert(facts().whole);
+}
+END_TEST
+
+static bool is_later(void *arg)
+{
+	return facts().sync_time_ms > *(uint64_t *)arg;
+}
+
+/* Also not if it had everything until now, and nothing was copied. */
+START_TEST(sync_time_does_not_go_back)
+{
+	uint64_t first, last;
+
+	follow();
+	first = facts().sync_time_ms;
+	ck_assert(unit_until(is_later, &first, 20));
+	last = facts().sync_time_ms;
+	do_it(OP_RESET_TO_SYNC);
+	ck_assert_uint_ge(facts().sync_time_ms, last);
+}
+END_TEST
+
+UNIT_MAIN("modes of mirrors", stamps_setup, teardown, suspended, written_by_clients,
+	  sync_time_does_not_go_back, split, detached_in_the_middle, detached_while_it_follows,
+	  fractured_and_resynced, synchronous_and_asynchronous, a_lost_target, another_source,
+	  refused)
