@@ -83,6 +83,11 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return 0;
 }
 
+void unit_remove(const char *dir)
+{
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 static bool make_root(void)
 {
 	const char *dir = getenv("TMPDIR");
@@ -114,6 +119,6 @@ int unit_run(const char *name, void (*setup)(void), void (*teardown)(void),
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);
 	srunner_free(r);
-	nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	unit_remove(root);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -37,6 +37,8 @@ uint64_t unit_now_ms(void);
 bool unit_until(bool (*is_true)(void *arg), void *arg, unsigned seconds);
 /* An empty directory of this test's own, absolute. */
 const char *unit_dir(void);
+/* With all that is in it; without, it is removed at the end of the program. */
+void unit_remove(const char *dir);
 
 /* From a seed that brings the same numbers back. */
 uint64_t unit_random(uint64_t *seed);
