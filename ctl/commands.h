@@ -110,7 +110,6 @@ struct pair_request;
 extern const struct parameter mirror_parameters[];
 int disk_mirror(const struct request *r);
 int make_mirror(const struct request *r, struct pair_request *q);
-int mirror_mode_check(const struct request *r, const struct argument *mode);
 enum sync_mode mirror_mode(const struct argument *mode);
 
 /* move_commands.c */

@@ -23,6 +23,7 @@ enum {
 	REPLICA_RECOVERY,
 	REPLICA_WAIT_FOR,
 	REPLICA_OBJECTIVE,
+	REPLICA_SKEW_LIMIT,
 	REPLICA_TARGET_SYSTEM,
 	REPLICA_USERNAME,
 	REPLICA_PASSWORD,
@@ -73,6 +74,7 @@ const struct parameter create_replica_parameters[] = {
 	[REPLICA_RECOVERY]         = { "CopyRecoveryMode", VALUE_ENUM, .values = recovery_modes },
 	[REPLICA_WAIT_FOR]         = { "WaitForCopyState", VALUE_ENUM, .values = first_states },
 	[REPLICA_OBJECTIVE]        = { "RecoveryPointObjective", VALUE_NUMBER },
+	[REPLICA_SKEW_LIMIT]       = { "SkewLimit", VALUE_SIZE },
 	/* None of them has these; they are known, so that a refusal says why. */
 	[REPLICA_TARGET_SYSTEM]    = { "TargetStorageSystem", VALUE_TEXT, .hidden = true },
 	[REPLICA_USERNAME]         = { "Username", VALUE_TEXT, .hidden = true },
@@ -211,18 +213,28 @@ static int check_objective(const struct request *r)
 	return 0;
 }
 
+static int check_skew_limit(const struct request *r)
+{
+	const struct argument *a = &r->args[REPLICA_SKEW_LIMIT];
+	struct why *why = &r->result->why;
+
+	if (!a->given)
+		return 0;
+	if (mirror_mode(&r->args[REPLICA_MODE]) != MODE_ADAPTIVE)
+		return refuse(why, -EOPNOTSUPP, "SkewLimit is of a mirror with Mode=Adaptive");
+	return a->number ? 0 : refuse(why, -EINVAL, "SkewLimit is 1 byte at least");
+}
+
 static int check_mirror(const struct request *r)
 {
 	const struct argument *a = r->args, *supplier = &a[REPLICA_SUPPLIER];
 	struct why *why = &r->result->why;
-	int err = mirror_mode_check(r, &a[REPLICA_MODE]);
+	int err = refuse_any(r, REPLICA_TOKEN, REPLICA_TARGET_POOL);
 
-	if (!err)
-		err = refuse_any(r, REPLICA_TOKEN, REPLICA_TARGET_POOL);
 	if (!err)
 		err = refuse_any(r, REPLICA_TARGET_SYSTEM, REPLICA_TARGET_SYSTEM);
 	if (!err)
-		err = check_objective(r);
+		err = check_objective(r) ?: check_skew_limit(r);
 	if (err)
 		return err;
 	if (!a[REPLICA_TARGET_VOLUME].given)
@@ -250,6 +262,7 @@ static int create_mirror(const struct request *r)
 		.format = argument_text(&a[REPLICA_FORMAT]),
 		.mode = mirror_mode(&a[REPLICA_MODE]),
 		.objective_s = a[REPLICA_OBJECTIVE].number,
+		.skew_limit = a[REPLICA_SKEW_LIMIT].number,
 		.priority = a[REPLICA_COPY_PRIORITY].number,
 		.existing = a[REPLICA_SUPPLIER].number == USE_EXISTING,
 		.stops_host_io = a[REPLICA_STOPS_HOST_IO].number,

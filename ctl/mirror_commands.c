@@ -2,18 +2,10 @@
 /* Mirrors: what disks/DISK/control makes of them. */
 #include "inner.h"
 
-#include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "pairs.h"
-
-int mirror_mode_check(const struct request *r, const struct argument *mode)
-{
-	if (!mode->given || mode->number != MODE_ADAPTIVE)
-		return 0;
-	return refuse_advise(&r->result->why, -EOPNOTSUPP, "Mode=Synchronous or Asynchronous",
-			     "tandemfs %s has no Mode=%s", TANDEMFS_VERSION, mode->text);
-}
 
 enum sync_mode mirror_mode(const struct argument *mode)
 {
@@ -62,7 +54,12 @@ int make_mirror(const struct request *r, struct pair_request *q)
 		return 0;
 	}
 	r->result->copy = p.number;
-	if (p.mode == MODE_ASYNCHRONOUS)
+	if (p.adaptive)
+		result_say(r->result,
+			   "%.255s becomes what %.255s is, and lacks %" PRIu64
+			   " bytes of it at most for long",
+			   p.target, p.source, p.skew_limit);
+	else if (p.mode == MODE_ASYNCHRONOUS)
 		result_say(r->result, "%.255s becomes what %.255s is, and follows it, %u s behind",
 			   p.target, p.source, p.objective_s);
 	else
@@ -84,7 +81,6 @@ int disk_mirror(const struct request *r)
 {
 	struct pair_request q = { .target = r->args[MIRROR_TARGET].text,
 				  .mode = mirror_mode(&r->args[MIRROR_MODE]) };
-	int err = mirror_mode_check(r, &r->args[MIRROR_MODE]);
 
-	return err ? err : make_mirror(r, &q);
+	return make_mirror(r, &q);
 }

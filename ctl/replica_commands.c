@@ -306,7 +306,14 @@ static int operate_pair(const struct request *r, enum replica_operation op,
 
 static bool is_reset(enum replica_operation op)
 {
-	return op == OP_RESET_TO_SYNC || op == OP_RESET_TO_ASYNC;
+	return op == OP_RESET_TO_SYNC || op == OP_RESET_TO_ASYNC || op == OP_RESET_TO_ADAPTIVE;
+}
+
+static bool has_mode(enum replica_operation op, const struct replica_facts *f)
+{
+	if (op == OP_RESET_TO_ADAPTIVE || f->adaptive)
+		return f->adaptive && op == OP_RESET_TO_ADAPTIVE;
+	return f->sync_mode == (op == OP_RESET_TO_SYNC ? MODE_SYNCHRONOUS : MODE_ASYNCHRONOUS);
 }
 
 /* Its CopyState stays, or is Unsynchronized until it has caught up. */
@@ -321,9 +328,14 @@ static int reset_mode(const struct request *r, enum replica_operation op,
 	if (sync && !r->plan &&
 	    (f->copy_state == COPY_SYNCHRONIZED || f->copy_state == COPY_UNSYNCHRONIZED))
 		r->result->copy = f->number;
-	result_say(r->result, "SyncMode %s %s", r->plan ? "would be" : "is",
-		   sync ? "Synchronous, once it has caught up"
-			: "Asynchronous: no write waits for the target any more");
+	if (op == OP_RESET_TO_ADAPTIVE)
+		result_say(r->result,
+			   "SyncMode %s Asynchronous while no more than its SkewLimit differs",
+			   r->plan ? "would be" : "is");
+	else
+		result_say(r->result, "SyncMode %s %s", r->plan ? "would be" : "is",
+			   sync ? "Synchronous, once it has caught up"
+				: "Asynchronous: no write waits for the target any more");
 	return 0;
 }
 
@@ -332,8 +344,10 @@ static int stays(const struct request *r, enum replica_operation op, const struc
 	const char *nothing = r->plan ? "would be done" : "was done";
 
 	if (is_reset(op))
-		result_say(r->result, "SyncMode is %s already; nothing %s",
-			   enum_name(sync_modes, f->sync_mode), nothing);
+		result_say(r->result, "%s is %s already; nothing %s",
+			   f->adaptive ? "RequestedMode" : "SyncMode",
+			   enum_name(create_modes, f->adaptive ? MODE_ADAPTIVE : f->sync_mode),
+			   nothing);
 	else
 		result_say(r->result, "CopyState is %s already; nothing %s",
 			   enum_name(copy_states, f->copy_state), nothing);
@@ -390,8 +404,7 @@ static int operate_from(const struct request *r, enum replica_operation op,
 		return err;
 	if (op == OP_ACTIVATE && read_only_asked(r))
 		return activate_as(r, read_only_asked(r)->number, f);
-	if (next == STAYS && is_reset(op) &&
-	    f->sync_mode != (op == OP_RESET_TO_SYNC ? MODE_SYNCHRONOUS : MODE_ASYNCHRONOUS))
+	if (next == STAYS && is_reset(op) && !has_mode(op, f))
 		return reset_mode(r, op, f);
 	if (next == STAYS)
 		return stays(r, op, f);
@@ -539,7 +552,8 @@ const struct command replica_commands[] = {
 	{ OPERATION("Unprepare", OP_UNPREPARE), .force = true,
 	  .help = "a mirror starts over, with Activate" },
 	{ OPERATION("Prepare", OP_PREPARE), .help = "an Initialized mirror waits for Activate" },
-	{ REFUSED("ResetToAdaptive", OP_RESET_TO_ADAPTIVE), .help = "of mirrors" },
+	{ OPERATION("ResetToAdaptive", OP_RESET_TO_ADAPTIVE),
+	  .help = "a mirror is asynchronous while little differs" },
 	{ .name = "SetReplicationRelationship", .parameters = relationship_parameters, .force = true,
 	  .run = set_relationship, .help = "one of these" },
 	{ .name = "Hold", .parameters = hold_parameters, .run = hold,

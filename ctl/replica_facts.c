@@ -196,6 +196,8 @@ void replica_facts_of_pair(const struct pair_facts *p, struct replica_facts *out
 	out->error = p->error;
 	out->first = p->first;
 	out->whole = p->whole;
+	out->adaptive = p->adaptive;
+	out->skew_limit = p->skew_limit;
 	out->back = p->back;
 	out->stops_host_io = p->stops_host_io;
 	out->manual = p->manual;

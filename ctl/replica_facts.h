@@ -41,6 +41,8 @@ struct replica_facts {
 	/* Of a mirror. */
 	bool first;                 /* the target is not whole yet */
 	bool whole;                 /* it is one moment of its source, and not half of one */
+	bool adaptive;              /* what was asked for is Adaptive, and not the mode of now */
+	uint64_t skew_limit;        /* of one that is */
 	bool back;                  /* its copy goes back to what was the source */
 	bool stops_host_io, manual; /* as CreateReplica was told */
 	uint64_t behind;            /* bytes that the target lacks, or does not show yet */

@@ -65,6 +65,12 @@ static const char *recovery_mode(const struct replica_facts *r)
 	return r->manual ? "Manual" : "Automatic";
 }
 
+/* SyncMode is what an adaptive one has now. */
+static unsigned requested_mode(const struct replica_facts *r)
+{
+	return r->adaptive ? MODE_ADAPTIVE : r->sync_mode;
+}
+
 /* Of what follows its source; others have the lines, with nothing to tell. */
 static void add_following(const struct replica_facts *r, struct text *out)
 {
@@ -84,6 +90,16 @@ static void add_following(const struct replica_facts *r, struct text *out)
 		       : r->stops_host_io ? "true"
 					  : "false");
 	text_add_field(out, "CopyRecoveryMode", mirror ? recovery_mode(r) : "");
+	if (mirror)
+		text_add_fieldf(out, "RequestedMode", "%s (%u)",
+				enum_name(create_modes, requested_mode(r)), requested_mode(r));
+	else
+		text_add_field(out, "RequestedMode", "");
+	if (r->adaptive)
+		text_add_fieldf(out, "SkewLimit", "%" PRIu64 " (%s)", r->skew_limit,
+				value_human_size(buf, r->skew_limit));
+	else
+		text_add_field(out, "SkewLimit", "");
 	text_add_field(out, "Verified",
 		       r->verified_ms ? rfc3339_format_ms(time, r->verified_ms) : "");
 	if (r->verifying)
@@ -174,6 +190,9 @@ static void add_following_json(struct json *j, const struct replica_facts *r)
 	else
 		json_null_at(j, "FailedCopyStopsHostIO");
 	json_string_at(j, "CopyRecoveryMode", mirror ? recovery_mode(r) : NULL);
+	json_string_at(j, "RequestedMode",
+		       mirror ? enum_name(create_modes, requested_mode(r)) : NULL);
+	json_known_at(j, "SkewLimit", r->adaptive, r->skew_limit);
 	json_string_at(j, "Verified",
 		       r->verified_ms ? rfc3339_format_ms(time, r->verified_ms) : NULL);
 	json_known_at(j, "VerifyingPercent", r->verifying, r->verified);

@@ -162,7 +162,8 @@ static const operation_table of_mirrors = {
   /* → PRE   nothing is copied until Activate, which goes over what was written on SKW */
   [OP_PREPARE]                   = { NO_, NO_, PRE, NO_, NO_, NO_, NO_, NO_, NO_, NO_, NO_, STY, NO_, NO_ },
   /* INI → PRE   nothing is copied yet in either */
-  [OP_RESET_TO_ADAPTIVE]         = { LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR, LTR },
+  [OP_RESET_TO_ADAPTIVE]         = { NO_, NO_, STY, STY, STY, STY, STY, STY, STY, STY, NO_, STY, NO_, STY },
+  /* as the other two */
 };
 
 /* What leads on, for who was refused. */

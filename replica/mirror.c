@@ -173,6 +173,14 @@ static int fit_marks(struct leg *leg, const struct change *c)
 	return end > has ? marks_resize(leg->marks, end, !grows_alike(leg, has)) : 0;
 }
 
+static void look_at_limit(struct leg *leg)
+{
+	uint64_t limit = atomic_load(&leg->limit);
+
+	if (limit && marks_bytes(leg->marks) > limit && atomic_exchange(&leg->limit, 0))
+		leg->lost(leg->owner);
+}
+
 /* Nothing is written before it is marked. */
 static int begin(struct fan *f, size_t i)
 {
@@ -184,8 +192,10 @@ static int begin(struct fan *f, size_t i)
 	if (err)
 		return err;
 	f->writing[i] = f->given[i] = is_writing(leg);
-	if (!f->writing[i])
+	if (!f->writing[i]) {
 		marks_set(leg->marks, f->c->off, f->c->len);
+		look_at_limit(leg);
+	}
 	return 0;
 }
 

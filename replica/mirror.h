@@ -43,6 +43,7 @@ struct leg {
 	_Atomic bool failed;     /* it writes no more */
 	_Atomic int error;       /* of that */
 	_Atomic bool lacks; /* while it writes: something of the source was never given to it */
+	_Atomic uint64_t limit; /* more differs: its owner is told, once; 0: never */
 	_Atomic bool skews; /* clients may write its target, which is to be marked */
 };
 

@@ -414,6 +414,8 @@ static uint64_t work(struct pair *p)
 		p->retry_at = now + p->retry_ns;
 		return lose(p) ? now + RETRY_NS : 0;
 	}
+	if ((r.adaptive || atomic_load(&p->leg.limit)) && adaptive_step(p))
+		return 0;
 	if (pair_is_async(&r) && pair_writes(&r) && !atomic_load(&p->stop))
 		return work_async(p, &r);
 	/* Without its source nothing can be copied, and nothing is lost: see Failover. */

@@ -77,9 +77,15 @@ static void drop_file(struct pairs *ps, uint32_t number)
 	unlinkat(ps->dirfd, name, 0);
 }
 
-static uint32_t objective_of(const struct pair_request *q)
+/* All of it differs at first, which is too much to be let behind: Adaptive begins synchronous. */
+static void record_mode(const struct pair_request *q, struct pair_record *r)
 {
-	return q->objective_s ? q->objective_s : PAIR_OBJECTIVE_S;
+	r->adaptive = q->mode == MODE_ADAPTIVE;
+	r->mode = r->adaptive ? MODE_SYNCHRONOUS : q->mode;
+	if (q->mode != MODE_SYNCHRONOUS)
+		r->objective_s = q->objective_s ? q->objective_s : PAIR_OBJECTIVE_S;
+	if (r->adaptive)
+		r->skew_limit = q->skew_limit ? q->skew_limit : PAIR_SKEW_LIMIT;
 }
 
 /* With discovery held, in a transaction: the pair is known, and everything differs. */
@@ -91,8 +97,6 @@ static int record(void *arg, struct catalogue_txn *txn, struct disk *target)
 		.source = k->source->number,
 		.target = target->number,
 		.copy_state = k->q->state ? k->q->state : COPY_UNSYNCHRONIZED,
-		.mode = k->q->mode,
-		.objective_s = k->q->mode == MODE_ASYNCHRONOUS ? objective_of(k->q) : 0,
 		.priority = k->q->priority,
 		.stops_host_io = k->q->stops_host_io,
 		.manual = k->q->manual,
@@ -103,6 +107,7 @@ static int record(void *arg, struct catalogue_txn *txn, struct disk *target)
 	struct marks *marks;
 	int err = choose_name(k, r.name, &why) ?: catalogue_new_number(txn, &r.number);
 
+	record_mode(k->q, &r);
 	if (!err)
 		err = make_marks(ps, r.number, disk_size(k->source), &marks);
 	if (err)
@@ -272,7 +277,7 @@ static int attach_source(struct pairing *k, struct why *why)
 	struct leg *leg = &k->p->leg;
 	int err;
 
-	leg->writes = pair_writes(&k->p->r) && k->q->mode == MODE_SYNCHRONOUS;
+	leg->writes = pair_writes(&k->p->r) && !pair_is_async(&k->p->r);
 	err = mirror_add(k->source, leg);
 	if (err == -EBUSY)
 		return refuse(why, err, "%s has %u mirrors already", k->source->label,
@@ -287,8 +292,6 @@ static int check(struct pairing *k, struct why *why)
 	int err = k->t->read_only ? refuse(why, -EROFS, "the mount is read-only")
 				  : past_check_disk(k->source, why);
 
-	if (!err && k->q->mode != MODE_SYNCHRONOUS && k->q->mode != MODE_ASYNCHRONOUS)
-		err = refuse(why, -EOPNOTSUPP, "this tandemfs has no adaptive mirrors");
 	if (!err && is_target_of_async(k->source))
 		err = refuse_advise(why, -EBUSY, "a mirror of its source",
 				    "%s is the target of an asynchronous mirror", k->source->label);

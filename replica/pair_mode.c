@@ -72,7 +72,8 @@ bool async_halt(struct pair *p)
 /* Under lock. */
 static bool can_drain(const struct pair *p)
 {
-	return !p->gone && !p->ending && pair_writes(&p->r) && !atomic_load(&p->leg.failed);
+	return !p->gone && !p->ending && pair_is_async(&p->r) && pair_writes(&p->r) &&
+	       !atomic_load(&p->leg.failed);
 }
 
 /* One at a time. The keeper begins a cycle after it has seen this, and none after that. */
@@ -114,7 +115,7 @@ int async_check_operation(struct pair *p, enum replica_operation op, struct why 
 		[OP_DETACH] = true,         [OP_DISSOLVE] = true, [OP_FRACTURE] = true,
 		[OP_RESYNC_REPLICA] = true, [OP_RESUME] = true,   [OP_RESET_TO_SYNC] = true,
 		[OP_RESET_TO_ASYNC] = true, [OP_SPLIT] = true,    [OP_SUSPEND] = true,
-		[OP_UNPREPARE] = true,      [OP_PREPARE] = true,
+		[OP_UNPREPARE] = true,      [OP_PREPARE] = true,  [OP_RESET_TO_ADAPTIVE] = true,
 	};
 	struct pair_record r = pair_record_of(p);
 
@@ -324,7 +325,8 @@ static int to_async(struct pair *p, struct pair_record r, struct why *why)
 	if (r.copy_state == COPY_SYNCHRONIZED && !same)
 		err = refuse(why, -EBUSY, "it is not Synchronized just now");
 	r.mode = MODE_ASYNCHRONOUS;
-	r.objective_s = PAIR_OBJECTIVE_S;
+	if (!r.adaptive)
+		r.objective_s = PAIR_OBJECTIVE_S;
 	r.steady = same || is_whole(r.copy_state);
 	r.whole = false; /* `steady` says it */
 	if (same)
@@ -346,13 +348,15 @@ static int to_sync(struct pair *p, struct pair_record r, struct why *why)
 	if (running) {
 		atomic_store(&p->stop, true);
 		async_halt(p);
-		r = pair_record_of(p);
+		r.shows = pair_record_of(p).shows;
+		r.steady = pair_record_of(p).steady;
 	}
 	if (r.shows)
 		err = refuse_advise(why, -EBUSY, "Resume or ResyncReplica, and then this",
 				    "its target is on the way to another generation");
 	r.mode = MODE_SYNCHRONOUS;
-	r.objective_s = 0;
+	if (!r.adaptive)
+		r.objective_s = 0;
 	if (atomic_load(&p->in_step_ms) > r.sync_time_ms)
 		r.sync_time_ms = atomic_load(&p->in_step_ms);
 	r.whole = r.steady && !r.written;
@@ -368,16 +372,56 @@ static int to_sync(struct pair *p, struct pair_record r, struct why *why)
 	return err;
 }
 
+/* It keeps the mode that it has, which its keeper changes from now on, or does not. */
+static int stay(struct pair *p, struct pair_record r, struct why *why)
+{
+	int err;
+
+	if (!r.adaptive && !pair_is_async(&r))
+		r.objective_s = 0;
+	err = record_mode(p, r.copy_state, &r, why);
+	if (!err)
+		keeper_poke(p);
+	return err;
+}
+
+static int to_adaptive(struct pair *p, struct pair_record r, struct why *why)
+{
+	int err = check_target(p, why);
+
+	r.adaptive = true;
+	r.skew_limit = PAIR_SKEW_LIMIT;
+	if (!r.objective_s)
+		r.objective_s = PAIR_OBJECTIVE_S;
+	return err ? err : stay(p, r, why);
+}
+
 int pair_reset_mode(struct pair *p, enum sync_mode mode, bool plan, struct why *why)
 {
 	struct pair_record r = pair_record_of(p);
 
-	if (r.mode == mode || plan)
+	bool adaptive = mode == MODE_ADAPTIVE;
+
+	if (plan || (r.adaptive == adaptive && (adaptive || r.mode == mode)))
 		return 0;
 	if (r.back)
 		return refuse_advise(why, -EBUSY, "wait until it is Synchronized",
 				     "its roles are about to change");
 	if (r.moves)
 		return refuse(why, -EOPNOTSUPP, "the mirror of MirrorVirtualDisk is synchronous");
+	if (adaptive)
+		return to_adaptive(p, r, why);
+	r.adaptive = false;
+	r.skew_limit = 0;
+	if (r.mode == mode)
+		return stay(p, r, why);
 	return mode == MODE_ASYNCHRONOUS ? to_async(p, r, why) : to_sync(p, r, why);
+}
+
+int pair_adapt(struct pair *p, enum sync_mode mode)
+{
+	struct pair_record r = pair_record_of(p);
+	struct why ignored = { 0 };
+
+	return mode == MODE_ASYNCHRONOUS ? to_async(p, r, &ignored) : to_sync(p, r, &ignored);
 }

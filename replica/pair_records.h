@@ -22,10 +22,12 @@ struct pair_record {
 	bool back;     /* it is copied to, and is the source again once that is complete */
 	bool restores; /* likewise, by RestoreFromReplica */
 	bool written;  /* by clients, the target: no moment of its source, until it is copied */
+	bool adaptive; /* its mode follows from what differs */
 	bool steady;   /* of an asynchronous one: the target is read as some moment of its source */
-	uint32_t objective_s; /* likewise, and only of one: RecoveryPointObjective */
+	uint32_t objective_s; /* likewise, and of an adaptive one: RecoveryPointObjective */
 	uint64_t shows; /* likewise: this generation of its past is that moment; 0: what it holds */
-	char name[201]; /* under replicas/ */
+	uint64_t skew_limit; /* of an adaptive one: SkewLimit */
+	char name[201];      /* under replicas/ */
 };
 int pair_put(struct catalogue_txn *txn, const struct pair_record *r);
 int pair_del(struct catalogue_txn *txn, uint32_t number);

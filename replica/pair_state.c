@@ -404,11 +404,11 @@ static int operate(struct pair *p, enum replica_operation op, struct pair_record
 		err = check_let_go(&r, force, why);
 		return err || plan ? err : end(p, force, why);
 	case OP_RESET_TO_SYNC:
+		return pair_reset_mode(p, MODE_SYNCHRONOUS, plan, why);
 	case OP_RESET_TO_ASYNC:
-		return pair_reset_mode(p,
-				       op == OP_RESET_TO_SYNC ? MODE_SYNCHRONOUS
-							      : MODE_ASYNCHRONOUS,
-				       plan, why);
+		return pair_reset_mode(p, MODE_ASYNCHRONOUS, plan, why);
+	case OP_RESET_TO_ADAPTIVE:
+		return pair_reset_mode(p, MODE_ADAPTIVE, plan, why);
 	default:
 		break;
 	}

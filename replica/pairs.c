@@ -288,6 +288,8 @@ static int facts_of(struct pair *p, struct pair_facts *out)
 			      : COPY_NOT_APPLICABLE;
 	f.progress = progress_of(&f);
 	f.mode = r.mode;
+	f.adaptive = r.adaptive;
+	f.skew_limit = r.skew_limit;
 	f.priority = r.priority;
 	f.stops_host_io = r.stops_host_io;
 	f.manual = r.manual;
@@ -386,7 +388,8 @@ bool is_target_of_async(const struct disk *d)
 	for (struct pair *p = NULL; ps && (p = after(ps, p));) {
 		struct pair_record r = pair_record_of(p);
 
-		if (p->leg.target == d->number && !is_gone(p) && pair_is_async(&r))
+		if (p->leg.target == d->number && !is_gone(p) &&
+		    (pair_is_async(&r) || r.adaptive))
 			return true;
 	}
 	return false;

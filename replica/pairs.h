@@ -20,6 +20,9 @@ struct pair;
 #define PAIR_OBJECTIVE_S 60u
 #define PAIR_OBJECTIVE_MAX_S (7u * 24 * 3600)
 
+/* SkewLimit where nobody says one. */
+#define PAIR_SKEW_LIMIT (64u << 20)
+
 struct pair_request {
 	const char *target; /* [POOL:]FILE, or a path in DISKDIR or a pool */
 	const char *name;   /* under replicas/; NULL: made up */
@@ -27,6 +30,7 @@ struct pair_request {
 	enum sync_mode mode;
 	uint32_t
 		objective_s; /* RecoveryPointObjective of an asynchronous one; 0: PAIR_OBJECTIVE_S */
+	uint64_t skew_limit; /* of an adaptive one, bytes; 0: PAIR_SKEW_LIMIT */
 	enum copy_priority priority;
 	enum copy_state state; /* Initialized or Prepared, until Activate; 0: it is copied */
 	bool moves;            /* by MirrorVirtualDisk: see tandem_break_mirror */
@@ -45,7 +49,9 @@ struct pair_facts {
 	enum copy_state state;
 	enum copy_state requested; /* COPY_NOT_APPLICABLE: it is where it should be */
 	enum progress_status progress;
-	enum sync_mode mode;
+	enum sync_mode mode;  /* that it has now */
+	bool adaptive;        /* that is asked for is Adaptive */
+	uint64_t skew_limit;  /* of one that is */
 	enum copy_priority priority;
 	bool stops_host_io, manual;
 	bool moves;            /* by MirrorVirtualDisk */
@@ -72,7 +78,7 @@ int tandem_mirror(struct tandem *t, struct disk *source, const struct pair_reque
 		  struct pair_facts *out, struct why *why);
 /*
  * One of: Abort, Activate, Deactivate, Detach, Dissolve, Failback, Failover, Fracture,
- * Prepare, ResetToAsync, ResetToSync, RestoreFromReplica, ResyncReplica, Resume, ReverseRoles,
+ * Prepare, ResetToAdaptive, ResetToAsync, ResetToSync, RestoreFromReplica, ResyncReplica, Resume, ReverseRoles,
  * Split, Suspend, Unprepare. It leads to `next`, or the relationship goes, or stays as it is
  * (cells of replica_operation_check). -EBUSY: its state is not `from` any more.
  */

@@ -57,6 +57,8 @@ struct pair {
 	uint64_t cycle_at;           /* the keeper's own: when the next generation is due */
 	uint64_t fitted;             /* likewise: the size that the target was given last; 0 */
 	bool missed;                 /* likewise: its objective, and that was told */
+	/* Of an adaptive one, the keeper's own: see pair_adaptive.c. */
+	uint64_t async_at, rest_until, rest_ns;
 	/* The keeper; under managing. */
 	pthread_t thread;
 	bool runs;
@@ -88,7 +90,7 @@ int pairs_open_file(struct pairs *ps, uint32_t number, int flags, struct file **
 int pair_attach_target(struct pair *p, const struct pair_record *r, struct disk *d);
 void pair_announce(struct pair *p, const char *from, const char *to);
 bool pair_is_async(const struct pair_record *r);
-/* What it holds is on the way from one generation to the next. */
+/* What it holds is on the way from one generation to the next, or may be soon. */
 bool is_target_of_async(const struct disk *d);
 /* Something that is shown of it is different. */
 void pair_changed(struct pair *p);
@@ -195,8 +197,15 @@ bool async_halt(struct pair *p);
 int async_make_whole(struct pair *p, bool force, struct why *why);
 /* Under changing: everybody reads what its target holds, whatever that is. */
 void async_let_go(struct pair *p);
-/* Under changing: ResetToSync, ResetToAsync. */
+/* Under changing: ResetToSync, ResetToAsync, ResetToAdaptive. */
 int pair_reset_mode(struct pair *p, enum sync_mode mode, bool plan, struct why *why);
+/* Under changing, by itself: it is adaptive, and in the other mode. */
+int pair_adapt(struct pair *p, enum sync_mode mode);
+
+/* ---- pair_adaptive.c ---- */
+
+/* By the keeper: it is in another mode than before. */
+bool adaptive_step(struct pair *p);
 
 /* ---- pair_verify.c ---- */
 

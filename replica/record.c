@@ -321,6 +321,7 @@ enum { GROUP_VERSION = 1, GROUP_FLAG_CONSISTENT = 1 };
 enum {
 	PAIR_VERSION = 1,
 	PAIR_VERSION_ASYNC = 2, /* its target may show a moment */
+	PAIR_VERSION_ADAPTIVE = 3,
 	PAIR_FLAG_STOPS = 1,
 	PAIR_FLAG_MANUAL = 2,
 	PAIR_FLAG_FIRST = 4,
@@ -333,17 +334,19 @@ enum {
 	PAIR_FLAG_WRITTEN = 512
 };
 
-static bool is_async(const struct pair_record *p)
+static uint32_t pair_version(const struct pair_record *p)
 {
-	return p->mode == MODE_ASYNCHRONOUS;
+	if (p->adaptive)
+		return PAIR_VERSION_ADAPTIVE;
+	return p->mode == MODE_ASYNCHRONOUS ? PAIR_VERSION_ASYNC : PAIR_VERSION;
 }
 
 void record_encode_pair(struct record *w, const struct pair_record *r)
 {
-	bool async = is_async(r);
+	uint32_t version = pair_version(r);
 
 	w->len = 0;
-	put_u(w, async ? PAIR_VERSION_ASYNC : PAIR_VERSION, 1);
+	put_u(w, version, 1);
 	put_u(w, r->number, 4);
 	put_u(w, r->source, 4);
 	put_u(w, r->target, 4);
@@ -360,10 +363,12 @@ void record_encode_pair(struct record *w, const struct pair_record *r)
 		      (r->steady ? PAIR_FLAG_STEADY : 0) | (r->written ? PAIR_FLAG_WRITTEN : 0),
 	      4);
 	put_bytes(w, r->name, strlen(r->name));
-	if (async) {
+	if (version != PAIR_VERSION) {
 		put_u(w, r->objective_s, 4);
 		put_u(w, r->shows, 8);
 	}
+	if (r->adaptive)
+		put_u(w, r->skew_limit, 8);
 }
 
 static bool is_pair(const struct pair_record *p)
@@ -379,7 +384,7 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 	struct pair_record p = { 0 };
 	uint32_t flags, version = get_u(&r, 1);
 
-	if (version != PAIR_VERSION && version != PAIR_VERSION_ASYNC)
+	if (version < PAIR_VERSION || version > PAIR_VERSION_ADAPTIVE)
 		return -EIO;
 	p.number = get_u(&r, 4);
 	p.source = get_u(&r, 4);
@@ -400,12 +405,15 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 	p.restores = flags & PAIR_FLAG_RESTORES;
 	p.steady = flags & PAIR_FLAG_STEADY;
 	p.written = flags & PAIR_FLAG_WRITTEN;
+	p.adaptive = version == PAIR_VERSION_ADAPTIVE;
 	get_string(&r, p.name, sizeof(p.name));
-	if (version == PAIR_VERSION_ASYNC) {
+	if (version != PAIR_VERSION) {
 		p.objective_s = get_u(&r, 4);
 		p.shows = get_u(&r, 8);
 	}
-	if (r.bad || !is_pair(&p) || (version == PAIR_VERSION_ASYNC) != is_async(&p))
+	if (p.adaptive)
+		p.skew_limit = get_u(&r, 8);
+	if (r.bad || !is_pair(&p) || version != pair_version(&p))
 		return -EIO;
 	*out = p;
 	return 0;

@@ -228,10 +228,11 @@ START_TEST(a_mirror_is_shown)
 	cat("replicas/m/status");
 	expect("Name: m\n");
 	expect("\nBehind: 0 (0)\nLag: 0s\nFailedCopyStopsHostIO: false\nCopyRecoveryMode: Manual\n"
-	       "Verified: -\nVerifying: -\nDiffered: 0 (0)\n");
+	       "RequestedMode: Synchronous (2)\nSkewLimit: -\nVerified: -\nVerifying: -\nDiffered: 0 (0)\n");
 	cat("replicas/m/status.json");
 	expect("\"LagSeconds\":0.000,\"BehindBytes\":0,\"BehindWrites\":0,"
-	       "\"FailedCopyStopsHostIO\":false,\"CopyRecoveryMode\":\"Manual\",\"Verified\":null,"
+	       "\"FailedCopyStopsHostIO\":false,\"CopyRecoveryMode\":\"Manual\","
+	       "\"RequestedMode\":\"Synchronous\",\"SkewLimit\":null,\"Verified\":null,"
 	       "\"VerifyingPercent\":null,\"Differed\":0,\"Job\":null,\"Exclusive\":");
 	cat("status");
 	expect("\nREPLICA TYPE   MODE        SOURCE TARGET COPYSTATE    PROGRESS  PERCENT BEHIND RPO\n"
@@ -345,10 +346,13 @@ START_TEST(refused_mirrors)
 		int err;
 	} cases[] = {
 		{ "mirror", -EINVAL }, { "mirror c.img Mode=Nonsense", -EINVAL },
-		{ "mirror c.img Mode=Adaptive", -EOPNOTSUPP }, { "mirror c.img Force", -EINVAL },
-		{ "mirror c.img Mode=4", -EOPNOTSUPP }, { "mirror other.img", -EEXIST },
+		{ "mirror c.img Force", -EINVAL }, { "mirror other.img", -EEXIST },
 		{ "CreateReplica SyncType=6", -EINVAL },
-		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Mode=Adaptive", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img SkewLimit=1M", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Mode=Asynchronous SkewLimit=1M", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Mode=Adaptive SkewLimit=0", -EINVAL },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Mode=Adaptive RecoveryPointObjective=0", -EINVAL },
+		{ "CreateReplica SyncType=7 SkewLimit=1M", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Token=x", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetStoragePool=x", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img RecoveryPointObjective=9", -EOPNOTSUPP },

@@ -138,7 +138,7 @@ static const struct walk mirrors[] = {
 	{ OP_SUSPEND,                 "bhhbbbb=bbbb" },
 	{ OP_UNPREPARE,               "pppppppbb=pP" },
 	{ OP_PREPARE,                 "pbbbbbbbb=bb" },
-	{ OP_RESET_TO_ADAPTIVE,       "nnnnnnnnnnnn" },
+	{ OP_RESET_TO_ADAPTIVE,       "========b=b=" },
 };
 // clang-format on
 

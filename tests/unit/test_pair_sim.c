@@ -547,7 +547,7 @@ static void follow(enum replica_operation op, const struct pair_facts *was)
 		world->sync_time_ms = 0;
 		return;
 	}
-	world->has_past = world->has_past || f.mode == MODE_ASYNCHRONOUS;
+	world->has_past = world->has_past || f.mode == MODE_ASYNCHRONOUS || f.adaptive;
 	if ((op == OP_FAILOVER && !was->back && was->state != COPY_FAILEDOVER) ||
 	    op == OP_RESTORE_FROM_REPLICA ||
 	    (op == OP_REVERSE_ROLES && (was->state == COPY_FRACTURED || was->state == COPY_SPLIT)))
@@ -567,10 +567,11 @@ static void check_refused(const struct pair_facts *was, bool rested, int err)
 				 (was->back && f.state == COPY_FAILEDOVER)),
 		      "refused with %d (%s), it is %s and was %s", err, why.message,
 		      state_name(f.state), state_name(was->state));
-	HOLDS(f.mode == was->mode && (f.first == was->first || !rested) &&
-		      f.manual == was->manual && f.stops_host_io == was->stops_host_io &&
-		      f.moves == was->moves && f.objective_s == was->objective_s &&
-		      !strcmp(f.source, was->source) && (!strcmp(f.target, was->target) || !rested),
+	HOLDS((f.mode == was->mode || (was->adaptive && !rested)) && f.adaptive == was->adaptive &&
+		      (f.first == was->first || !rested) && f.manual == was->manual &&
+		      f.stops_host_io == was->stops_host_io && f.moves == was->moves &&
+		      f.objective_s == was->objective_s && !strcmp(f.source, was->source) &&
+		      (!strcmp(f.target, was->target) || !rested),
 	      "refused with %d (%s), and not what it was", err, why.message);
 	HOLDS(faulty || !rested || f.whole == was->whole, "refused with %d (%s), it is %swhole",
 	      err, why.message, f.whole ? "" : "not ");
@@ -606,10 +607,14 @@ static int do_operation(enum replica_operation op, bool force)
 
 static void make(void)
 {
+	static const enum sync_mode modes[] = { MODE_SYNCHRONOUS, MODE_SYNCHRONOUS,
+						MODE_SYNCHRONOUS, MODE_ASYNCHRONOUS,
+						MODE_ADAPTIVE };
 	char name[32];
 	struct pair_request q = {
 		.target = name,
-		.mode = below(3) ? MODE_SYNCHRONOUS : MODE_ASYNCHRONOUS,
+		.mode = modes[below(5)],
+		.skew_limit = 2 * MARKS_REGION,
 		.manual = !below(4),
 		.stops_host_io = !below(6),
 		.state = below(5) ? 0 : COPY_INITIALIZED,
@@ -620,7 +625,7 @@ static void make(void)
 	int err = -ENOENT;
 
 	snprintf(name, sizeof(name), "b%u.img", ++world->made);
-	world->has_past = world->has_past || q.mode == MODE_ASYNCHRONOUS;
+	world->has_past = world->has_past || q.mode != MODE_SYNCHRONOUS;
 	note(" make(%s%s%s%s", enum_name(create_modes, q.mode), q.manual ? " manual" : "",
 	     q.stops_host_io ? " stops" : "", q.state ? " initialized" : "");
 	world->pending.kind = PENDING_MAKE;
@@ -863,39 +868,34 @@ static void prepare(void)
 }
 
 /* Each in a process of its own, with a time-out of its own. */
-static void run_part(unsigned part, unsigned parts)
+#define PARTS 8
+
+static void run_part(unsigned part)
 {
 	unsigned count = unit_scaled(SEQUENCES);
 	const char *only = getenv("TANDEMFS_SIM_SEED");
 
 	if (only && part == 0)
 		run_sequence(atoi(only));
-	for (unsigned n = part; !only && n < count; n += parts)
+	for (unsigned n = part; !only && n < count; n += PARTS)
 		run_sequence(n + 1);
 }
 
-START_TEST(sequences_0)
-{
-	run_part(0, 4);
-}
-END_TEST
+#define PART(n)                   \
+	START_TEST(sequences_##n) \
+	{                         \
+		run_part(n);      \
+	}                         \
+	END_TEST
 
-START_TEST(sequences_1)
-{
-	run_part(1, 4);
-}
-END_TEST
+PART(0)
+PART(1)
+PART(2)
+PART(3)
+PART(4)
+PART(5)
+PART(6)
+PART(7)
 
-START_TEST(sequences_2)
-{
-	run_part(2, 4);
-}
-END_TEST
-
-START_TEST(sequences_3)
-{
-	run_part(3, 4);
-}
-END_TEST
-
-UNIT_MAIN("simulated mirrors", prepare, NULL, sequences_0, sequences_1, sequences_2, sequences_3)
+UNIT_MAIN("simulated mirrors", prepare, NULL, sequences_0, sequences_1, sequences_2, sequences_3,
+	  sequences_4, sequences_5, sequences_6, sequences_7)
