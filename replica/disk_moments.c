@@ -211,8 +211,7 @@ void moment_await_close(struct disk *d, uint64_t generation, uint64_t until)
 	struct tandem *t = d->tandem;
 
 	pthread_mutex_lock(&t->idle_lock);
-	while (h && history_is_pinned(h, generation) &&
-	       clock_wait(&t->idle, &t->idle_lock, until))
+	while (h && history_is_pinned(h, generation) && clock_wait(&t->idle, &t->idle_lock, until))
 		;
 	pthread_mutex_unlock(&t->idle_lock);
 }

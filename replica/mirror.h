@@ -42,9 +42,9 @@ struct leg {
 	struct disk *to;         /* open, while it writes and the source is in use; a reference */
 	_Atomic bool failed;     /* it writes no more */
 	_Atomic int error;       /* of that */
-	_Atomic bool lacks; /* while it writes: something of the source was never given to it */
+	_Atomic bool lacks;     /* while it writes: something of the source was never given to it */
 	_Atomic uint64_t limit; /* more differs: its owner is told, once; 0: never */
-	_Atomic bool skews; /* clients may write its target, which is to be marked */
+	_Atomic bool skews;     /* clients may write its target, which is to be marked */
 };
 
 struct mirror {

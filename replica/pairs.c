@@ -388,8 +388,7 @@ bool is_target_of_async(const struct disk *d)
 	for (struct pair *p = NULL; ps && (p = after(ps, p));) {
 		struct pair_record r = pair_record_of(p);
 
-		if (p->leg.target == d->number && !is_gone(p) &&
-		    (pair_is_async(&r) || r.adaptive))
+		if (p->leg.target == d->number && !is_gone(p) && (pair_is_async(&r) || r.adaptive))
 			return true;
 	}
 	return false;

@@ -49,9 +49,9 @@ struct pair_facts {
 	enum copy_state state;
 	enum copy_state requested; /* COPY_NOT_APPLICABLE: it is where it should be */
 	enum progress_status progress;
-	enum sync_mode mode;  /* that it has now */
-	bool adaptive;        /* that is asked for is Adaptive */
-	uint64_t skew_limit;  /* of one that is */
+	enum sync_mode mode; /* that it has now */
+	bool adaptive;       /* that is asked for is Adaptive */
+	uint64_t skew_limit; /* of one that is */
 	enum copy_priority priority;
 	bool stops_host_io, manual;
 	bool moves;            /* by MirrorVirtualDisk */
