@@ -125,6 +125,12 @@ int disk_create_replica(const struct request *r);
 /* For a snapshot: refuses what it has not. *name is NULL if none was given. */
 int create_replica_check(const struct request *r, const char **name);
 
+/* group_pair_commands.c */
+int group_add_pair(const struct request *r);
+int group_remove_pair(const struct request *r);
+/* The operation of the command's number, on all mirrors. */
+int group_operate(const struct request *r);
+
 /* history_commands.c, for the tables of others */
 extern const struct parameter snapshot_parameters[], unsnapshot_parameters[],
 	keep_history_parameters[], forget_history_parameters[], restore_parameters[];
@@ -148,6 +154,8 @@ int settle_all(const struct request *r);
 
 /* replica_commands.c */
 int operate_replica(const struct request *r, enum replica_operation op);
+/* What is so after it. */
+const char *replica_operation_means(enum replica_operation op);
 extern const struct parameter relationship_parameters[];
 /* group_commands.c */
 int create_group(const struct request *r);

@@ -28,7 +28,7 @@ int create_group(const struct request *r)
 
 	if (err)
 		return err;
-	result_say(r->result, "%s the group %s, without disks",
+	result_say(r->result, "%s the group %s, without members",
 		   r->plan ? "would create" : "created", name);
 	if (!r->plan)
 		snprintf(r->result->element_name, sizeof(r->result->element_name), "%s", name);
@@ -42,7 +42,7 @@ int delete_group(const struct request *r)
 
 	if (err)
 		return err;
-	result_say(r->result, "%s the group %s; its disks and their snapshots stay",
+	result_say(r->result, "%s the group %s; its members and their snapshots stay",
 		   r->plan ? "would delete" : "deleted", name);
 	return 0;
 }
@@ -119,7 +119,7 @@ static int set_consistency(const struct request *r, bool consistent)
 					      &r->result->why);
 
 	if (!err)
-		result_say(r->result, "what is done to its disks %s %s",
+		result_say(r->result, "what is done to its members %s %s",
 			   r->plan ? "would be done" : "is done",
 			   consistent ? "at one moment" : "to each for itself");
 	return err;
@@ -428,22 +428,27 @@ static int group_keep_history(const struct request *r)
 	return err;
 }
 
-/* ---- relationships, of which no group has any ---- */
+/* ---- relationships ---- */
 
 static int refuse_relationships(const struct request *r)
 {
-	return refuse(&r->result->why, -EOPNOTSUPP,
-		      "%s is for relationships; the groups of tandemfs %s have disks only",
-		      r->command->name, TANDEMFS_VERSION);
+	return refuse_advise(&r->result->why, -EOPNOTSUPP,
+			     "give it to each, in replicas/NAME/control",
+			     "%s is for one relationship, not for a group", r->command->name);
 }
 
 enum { SET_OPERATION };
 
+/* Its own arguments are not theirs. */
 static int set_relationship(const struct request *r)
 {
 	struct request as = *r;
 
 	as.command = command_find(group_commands, r->args[SET_OPERATION].text);
+	if (as.command->parameters)
+		return refuse_advise(&r->result->why, -EINVAL, as.command->name,
+				     "%s needs a Name=, and is an operation of its own",
+				     as.command->name);
 	return as.command->run(&as);
 }
 
@@ -455,10 +460,15 @@ const struct command group_commands[] = {
 	  .help = "a disk, or one more" },
 	{ .name = "RemoveDisk", .parameters = member_parameters, .run = remove_disk,
 	  .help = "the disk stays" },
+	{ .name = "AddSyncPair", .number = OP_ADD_SYNC_PAIR, .parameters = member_parameters,
+	  .run = group_add_pair, .help = "a mirror, or one more" },
+	{ .name = "RemoveSyncPair", .number = OP_REMOVE_SYNC_PAIR,
+	  .parameters = member_parameters, .run = group_remove_pair,
+	  .help = "the mirror stays" },
 	{ .name = "ActivateConsistency", .number = OP_ACTIVATE_CONSISTENCY,
-	  .run = activate_consistency, .help = "all disks at one moment" },
+	  .run = activate_consistency, .help = "all members at one moment" },
 	{ .name = "DeactivateConsistency", .number = OP_DEACTIVATE_CONSISTENCY,
-	  .run = deactivate_consistency, .help = "each disk for itself" },
+	  .run = deactivate_consistency, .help = "each member for itself" },
 	{ .name = "snapshot", .parameters = group_snapshot_parameters, .positional = "Name",
 	  .run = group_snapshot, .help = "all disks as they are now" },
 	{ .name = "unsnapshot", .parameters = unsnapshot_parameters, .positional = "Name",
@@ -473,28 +483,28 @@ const struct command group_commands[] = {
 	  .run = group_restore, .help = "all disks are what they were; open: Force" },
 	{ .name = "SetReplicationRelationship", .parameters = relationship_parameters, .force = true,
 	  .run = set_relationship, .help = "one of these that groups have" },
+	{ .name = "Detach", .number = OP_DETACH, .force = true, .run = group_operate,
+	  .help = "of all mirrors; half a target: Force" },
+	{ .name = "ResyncReplica", .number = OP_RESYNC_REPLICA, .force = true,
+	  .run = group_operate, .help = "of all mirrors; a written target: Force" },
+	{ .name = "Resume", .number = OP_RESUME, .run = group_operate, .help = "of all mirrors" },
+	{ .name = "Split", .number = OP_SPLIT, .run = group_operate,
+	  .help = "of all mirrors, at one moment" },
+	{ .name = "Suspend", .number = OP_SUSPEND, .run = group_operate,
+	  .help = "of all mirrors, at one moment" },
 	{ REFUSED("Activate", OP_ACTIVATE), .help = "of relationships" },
-	{ REFUSED("AddSyncPair", OP_ADD_SYNC_PAIR), .parameters = member_parameters,
-	  .help = "of relationships" },
 	{ REFUSED("Deactivate", OP_DEACTIVATE), .force = true, .help = "of relationships" },
-	{ REFUSED("Detach", OP_DETACH), .force = true, .help = "of relationships" },
 	{ REFUSED("Dissolve", OP_DISSOLVE), .force = true, .help = "of relationships" },
 	{ REFUSED("Failover", OP_FAILOVER), .force = true, .help = "of relationships" },
 	{ REFUSED("Failback", OP_FAILBACK), .force = true, .help = "of relationships" },
 	{ REFUSED("Fracture", OP_FRACTURE), .force = true, .help = "of relationships" },
-	{ REFUSED("RemoveSyncPair", OP_REMOVE_SYNC_PAIR), .parameters = member_parameters,
-	  .help = "of relationships" },
-	{ REFUSED("ResyncReplica", OP_RESYNC_REPLICA), .force = true, .help = "of relationships" },
 	{ REFUSED("RestoreFromReplica", OP_RESTORE_FROM_REPLICA), .force = true,
 	  .help = "of relationships" },
-	{ REFUSED("Resume", OP_RESUME), .help = "of relationships" },
 	{ REFUSED("ResetToSync", OP_RESET_TO_SYNC), .help = "of relationships" },
 	{ REFUSED("ResetToAsync", OP_RESET_TO_ASYNC), .help = "of relationships" },
 	{ REFUSED("ReturnToResourcePool", OP_RETURN_TO_RESOURCE_POOL), .force = true,
 	  .help = "of relationships" },
 	{ REFUSED("ReverseRoles", OP_REVERSE_ROLES), .help = "of relationships" },
-	{ REFUSED("Split", OP_SPLIT), .help = "of relationships" },
-	{ REFUSED("Suspend", OP_SUSPEND), .help = "of relationships" },
 	{ REFUSED("Unprepare", OP_UNPREPARE), .force = true, .help = "of relationships" },
 	{ REFUSED("Prepare", OP_PREPARE), .help = "of relationships" },
 	{ REFUSED("ResetToAdaptive", OP_RESET_TO_ADAPTIVE), .help = "of relationships" },

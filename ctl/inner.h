@@ -59,6 +59,9 @@ int property_render(struct ctl *c, uint32_t object, const char *name, struct tex
 
 /* The inside of an object in JSON, and what each status.json begins with. */
 void replica_json(struct json *j, const struct replica_facts *r);
+/* Likewise, and the lines of its status: the properties that a group has. */
+void group_properties_json(struct json *j, const struct replica_facts *r);
+void group_properties_render(const struct replica_facts *r, struct text *out);
 void status_json_head(struct json *j, struct ctl *c);
 void job_json(struct json *j, const struct job_facts *f);
 /* The object of a group under this key, or (NULL) the inside of it. -ENOENT: nothing was added. */

@@ -148,14 +148,15 @@ int wait_render(struct ctl *c, uint32_t object, struct text *out)
 
 	if (!lookups_get(c->lookups, object, &what))
 		return -ESTALE;
-	if (replica_facts(c->tandem, what.object, &r))
+	if (property_facts(c->tandem, what.object, &r))
 		return -ENODEV;
 	if (what.a & 1u << r.copy_state) {
 		text_addf(out, "%s\n", enum_name(copy_states, r.copy_state));
 		return 0;
 	}
 	return r.copy_state == COPY_BROKEN || r.copy_state == COPY_ABORTED ||
-			       r.copy_state == COPY_FAILEDOVER
+			       r.copy_state == COPY_FAILEDOVER ||
+			       (r.copy_state == COPY_MIXED && r.error)
 		       ? -ECANCELED
 		       : -EAGAIN;
 }

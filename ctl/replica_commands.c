@@ -275,6 +275,11 @@ static const char *const means[OP_MAX] = {
 	[OP_UNPREPARE] = "nothing is copied until Activate",
 };
 
+const char *replica_operation_means(enum replica_operation op)
+{
+	return means[op];
+}
+
 static void say_pair(const struct request *r, enum replica_operation op,
 		     const struct replica_facts *f, uint8_t next)
 {

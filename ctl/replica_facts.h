@@ -70,6 +70,14 @@ bool replica_misses_objective(const struct replica_facts *r, uint64_t now_ms);
 /* -ENOENT. */
 int replica_facts(struct tandem *t, uint32_t number, struct replica_facts *out);
 
+/*
+ * Of a group: what its mirrors have in common; see group_properties.c. error is -ECANCELED while one
+ * does not get on by itself. -ENOENT.
+ */
+int group_replica_facts(struct tandem *t, uint32_t number, struct replica_facts *out);
+/* Of either: no two have the same number. */
+int property_facts(struct tandem *t, uint32_t object, struct replica_facts *out);
+
 /* One property as its file holds it: a word, a number, a time, true, false or NULL. */
 struct property {
 	const char *name;
@@ -95,5 +103,8 @@ extern const struct property replica_properties[];
  */
 bool property_value(const struct property *p, const struct replica_facts *r, bool numbered,
 		    struct text *out);
+
+/* A group has it, too. */
+bool property_is_of_groups(const struct property *p);
 
 #endif

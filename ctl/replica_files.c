@@ -18,7 +18,7 @@ int property_render(struct ctl *c, uint32_t object, const char *name, struct tex
 {
 	const struct property *p = replica_properties;
 	struct replica_facts r;
-	int err = replica_facts(c->tandem, object, &r);
+	int err = property_facts(c->tandem, object, &r);
 
 	if (err)
 		return err;
@@ -32,14 +32,21 @@ int property_render(struct ctl *c, uint32_t object, const char *name, struct tex
 	return 0;
 }
 
-static void add_properties(const struct replica_facts *r, struct text *out)
+static void add_properties(const struct replica_facts *r, bool group, struct text *out)
 {
 	for (const struct property *p = replica_properties; p->name; p++) {
+		if (group && !property_is_of_groups(p))
+			continue;
 		text_addf(out, "%s: ", p->name);
 		if (!property_value(p, r, true, out))
 			text_add(out, "-", 1);
 		text_add(out, "\n", 1);
 	}
+}
+
+void group_properties_render(const struct replica_facts *r, struct text *out)
+{
+	add_properties(r, true, out);
 }
 
 /* That it is Broken is told as such. */
@@ -123,7 +130,7 @@ int replica_status_render(struct ctl *c, uint32_t object, struct text *out)
 	if (err)
 		return err;
 	text_add_field(out, "Name", r.label);
-	add_properties(&r, out);
+	add_properties(&r, false, out);
 	if (r.generation)
 		text_add_fieldf(out, "Generation", "g%" PRIu64, r.generation);
 	else
@@ -198,6 +205,13 @@ static void add_following_json(struct json *j, const struct replica_facts *r)
 	json_known_at(j, "VerifyingPercent", r->verifying, r->verified);
 	json_known_at(j, "Differed", mirror, r->differed);
 	json_known_at(j, "Job", r->job != 0, r->job);
+}
+
+void group_properties_json(struct json *j, const struct replica_facts *r)
+{
+	for (const struct property *p = replica_properties; p->name; p++)
+		if (property_is_of_groups(p))
+			add_property(j, p, r);
 }
 
 void replica_json(struct json *j, const struct replica_facts *r)

@@ -103,6 +103,22 @@ enum {
 	ROW_JOB_STATUS_JSON,
 	ROW_JOB_PERCENT,
 	ROW_JOB_WAIT,
+	ROW_GROUP_SYNC_TIME,
+	ROW_GROUP_SYNC_MAINTAINED,
+	ROW_GROUP_COPY_STATE,
+	ROW_GROUP_REQUESTED_COPY_STATE,
+	ROW_GROUP_SYNC_TYPE,
+	ROW_GROUP_SYNC_MODE,
+	ROW_GROUP_PROGRESS_STATUS,
+	ROW_GROUP_PERCENT_SYNCED,
+	ROW_GROUP_COPY_TYPE,
+	ROW_GROUP_REPLICA_TYPE,
+	ROW_GROUP_SYNC_STATE,
+	ROW_GROUP_COPY_PRIORITY,
+	ROW_GROUP_COPY_METHODOLOGY,
+	ROW_GROUP_RECOVERY_POINT_OBJECTIVE,
+	ROW_GROUP_WAITS,
+	ROW_GROUP_WAIT,
 	ROW_MAX
 };
 
@@ -114,6 +130,10 @@ enum {
 #define CHANGES .kind = NODE_CHANGES, .mode = 0444
 #define LINK .kind = NODE_LINK, .mode = 0777
 #define WAIT .kind = NODE_WAIT, .mode = 0444
+#define GROUP_PROPERTY(name)                                                                    \
+	{                                                                                       \
+		ROW_GROUP, name, TEXT, OBJECT_GROUP, .property = true, .version = group_version \
+	}
 #define PROPERTY(name)                                                              \
 	{                                                                           \
 		ROW_REPLICA, name, TEXT, OBJECT_REPLICA, .property = true,          \
@@ -211,6 +231,24 @@ static const struct row rows[ROW_MAX] = {
 			       .render = members_render, .version = group_version },
 	[ROW_GROUP_CONSISTENT] = { ROW_GROUP, "ConsistentPointInTime", TEXT, OBJECT_GROUP,
 			       .render = consistent_render, .version = group_version },
+
+	[ROW_GROUP_SYNC_TIME] = GROUP_PROPERTY("SyncTime"),
+	[ROW_GROUP_SYNC_MAINTAINED] = GROUP_PROPERTY("SyncMaintained"),
+	[ROW_GROUP_COPY_STATE] = GROUP_PROPERTY("CopyState"),
+	[ROW_GROUP_REQUESTED_COPY_STATE] = GROUP_PROPERTY("RequestedCopyState"),
+	[ROW_GROUP_SYNC_TYPE] = GROUP_PROPERTY("SyncType"),
+	[ROW_GROUP_SYNC_MODE] = GROUP_PROPERTY("SyncMode"),
+	[ROW_GROUP_PROGRESS_STATUS] = GROUP_PROPERTY("ProgressStatus"),
+	[ROW_GROUP_PERCENT_SYNCED] = GROUP_PROPERTY("PercentSynced"),
+	[ROW_GROUP_COPY_TYPE] = GROUP_PROPERTY("CopyType"),
+	[ROW_GROUP_REPLICA_TYPE] = GROUP_PROPERTY("ReplicaType"),
+	[ROW_GROUP_SYNC_STATE] = GROUP_PROPERTY("SyncState"),
+	[ROW_GROUP_COPY_PRIORITY] = GROUP_PROPERTY("CopyPriority"),
+	[ROW_GROUP_COPY_METHODOLOGY] = GROUP_PROPERTY("CopyMethodology"),
+	[ROW_GROUP_RECOVERY_POINT_OBJECTIVE] = GROUP_PROPERTY("RecoveryPointObjective"),
+	[ROW_GROUP_WAITS]  = { ROW_GROUP, "wait", DIRECTORY, OBJECT_GROUP },
+	[ROW_GROUP_WAIT]   = { ROW_GROUP_WAITS, NULL, WAIT, OBJECT_WAIT, &wait_objects,
+			       .render = wait_render, .version = wait_version },
 
 	[ROW_JOB]          = { ROW_JOBS, NULL, DIRECTORY, OBJECT_JOB, &job_objects,
 			       .version = job_version },

@@ -76,6 +76,7 @@ int catalogue_put_pool(struct catalogue_txn *txn, const struct pool_record *r);
 int catalogue_del_pool(struct catalogue_txn *txn, uint32_t number);
 int catalogue_put_group(struct catalogue_txn *txn, const struct group_record *r);
 int catalogue_del_group(struct catalogue_txn *txn, uint32_t number); /* its members stay */
+/* A disk's number or a mirror's: no two are the same. */
 int catalogue_put_member(struct catalogue_txn *txn, uint32_t group, uint32_t disk);
 int catalogue_del_member(struct catalogue_txn *txn, uint32_t group, uint32_t disk);
 /* Small values by name. */

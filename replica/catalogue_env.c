@@ -19,7 +19,7 @@
  *   clones          number → clone record
  *   pairs           number → pair record
  *   groups          number → group record (group_records.c)
- *   members         group, disk → empty
+ *   members         group, disk or mirror → empty
  *
  * Numbers are big-endian, so that they sort; from versions on, keys are key.h's.
  * Records are record.c's. Schema 1 had the first four only, 2 all but those of clones,

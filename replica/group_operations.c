@@ -2,6 +2,7 @@
 /* CreateGroup, DeleteGroup, and who is in a group. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "groups_inner.h"
@@ -15,13 +16,12 @@ static const char *object_of(const char *name, char buf[OBJECT_NAME_MAX])
 	return buf;
 }
 
-/* disk NULL: how is all of it. */
-static void announce_change(struct tandem *t, const char *name, const char *how, const char *disk)
+void group_announce(struct tandem *t, const char *name, const char *how, const char *member)
 {
 	char object[OBJECT_NAME_MAX], word[4 * DISK_LABEL_MAX + 1];
 
 	events_emit(t->events, EVENT_INFORMATION, "GroupChanged", object_of(name, object), "%s%s",
-		    how, disk ? event_word(word, sizeof(word), disk) : "");
+		    how, member ? event_word(word, sizeof(word), member) : "");
 	tandem_changed(t, NULL);
 }
 
@@ -35,8 +35,7 @@ static int check_writable(struct tandem *t, struct why *why)
 	return t->read_only ? refuse(why, -EROFS, "the mount is read-only") : 0;
 }
 
-/* With discovery held. */
-static int find(struct tandem *t, uint32_t number, struct group **out, struct why *why)
+int group_find(struct tandem *t, uint32_t number, struct group **out, struct why *why)
 {
 	*out = group_of_number(t->groups, number);
 	return *out ? check_writable(t, why) : refuse(why, -ENOENT, "the group is gone");
@@ -113,20 +112,30 @@ static void look_again(struct tandem *t, uint32_t disk)
 static void forget_group(struct tandem *t, struct group *g)
 {
 	groups_take_out(t->groups, g);
-	for (size_t i = 0; i < g->count; i++)
-		look_again(t, g->disks[i]);
+	for (size_t i = 0; i < g->disks.count; i++)
+		look_again(t, g->disks.list[i]);
 	group_free(g);
 }
 
 static int del_group(struct tandem *t, struct group *g)
 {
 	struct catalogue_txn *txn;
-	int err = tandem_txn(t, &txn);
+	uint32_t *pairs;
+	size_t count;
+	int err = group_pairs(t, g->number, &pairs, &count);
 
 	if (err)
 		return err;
-	for (size_t i = 0; i < g->count; i++)
-		catalogue_del_member(txn, g->number, g->disks[i]);
+	err = tandem_txn(t, &txn);
+	if (err) {
+		free(pairs);
+		return err;
+	}
+	for (size_t i = 0; i < g->disks.count; i++)
+		catalogue_del_member(txn, g->number, g->disks.list[i]);
+	for (size_t i = 0; i < count; i++)
+		catalogue_del_member(txn, g->number, pairs[i]);
+	free(pairs);
 	catalogue_del_group(txn, g->number);
 	return tandem_commit(t);
 }
@@ -176,7 +185,9 @@ int tandem_set_group_consistent(struct tandem *t, uint32_t number, bool consiste
 	int err;
 
 	pthread_mutex_lock(&t->discovery);
-	err = find(t, number, &g, why);
+	err = group_find(t, number, &g, why);
+	if (!err && consistent)
+		err = group_check_modes(t, number, why);
 	if (!err) {
 		snprintf(name, sizeof(name), "%s", g->name);
 		changes = !plan && g->consistent != consistent;
@@ -193,24 +204,26 @@ int tandem_set_group_consistent(struct tandem *t, uint32_t number, bool consiste
 	}
 	pthread_mutex_unlock(&t->discovery);
 	if (!err && changes)
-		announce_change(t, name, consistent ? "Consistent=true" : "Consistent=false", NULL);
+		group_announce(t, name, consistent ? "Consistent=true" : "Consistent=false", NULL);
 	return err;
 }
 
 /* ---- members ---- */
 
-static int record_member(struct tandem *t, const struct group *g, uint32_t disk, bool add)
+int group_record_member(struct tandem *t, uint32_t group, uint32_t member, bool add,
+			struct why *why)
 {
 	struct catalogue_txn *txn;
 	int err = tandem_txn(t, &txn);
 
-	if (err)
-		return err;
-	if (add)
-		catalogue_put_member(txn, g->number, disk);
-	else
-		catalogue_del_member(txn, g->number, disk);
-	return tandem_commit(t);
+	if (!err) {
+		if (add)
+			catalogue_put_member(txn, group, member);
+		else
+			catalogue_del_member(txn, group, member);
+		err = tandem_commit(t);
+	}
+	return err ? unrecorded(why, err) : 0;
 }
 
 /* Of a disk that is being deleted there would be nothing to bring back. */
@@ -237,18 +250,18 @@ int tandem_add_to_group(struct tandem *t, uint32_t number, struct disk *d, bool 
 	int err;
 
 	pthread_mutex_lock(&t->discovery);
-	err = find(t, number, &g, why) ?: check_listed(d, why);
+	err = group_find(t, number, &g, why) ?: check_listed(d, why);
 	if (!err && group_has(g, d->number))
 		err = refuse(why, -EEXIST, "%s is in the group already", d->label);
 	if (err || plan)
 		goto out;
-	err = group_room(t->groups, g) ?: record_member(t, g, d->number, true);
-	if (err) {
-		unrecorded(why, err);
+	err = numbers_room(t->groups, &g->disks)
+		      ? refuse(why, -ENOMEM, "out of memory")
+		      : group_record_member(t, number, d->number, true, why);
+	if (err)
 		goto out;
-	}
-	group_put_disk(t->groups, g, d->number);
-	announce_change(t, g->name, "Added=", d->label);
+	numbers_put(t->groups, &g->disks, d->number);
+	group_announce(t, g->name, "Added=", d->label);
 out:
 	pthread_mutex_unlock(&t->discovery);
 	return err;
@@ -258,7 +271,7 @@ static void announce_removed(struct tandem *t, const struct group *g, uint32_t d
 {
 	struct disk *d = tandem_disk_numbered(t, disk);
 
-	announce_change(t, g->name, "Removed=", d ? d->label : "-");
+	group_announce(t, g->name, "Removed=", d ? d->label : "-");
 	disk_unref(d);
 }
 
@@ -269,17 +282,15 @@ int tandem_remove_from_group(struct tandem *t, uint32_t number, uint32_t disk, b
 	int err;
 
 	pthread_mutex_lock(&t->discovery);
-	err = find(t, number, &g, why);
+	err = group_find(t, number, &g, why);
 	if (!err && !group_has(g, disk))
 		err = refuse(why, -ENOENT, "it is not in the group");
 	if (err || plan)
 		goto out;
-	err = record_member(t, g, disk, false);
-	if (err) {
-		unrecorded(why, err);
+	err = group_record_member(t, number, disk, false, why);
+	if (err)
 		goto out;
-	}
-	group_take_out_disk(t->groups, g, disk);
+	numbers_take_out(t->groups, &g->disks, disk);
 	announce_removed(t, g, disk);
 	look_again(t, disk);
 out:
@@ -311,8 +322,8 @@ void groups_forget(struct tandem *t, struct disk *d)
 		if (!group_has(g, d->number))
 			continue;
 		/* What cannot be recorded is a member without a disk, which the next start drops. */
-		record_member(t, g, d->number, false);
-		group_take_out_disk(gs, g, d->number);
-		announce_change(t, g->name, "Removed=", d->label);
+		group_record_member(t, g->number, d->number, false, NULL);
+		numbers_take_out(gs, &g->disks, d->number);
+		group_announce(t, g->name, "Removed=", d->label);
 	}
 }

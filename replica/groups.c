@@ -39,14 +39,15 @@ struct group *group_of_number(struct groups *gs, uint32_t number)
 	return NULL;
 }
 
-size_t group_position(const struct group *g, uint32_t disk)
+/* Where the first one is that is not less. */
+static size_t place_of(const struct numbers *n, uint32_t number)
 {
-	size_t low = 0, high = g->count;
+	size_t low = 0, high = n->count;
 
 	while (low < high) {
 		size_t middle = (low + high) / 2;
 
-		if (g->disks[middle] < disk)
+		if (n->list[middle] < number)
 			low = middle + 1;
 		else
 			high = middle;
@@ -54,11 +55,16 @@ size_t group_position(const struct group *g, uint32_t disk)
 	return low;
 }
 
+bool numbers_have(const struct numbers *n, uint32_t number)
+{
+	size_t i = place_of(n, number);
+
+	return i < n->count && n->list[i] == number;
+}
+
 bool group_has(const struct group *g, uint32_t disk)
 {
-	size_t i = group_position(g, disk);
-
-	return i < g->count && g->disks[i] == disk;
+	return numbers_have(&g->disks, disk);
 }
 
 /* ---- changing ---- */
@@ -78,8 +84,10 @@ int group_new(uint32_t number, const char *name, bool consistent, struct group *
 
 void group_free(struct group *g)
 {
-	if (g)
-		free(g->disks);
+	if (!g)
+		return;
+	free(g->disks.list);
+	free(g->pairs.list);
 	free(g);
 }
 
@@ -100,18 +108,16 @@ int groups_room(struct groups *gs)
 	return more ? 0 : -ENOMEM;
 }
 
-int group_room(struct groups *gs, struct group *g)
+int numbers_room(struct groups *gs, struct numbers *n)
 {
-	size_t room = 2 * g->room + 16;
+	size_t room = 2 * n->room + 16;
 	uint32_t *more;
 
-	if (g->count < g->room)
-		return 0;
 	pthread_rwlock_wrlock(&gs->lock);
-	more = realloc(g->disks, room * sizeof(*more));
-	if (more) {
-		g->disks = more;
-		g->room = room;
+	more = n->count < n->room ? n->list : realloc(n->list, room * sizeof(*more));
+	if (more && n->count == n->room) {
+		n->list = more;
+		n->room = room;
 	}
 	pthread_rwlock_unlock(&gs->lock);
 	return more ? 0 : -ENOMEM;
@@ -138,24 +144,32 @@ void groups_take_out(struct groups *gs, struct group *g)
 	pthread_rwlock_unlock(&gs->lock);
 }
 
-void group_put_disk(struct groups *gs, struct group *g, uint32_t disk)
+void numbers_put(struct groups *gs, struct numbers *n, uint32_t number)
 {
-	size_t at = group_position(g, disk);
+	size_t at;
 
 	pthread_rwlock_wrlock(&gs->lock);
-	memmove(g->disks + at + 1, g->disks + at, (g->count - at) * sizeof(*g->disks));
-	g->disks[at] = disk;
-	g->count++;
+	at = place_of(n, number);
+	memmove(n->list + at + 1, n->list + at, (n->count - at) * sizeof(*n->list));
+	n->list[at] = number;
+	n->count++;
 	pthread_rwlock_unlock(&gs->lock);
 }
 
-void group_take_out_disk(struct groups *gs, struct group *g, uint32_t disk)
+void numbers_drop(struct numbers *n, uint32_t number)
 {
-	size_t at = group_position(g, disk);
+	size_t at = place_of(n, number);
 
+	if (!numbers_have(n, number))
+		return;
+	n->count--;
+	memmove(n->list + at, n->list + at + 1, (n->count - at) * sizeof(*n->list));
+}
+
+void numbers_take_out(struct groups *gs, struct numbers *n, uint32_t number)
+{
 	pthread_rwlock_wrlock(&gs->lock);
-	g->count--;
-	memmove(g->disks + at, g->disks + at + 1, (g->count - at) * sizeof(*g->disks));
+	numbers_drop(n, number);
 	pthread_rwlock_unlock(&gs->lock);
 }
 
@@ -167,14 +181,14 @@ static void copy(const struct group *g, struct group_facts *out)
 	*out = (struct group_facts){
 		.number = g->number,
 		.consistent = g->consistent,
-		.disks = g->count,
+		.disks = g->disks.count,
+		.pairs = g->pairs.count,
 	};
 	snprintf(out->name, sizeof(out->name), "%s", g->name);
 }
 
-/* The numbers of its disks now, and (unless out is NULL) what it is; free() them. -ENOENT. */
-static int copy_disks(struct tandem *t, uint32_t number, struct group_facts *out, uint32_t **disks,
-		      size_t *count)
+int group_copy_disks(struct tandem *t, uint32_t number, struct group_facts *out, uint32_t **disks,
+		     size_t *count)
 {
 	struct groups *gs = t->groups;
 	struct group *g;
@@ -185,13 +199,13 @@ static int copy_disks(struct tandem *t, uint32_t number, struct group_facts *out
 	pthread_rwlock_rdlock(&gs->lock);
 	g = group_of_number(gs, number);
 	if (g) {
-		*disks = malloc((g->count + 1) * sizeof(**disks));
+		*disks = malloc((g->disks.count + 1) * sizeof(**disks));
 		err = *disks ? 0 : -ENOMEM;
 	}
 	if (!err) {
-		*count = g->count;
-		if (g->count)
-			memcpy(*disks, g->disks, g->count * sizeof(**disks));
+		*count = g->disks.count;
+		if (*count)
+			memcpy(*disks, g->disks.list, *count * sizeof(**disks));
 		if (out)
 			copy(g, out);
 	}
@@ -216,7 +230,7 @@ int group_numbered(struct tandem *t, uint32_t number, struct group_facts *out)
 {
 	uint32_t *disks;
 	size_t count;
-	int err = copy_disks(t, number, out, &disks, &count);
+	int err = group_copy_disks(t, number, out, &disks, &count);
 
 	if (err)
 		return err;
@@ -308,7 +322,7 @@ int group_members(struct tandem *t, uint32_t number, struct group_member **out, 
 {
 	struct group_member *list;
 	uint32_t *disks;
-	int err = copy_disks(t, number, NULL, &disks, count);
+	int err = group_copy_disks(t, number, NULL, &disks, count);
 
 	if (err)
 		return err;
@@ -342,7 +356,7 @@ int group_disks(struct tandem *t, uint32_t number, struct disk ***out, size_t *c
 	uint32_t *disks;
 	struct disk **list;
 	size_t n = 0;
-	int err = copy_disks(t, number, NULL, &disks, count);
+	int err = group_copy_disks(t, number, NULL, &disks, count);
 
 	if (err)
 		return refuse(why, err, err == -ENOENT ? "the group is gone" : "out of memory");
@@ -402,11 +416,12 @@ static int load_member(void *arg, uint32_t group, uint32_t disk)
 	if (!g)
 		return 0;
 	err = catalogue_disk_by_number(t->catalogue, disk, &r);
-	if (err)
-		return err == -ENOENT ? 0 : err;
-	err = group_room(t->groups, g);
+	if (err == -ENOENT)
+		return group_load_pair(t, g, disk);
 	if (!err)
-		group_put_disk(t->groups, g, disk);
+		err = numbers_room(t->groups, &g->disks);
+	if (!err)
+		numbers_put(t->groups, &g->disks, disk);
 	return err;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Groups of disks: a name, and disks by their numbers, so that they stay members
- * whatever they are called, and while their images are gone. A disk may be in
- * several. A consistent group does things to all its disks at one moment, all or none.
+ * Groups of disks and of mirrors: a name, and members by their numbers, so that they stay
+ * members whatever they are called, and while their images are gone. A disk, or a mirror, may
+ * be in several. A consistent group does things to all its disks, or all its mirrors, at one
+ * moment, all or none.
  *
  * The operations are like those of tandem.h: they hold discovery, check everything,
  * stop there for a plan, record, and only then are seen. 0, or -errno with why and
@@ -11,6 +12,7 @@
 #ifndef TANDEMFS_GROUPS_H
 #define TANDEMFS_GROUPS_H
 
+#include "enumerations.h"
 #include "names.h"
 #include "tandem.h"
 
@@ -22,6 +24,7 @@ struct group_facts {
 	bool consistent;
 	size_t disks;
 	size_t absent; /* of these: neither Ready nor ReadOnly */
+	size_t pairs;  /* mirrors */
 };
 
 struct group_member {
@@ -44,6 +47,9 @@ int group_members(struct tandem *t, uint32_t number, struct group_member **out, 
 int group_disks(struct tandem *t, uint32_t number, struct disk ***out, size_t *count,
 		struct why *why);
 
+/* The numbers of its mirrors, ascending; free() it. -ENOENT: no such group. */
+int group_pairs(struct tandem *t, uint32_t number, uint32_t **out, size_t *count);
+
 /*
  * Each disk has a kept moment, the newest that is not later than what was asked for.
  * Is what they held then what they held at one moment, *g, as far as can be known?
@@ -61,12 +67,34 @@ int tandem_add_to_group(struct tandem *t, uint32_t number, struct disk *d, bool 
 /* -ENOENT: no member has this number. */
 int tandem_remove_from_group(struct tandem *t, uint32_t number, uint32_t disk, bool plan,
 			     struct why *why);
+/*
+ * A mirror joins. -EEXIST: it is a member already; -EINVAL: it does not go with the other mirrors;
+ * -EBUSY: it is not at rest. Or leaves: -ENOENT. It stays what it is.
+ */
+int tandem_add_pair_to_group(struct tandem *t, uint32_t number, uint32_t pair, bool plan,
+			     struct why *why);
+int tandem_remove_pair_from_group(struct tandem *t, uint32_t number, uint32_t pair, bool plan,
+				  struct why *why);
+/* A mirror of the group, all in the order of group_pairs. */
+struct group_step {
+	uint32_t pair;
+	enum copy_state from;
+	bool skip; /* it is where the operation leads */
+};
+/*
+ * One of Detach, ResyncReplica, Resume, Split and Suspend, with all mirrors that are not skipped, or
+ * none. -EAGAIN: the members are others by now, or one is not in the state `from` any more.
+ */
+int tandem_operate_group(struct tandem *t, uint32_t number, enum replica_operation op,
+			 const struct group_step *steps, size_t count, bool force, bool plan,
+			 struct why *why);
+/* -EBUSY: its mirrors have different modes by now. */
 int tandem_set_group_consistent(struct tandem *t, uint32_t number, bool consistent, bool plan,
 				struct why *why);
 
 /* ---- for the rest of replica/ ---- */
 
-/* At the start, before the scan; and at the stop. */
+/* At the start, after the mirrors and before the scan; and at the stop. */
 int groups_load(struct tandem *t, struct why *why);
 void groups_free(struct tandem *t);
 /* One at least has this disk; so it is shown also while its image is gone. */
@@ -75,5 +103,11 @@ bool groups_have(struct tandem *t, uint32_t disk);
 int groups_check_delete(struct disk *d, bool force, struct why *why);
 /* With discovery held, and no transaction: the disk is deleted, and leaves them. */
 void groups_forget(struct tandem *t, struct disk *d);
+/*
+ * A mirror ends, with its changing held: in the transaction that says so it leaves all groups,
+ * and they are told when that is durable.
+ */
+int groups_drop_pair(struct tandem *t, struct catalogue_txn *txn, uint32_t pair);
+void groups_forget_pair(struct tandem *t, uint32_t pair, const char *name);
 
 #endif

@@ -313,7 +313,7 @@ static int open_all(struct tandem *t, const struct tandem_options *o, struct why
 		return refuse(why, err, "the catalogue's settings: %s", strerror(-err));
 	events_emit(t->events, EVENT_INFORMATION, "Started", "daemon", "Pid=%d Version=%s After=%s",
 		    getpid(), TANDEMFS_VERSION, t->was_clean ? "stop" : "crash-or-first-start");
-	err = snapshots_load(t, why) ?: groups_load(t, why) ?: pairs_load(t, why);
+	err = snapshots_load(t, why) ?: pairs_load(t, why) ?: groups_load(t, why);
 	if (!err)
 		err = open_pools(t, o, why);
 	return err ? err : scan_all(t, why);

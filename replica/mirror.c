@@ -36,7 +36,7 @@ void leg_lose(struct leg *leg, int err)
 
 static bool is_writing(const struct leg *leg)
 {
-	return leg->writes && leg->to && !atomic_load(&leg->failed);
+	return leg->writes && leg->to && !atomic_load(&leg->failed) && !atomic_load(&leg->parted);
 }
 
 /* ---- a change ---- */
@@ -523,7 +523,9 @@ bool mirror_set(struct disk *d, struct leg *leg, struct disk *to)
 	bool same;
 
 	lock_all(d, &whole);
-	same = leg->writes && !atomic_load(&leg->failed) && !marks_bytes(leg->marks);
+	same = leg->writes && !atomic_load(&leg->failed) &&
+	       (atomic_load(&leg->parted) || !marks_bytes(leg->marks));
+	atomic_store(&leg->parted, false);
 	old = leg->to;
 	leg->to = to;
 	leg->writes = to != NULL;
@@ -537,4 +539,42 @@ bool mirror_set(struct disk *d, struct leg *leg, struct disk *to)
 	unlock_all(d, &whole);
 	close_target(old);
 	return same;
+}
+
+/* ---- legs of several disks ---- */
+
+int mirror_part(struct leg *const *legs, struct disk *const *sources, size_t count, size_t *which)
+{
+	struct range *whole = calloc(count + 1, sizeof(*whole));
+	int err = whole ? 0 : -ENOMEM;
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < count; i++)
+		if (!i || sources[i] != sources[i - 1])
+			range_lock_write(&sources[i]->ranges, &whole[i], 0, UINT64_MAX);
+	for (size_t i = 0; i < count && !err; i++) {
+		*which = i;
+		if (!legs[i]->writes || atomic_load(&legs[i]->failed) ||
+		    marks_bytes(legs[i]->marks))
+			err = -EAGAIN;
+	}
+	for (size_t i = 0; i < count && !err; i++)
+		atomic_store(&legs[i]->parted, true);
+	for (size_t i = count; i-- > 0;)
+		if (!i || sources[i] != sources[i - 1])
+			range_unlock(&sources[i]->ranges, &whole[i]);
+	free(whole);
+	return err;
+}
+
+void mirror_rejoin(struct disk *source, struct leg *leg)
+{
+	struct range whole;
+
+	range_lock_write(&source->ranges, &whole, 0, UINT64_MAX);
+	if (atomic_exchange(&leg->parted, false) && marks_bytes(leg->marks))
+		atomic_store(&leg->lacks, true);
+	range_unlock(&source->ranges, &whole);
+	leg->lost(leg->owner); /* there may be something to copy */
 }

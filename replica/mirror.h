@@ -40,6 +40,7 @@ struct leg {
 	bool stops;              /* the source takes no writes while it is lost */
 	bool writes;             /* else it marks */
 	struct disk *to;         /* open, while it writes and the source is in use; a reference */
+	_Atomic bool parted;     /* it is to write no more: see mirror_part */
 	_Atomic bool failed;     /* it writes no more */
 	_Atomic int error;       /* of that */
 	_Atomic bool lacks;     /* while it writes: something of the source was never given to it */
@@ -89,6 +90,14 @@ struct disk *mirror_take_out(struct disk *d, struct leg *leg);
  * (NULL): then its target is closed. Whether both were the same at that instant.
  */
 bool mirror_set(struct disk *d, struct leg *leg, struct disk *to);
+/*
+ * All legs at one instant, at which no request is under way on any of their sources: they only mark
+ * from then on, and mirror_set is to follow, for which they are what they were at that instant; or
+ * mirror_rejoin. Legs of one source are next to each other, and no source is a target. -EAGAIN,
+ * and nothing is changed: `which` is not the same as its source.
+ */
+int mirror_part(struct leg *const *legs, struct disk *const *sources, size_t count, size_t *which);
+void mirror_rejoin(struct disk *source, struct leg *leg);
 /* The target gets the size of the source, or stays longer if it cannot be cut off. It is open. */
 int leg_fit(struct leg *leg, struct disk *to, uint64_t size);
 /* Something of its target went wrong. */

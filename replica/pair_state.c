@@ -6,41 +6,95 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "groups.h"
 #include "pairs_inner.h"
 
 /* So long a Split waits until all is copied. */
 #define DRAIN_S 10
 
-static int record(struct pair *p, const struct pair_record *r)
+/* ---- one or several, in one transaction ---- */
+
+static void put_step(struct catalogue_txn *txn, const struct pair_step *s)
+{
+	if (s->goes) {
+		pair_del(txn, s->p->number);
+		groups_drop_pair(s->p->of->t, txn,
+				 s->p->number); /* what fails, the commit returns */
+	} else {
+		pair_put(txn, &s->r);
+	}
+}
+
+/* Under recording of all. */
+static int record(struct pair_step *steps, size_t count)
 {
 	struct catalogue_txn *txn;
-	int err = catalogue_begin(p->of->t->catalogue, &txn);
+	int err;
 
+	for (size_t i = 0; i < count; i++) {
+		struct pair_step *s = &steps[i];
+
+		s->r.whole = s->r.whole && !atomic_load(&s->p->leg.lacks);
+		if (s->p->gone || s->p->r.copy_state != s->from)
+			return -EAGAIN;
+	}
+	err = catalogue_begin(steps[0].p->of->t->catalogue, &txn);
 	if (err)
 		return err;
-	pair_put(txn, r);
+	for (size_t i = 0; i < count; i++)
+		put_step(txn, &steps[i]);
 	return catalogue_commit(txn);
+}
+
+static void set_step(const struct pair_step *s)
+{
+	struct pair *p = s->p;
+
+	pthread_mutex_lock(&p->lock);
+	if (s->goes)
+		p->gone = true;
+	else
+		p->r = s->r;
+	pthread_cond_broadcast(&p->set);
+	pthread_mutex_unlock(&p->lock);
+}
+
+int pair_record_steps(struct pair_step *steps, size_t count)
+{
+	int err;
+
+	for (size_t i = 0; i < count; i++)
+		pthread_mutex_lock(&steps[i].p->recording);
+	err = record(steps, count);
+	for (size_t i = 0; i < count && !err; i++)
+		set_step(&steps[i]);
+	for (size_t i = count; i-- > 0;)
+		pthread_mutex_unlock(&steps[i].p->recording);
+	for (size_t i = 0; i < count && !err; i++)
+		if (!steps[i].goes && steps[i].from != steps[i].r.copy_state)
+			pair_announce(steps[i].p, enum_name(copy_states, steps[i].from),
+				      enum_name(copy_states, steps[i].r.copy_state));
+	return err;
 }
 
 int pair_set(struct pair *p, enum copy_state from, const struct pair_record *wanted)
 {
-	struct pair_record r = *wanted;
-	int err;
+	struct pair_step s = { .p = p, .from = from, .r = *wanted };
 
-	pthread_mutex_lock(&p->recording);
-	r.whole = r.whole && !atomic_load(&p->leg.lacks);
-	err = p->gone || p->r.copy_state != from ? -EAGAIN : record(p, &r);
-	if (!err) {
-		pthread_mutex_lock(&p->lock);
-		p->r = r;
-		pthread_cond_broadcast(&p->set);
-		pthread_mutex_unlock(&p->lock);
+	return pair_record_steps(&s, 1);
+}
+
+/* What was prepared is done, or is not to be. */
+static int end_step(struct pair_step *s, struct why *why)
+{
+	int err = pair_record_steps(s, 1);
+
+	if (err) {
+		s->end(s, false);
+		return refuse(why, err, "it cannot be recorded: %s", strerror(-err));
 	}
-	pthread_mutex_unlock(&p->recording);
-	if (!err && from != r.copy_state)
-		pair_announce(p, enum_name(copy_states, from),
-			      enum_name(copy_states, r.copy_state));
-	return err;
+	s->end(s, true);
+	return 0;
 }
 
 /* ---- the leg ---- */
@@ -153,41 +207,61 @@ static int check_copy(struct pair *p, const struct pair_record *r, bool force, s
 	return err;
 }
 
-/*
- * Under changing. What differs is copied by the keeper, which engages first: until it is
- * recorded the target is what it was.
- */
-int pair_begin_copy(struct pair *p, struct pair_record r, bool force, bool plan, struct why *why)
+int pair_check_copy(struct pair *p, const struct pair_record *r, bool force, struct why *why)
 {
-	enum copy_state from = r.copy_state;
-	struct disk *source = pair_source(p), *target = pair_target(p);
-	int err = check_source(source, why) ?: check_copy(p, &r, force, why);
+	struct disk *source = pair_source(p);
+	int err = check_source(source, why) ?: check_copy(p, r, force, why);
 
-	if (err || plan)
-		goto out;
-	/* What is recorded next tells whether clients see it meanwhile. */
-	err = disk_set_target_use(target, r.back ? TARGET_HIDDEN : TARGET_READS);
-	if (err) {
-		refuse_advise(why, err, "close it first", "%s is open for writing", target->label);
-		goto out;
-	}
-	atomic_store(&p->leg.skews, false);
-	r.copy_state = COPY_UNSYNCHRONIZED;
-	r.whole = r.whole && !marks_bytes(p->leg.marks);
-	err = pair_set(p, from, &r);
-	if (err) {
-		refuse(why, err, "it cannot be recorded: %s", strerror(-err));
+	disk_unref(source);
+	return err;
+}
+
+static void end_begin_copy(struct pair_step *s, bool recorded)
+{
+	struct pair *p = s->p;
+
+	if (!recorded) {
 		settle_target(p);
-		goto out;
+		return;
 	}
 	/* Its keeper waits for changing before it makes anything of these. */
 	atomic_store(&p->leg.failed, false);
 	atomic_store(&p->leg.error, 0);
 	atomic_store(&p->stop, false);
 	keeper_poke(p);
-out:
-	disk_unref(source);
+}
+
+/*
+ * What differs is copied by the keeper, which engages first: until it is recorded the target is
+ * what it was.
+ */
+int pair_prepare_copy(struct pair_step *s, struct why *why)
+{
+	struct disk *target = pair_target(s->p);
+	/* What is recorded next tells whether clients see it meanwhile. */
+	int err = target ? disk_set_target_use(target, s->r.back ? TARGET_HIDDEN : TARGET_READS)
+			 : -ENOENT;
+
+	if (err) {
+		refuse_advise(why, err, "close it first", "%s is open for writing",
+			      target ? target->label : "its target");
+	} else {
+		atomic_store(&s->p->leg.skews, false);
+		s->r.copy_state = COPY_UNSYNCHRONIZED;
+		s->r.whole = s->r.whole && !marks_bytes(s->p->leg.marks);
+		s->end = end_begin_copy;
+	}
 	disk_unref(target);
+	return err;
+}
+
+int pair_begin_copy(struct pair *p, struct pair_record r, bool force, bool plan, struct why *why)
+{
+	struct pair_step s = { .p = p, .from = r.copy_state, .r = r };
+	int err = pair_check_copy(p, &r, force, why);
+
+	if (!err && !plan)
+		err = pair_prepare_copy(&s, why) ?: end_step(&s, why);
 	return err;
 }
 
@@ -218,19 +292,31 @@ static int close_to_clients(struct pair *p, const struct pair_record *r, struct 
 	return err;
 }
 
-/*
- * Under changing. Nothing is written to the target any more, only marked. A crash before
- * it is recorded leaves a pair with marks, whose copy goes on.
- */
-int pair_stop_in(struct pair *p, struct pair_record r, enum copy_state to, struct why *why)
+static void end_stop(struct pair_step *s, bool recorded)
 {
-	enum copy_state from = r.copy_state;
+	if (!recorded) {
+		go_on(s->p);
+		return;
+	}
+	if (pair_target_use(&s->r) == TARGET_FREE && !s->r.shows)
+		async_let_go(s->p); /* before clients write */
+	settle_target(s->p);
+}
+
+/*
+ * Nothing is written to the target any more, only marked. A crash before it is recorded leaves a
+ * pair with marks, whose copy goes on.
+ */
+int pair_prepare_stop(struct pair_step *s, enum copy_state to, struct why *why)
+{
+	struct pair *p = s->p;
 	bool whole = to == COPY_SPLIT ||
-		     (to == COPY_FRACTURED && (from == COPY_SYNCHRONIZED || r.steady));
+		     (to == COPY_FRACTURED && (s->from == COPY_SYNCHRONIZED || s->r.steady));
 	int err;
 
-	r.copy_state = to;
-	err = close_to_clients(p, &r, why);
+	s->r.copy_state = to;
+	s->end = end_stop;
+	err = close_to_clients(p, &s->r, why);
 	if (err)
 		return err;
 	atomic_store(&p->stop, true);
@@ -238,38 +324,16 @@ int pair_stop_in(struct pair *p, struct pair_record r, enum copy_state to, struc
 		err = refuse(why, -EBUSY, "it is not Synchronized just now");
 	if (!err && to == COPY_PREPARED && (err = marks_set_all(p->leg.marks)))
 		refuse(why, err, "it cannot be marked: %s", strerror(-err));
-	if (!err && (err = pair_set(p, from, &r)))
-		refuse(why, err, "it cannot be recorded: %s", strerror(-err));
-	if (!err && pair_target_use(&r) == TARGET_FREE && !r.shows)
-		async_let_go(p); /* before clients write */
 	if (err)
 		go_on(p);
-	else
-		settle_target(p);
 	return err;
 }
 
-static int forget(struct pair *p)
+int pair_stop_in(struct pair *p, struct pair_record r, enum copy_state to, struct why *why)
 {
-	struct catalogue_txn *txn;
-	int err;
+	struct pair_step s = { .p = p, .from = r.copy_state, .r = r };
 
-	pthread_mutex_lock(&p->recording);
-	err = catalogue_begin(p->of->t->catalogue, &txn);
-	if (!err) {
-		pair_del(txn, p->number);
-		err = catalogue_commit(txn);
-	}
-	if (!err) {
-		pthread_mutex_lock(&p->lock);
-		p->gone = true;
-		pthread_cond_broadcast(&p->set);
-		pthread_mutex_unlock(&p->lock);
-	}
-	pthread_mutex_unlock(&p->recording);
-	if (!err)
-		pair_drop_marks(p);
-	return err;
+	return pair_prepare_stop(&s, to, why) ?: end_step(&s, why);
 }
 
 void pair_drop_marks(struct pair *p)
@@ -281,22 +345,14 @@ void pair_drop_marks(struct pair *p)
 }
 
 /* The two have nothing to do with each other any more. */
-int pair_let_go(struct pair *p)
+static void part_disks(struct pair *p, enum copy_state from)
 {
-	const char *from = enum_name(copy_states, pair_record_of(p).copy_state);
-	struct disk *source, *target;
+	struct disk *source = pair_source(p), *target = pair_target(p);
 	struct range whole;
 	struct mirror *m;
-	int err;
 
-	atomic_store(&p->stop, true);
-	err = forget(p);
-	if (err) {
-		atomic_store(&p->stop, false);
-		return err;
-	}
-	source = pair_source(p);
-	target = pair_target(p);
+	groups_forget_pair(p->of->t, p->number, p->name);
+	pair_drop_marks(p);
 	if (source)
 		mirror_remove(source, &p->leg);
 	if (target) {
@@ -313,13 +369,26 @@ int pair_let_go(struct pair *p)
 	}
 	disk_unref(source);
 	disk_unref(target);
-	pair_announce(p, from, "-");
+	pair_announce(p, enum_name(copy_states, from), "-");
 	keeper_poke(p); /* it ends */
-	return 0;
+}
+
+int pair_let_go(struct pair *p)
+{
+	struct pair_step s = { .p = p, .goes = true, .from = pair_record_of(p).copy_state };
+	int err;
+
+	atomic_store(&p->stop, true);
+	err = pair_record_steps(&s, 1);
+	if (err)
+		atomic_store(&p->stop, false);
+	else
+		part_disks(p, s.from);
+	return err;
 }
 
 /* It was made for the pair, and nobody has ever had it. If it stays, no start takes it for a disk. */
-static void delete_half(struct pair *p)
+void pair_delete_half(struct pair *p)
 {
 	struct disk *target = pair_target(p);
 	struct why ignored;
@@ -340,11 +409,11 @@ void pair_abandon(struct pair *p)
 	}
 	pthread_mutex_unlock(&p->changing);
 	if (first)
-		delete_half(p);
+		pair_delete_half(p);
 }
 
 /* The target is half of something. */
-static int check_let_go(const struct pair_record *r, bool force, struct why *why)
+int pair_check_end(const struct pair_record *r, bool force, struct why *why)
 {
 	if (force || (r->copy_state != COPY_UNSYNCHRONIZED && !r->first))
 		return 0;
@@ -353,25 +422,42 @@ static int check_let_go(const struct pair_record *r, bool force, struct why *why
 				      : "the target would be neither what it was nor its source");
 }
 
-static int end(struct pair *p, bool force, struct why *why)
+static void end_end(struct pair_step *s, bool recorded)
 {
-	struct pair_record r = pair_record_of(p);
+	if (!recorded) {
+		go_on(s->p);
+		return;
+	}
+	part_disks(s->p, s->from);
+	async_let_go(s->p); /* also of one that could not be brought back */
+}
+
+int pair_prepare_end(struct pair_step *s, bool force, struct why *why)
+{
+	struct pair *p = s->p;
 	int err = 0;
 
-	if (pair_is_async(&r)) {
-		atomic_store(&p->stop, true);
+	atomic_store(&p->stop, true);
+	if (pair_is_async(&s->r)) {
 		async_halt(p);
 		err = async_make_whole(p, force, why);
 	}
-	if (!err && pair_is_async(&r) && !pair_record_of(p).shows)
+	if (!err && pair_is_async(&s->r) && !pair_record_of(p).shows)
 		async_let_go(p); /* before clients write */
-	if (!err && (err = pair_let_go(p)))
-		refuse(why, err, "it cannot be recorded: %s", strerror(-err));
+	s->goes = true;
+	s->end = end_end;
 	if (err)
 		go_on(p);
-	else
-		async_let_go(p); /* also of one that could not be brought back */
 	return err;
+}
+
+int pair_check_back(const struct pair_record *r, enum replica_operation op, struct why *why)
+{
+	if (!r->back || op == OP_ABORT || op == OP_SUSPEND || op == OP_RESUME)
+		return 0;
+	return refuse_advise(
+		why, -EBUSY, "Abort",
+		"what the target took goes back to its source, after which roles change");
 }
 
 static int operate(struct pair *p, enum replica_operation op, struct pair_record r, bool force,
@@ -383,12 +469,12 @@ static int operate(struct pair *p, enum replica_operation op, struct pair_record
 		[OP_SPLIT] = COPY_SPLIT,        [OP_SUSPEND] = COPY_SUSPENDED,
 		[OP_UNPREPARE] = COPY_PREPARED,
 	};
+	struct pair_step s = { .p = p, .from = r.copy_state, .r = r };
 	int err;
 
-	if (r.back && op != OP_ABORT && op != OP_SUSPEND && op != OP_RESUME)
-		return refuse_advise(why, -EBUSY, "Abort",
-				     "what the target took goes back to its "
-				     "source, after which roles change");
+	err = pair_check_back(&r, op, why);
+	if (err)
+		return err;
 	switch (op) {
 	case OP_ABORT:
 		if (!r.back)
@@ -401,8 +487,8 @@ static int operate(struct pair *p, enum replica_operation op, struct pair_record
 		return pair_begin_copy(p, r, force, plan, why);
 	case OP_DETACH:
 	case OP_DISSOLVE:
-		err = check_let_go(&r, force, why);
-		return err || plan ? err : end(p, force, why);
+		err = pair_check_end(&r, force, why);
+		return err || plan ? err : pair_prepare_end(&s, force, why) ?: end_step(&s, why);
 	case OP_RESET_TO_SYNC:
 		return pair_reset_mode(p, MODE_SYNCHRONOUS, plan, why);
 	case OP_RESET_TO_ASYNC:
@@ -419,7 +505,7 @@ static int operate(struct pair *p, enum replica_operation op, struct pair_record
 }
 
 /* With no lock held. The keeper copies on until nothing differs; or for so long. */
-static int drain(struct pair *p, struct why *why)
+int pair_drain(struct pair *p, struct why *why)
 {
 	uint64_t until = monotonic_ns() + DRAIN_S * 1000000000ull;
 	bool moving = true;
@@ -456,7 +542,7 @@ int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operatio
 	if (changes_roles(op))
 		return pair_change_roles(p, op, from, force, plan, why);
 	if (op == OP_SPLIT && from == COPY_UNSYNCHRONIZED && !plan && !pair_record_of(p).back) {
-		err = drain(p, why);
+		err = pair_drain(p, why);
 		if (err)
 			return err;
 		from = COPY_SYNCHRONIZED;
@@ -476,7 +562,7 @@ int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operatio
 	if (drained)
 		async_release(p);
 	if (!err && !plan && f.first && (op == OP_DETACH || op == OP_DISSOLVE))
-		delete_half(p);
+		pair_delete_half(p);
 	return err;
 }
 

@@ -110,6 +110,33 @@ struct disk *pair_target(struct pair *p);
  * `from` any more. Needs no changing, if who calls knows that the state stays what it makes it.
  */
 int pair_set(struct pair *p, enum copy_state from, const struct pair_record *r);
+/*
+ * One operation on one mirror, in steps: it is checked, prepared (which may fail, and has then done
+ * nothing), recorded, alone or with others, in one transaction, and ended, whether it was recorded
+ * or not. So it is done to all of a group or to none.
+ */
+struct pair_step {
+	struct pair *p;
+	enum copy_state from; /* -EAGAIN: it is not in that any more */
+	struct pair_record r; /* as it is, then as it is to be recorded */
+	bool goes;            /* instead of that */
+	void (*end)(struct pair_step *s, bool recorded);
+};
+/* By number. A state that is another is announced; one that goes is not yet. */
+int pair_record_steps(struct pair_step *steps, size_t count);
+
+/* What `back` is refused; a copy that is to begin; an end. */
+int pair_check_back(const struct pair_record *r, enum replica_operation op, struct why *why);
+int pair_check_copy(struct pair *p, const struct pair_record *r, bool force, struct why *why);
+int pair_check_end(const struct pair_record *r, bool force, struct why *why);
+int pair_prepare_copy(struct pair_step *s, struct why *why);
+int pair_prepare_stop(struct pair_step *s, enum copy_state to, struct why *why);
+int pair_prepare_end(struct pair_step *s, bool force, struct why *why);
+/* With no lock held. The keeper copies on until nothing differs; or for so long. */
+int pair_drain(struct pair *p, struct why *why);
+/* After its end, with no lock held: the target of a first copy that was not complete. */
+void pair_delete_half(struct pair *p);
+
 /* The target is opened, and gets what is written from now on. The source is open. */
 int pair_engage(struct pair *p, struct disk *source, struct why *why);
 /*

@@ -3,7 +3,8 @@
  * Writes increasing numbers to disks in turn, each after the one before was acknowledged; and looks
  * whether other files, of what these disks held, are of one moment.
  *
- *	turns write DISK...	says "open"; until an error comes, or a signal ends it
+ *	turns write DISK...	says "open"; until an error comes, or SIGTERM ends it; then how many
+ *				there were, and how long the slowest took
  *	turns verify FILE...	the same order; says how many writes are in them
  *
  * Number n goes to disk n % DISKS, and there to block n / DISKS % BLOCKS, all over. So the greatest
@@ -13,10 +14,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BLOCK 4096UL
@@ -109,14 +112,32 @@ static int verify(void)
 	return wrong;
 }
 
+static volatile sig_atomic_t ended;
+
+static void end(int signal)
+{
+	ended = 1;
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * UINT64_C(1000000) + t.tv_nsec / 1000;
+}
+
 /* Goes on where it was. */
 static int write_turns(void)
 {
-	uint64_t n = greatest();
+	uint64_t n = greatest(), slowest = 0;
 
+	sigaction(SIGTERM, &(struct sigaction){ .sa_handler = end, .sa_flags = SA_RESTART }, NULL);
 	puts("open");
 	fflush(stdout);
-	for (;;) {
+	while (!ended) {
+		uint64_t began = now_us();
+
 		n++;
 		for (size_t i = 0; i < WORDS; i++)
 			block[i] = n;
@@ -125,7 +146,11 @@ static int write_turns(void)
 			printf("%" PRIu64 " writes, until: %s\n", n - 1, strerror(errno));
 			return 0;
 		}
+		began = now_us() - began;
+		slowest = began > slowest ? began : slowest;
 	}
+	printf("%" PRIu64 " writes, the slowest took %" PRIu64 " us\n", n, slowest);
+	return 0;
 }
 
 int main(int argc, char **argv)

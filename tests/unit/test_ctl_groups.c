@@ -91,17 +91,27 @@ START_TEST(files)
 	make_group();
 	ck_assert_str_eq(list("groups"), "db/ ");
 	ck_assert_str_eq(list("groups/db"),
-			 "control status status.json members ConsistentPointInTime ");
+			 "control status status.json members ConsistentPointInTime SyncTime "
+			 "SyncMaintained CopyState RequestedCopyState SyncType SyncMode "
+			 "ProgressStatus PercentSynced CopyType ReplicaType SyncState CopyPriority "
+			 "CopyMethodology RecoveryPointObjective wait/ ");
 	ck_assert_str_eq(cat("groups/db/members"), "a.img\nb.img\n");
 	ck_assert_str_eq(cat("groups/db/ConsistentPointInTime"), "false\n");
 	ck_assert_str_eq(cat("groups/db/status"),
-			 "Name: db\nConsistentPointInTime: false\nDisks: 2\nAbsent: 0\n");
+			 "Name: db\nConsistentPointInTime: false\nDisks: 2\nAbsent: 0\nPairs: 0\n"
+			 "SyncTime: -\nSyncMaintained: false\nCopyState: Not Applicable (15)\n"
+			 "RequestedCopyState: Not Applicable (15)\nSyncType: -\nSyncMode: -\n"
+			 "ProgressStatus: Not Applicable (15)\nPercentSynced: -\nCopyType: -\n"
+			 "ReplicaType: -\nSyncState: -\nCopyPriority: -\nCopyMethodology: -\n"
+			 "RecoveryPointObjective: -\n");
 	cat("groups/db/status.json");
 	expect("\"Name\":\"db\",\"ConsistentPointInTime\":false,\"Absent\":0,"
-	       "\"Members\":[\"a.img\",\"b.img\"]}\n");
+	       "\"Members\":[\"a.img\",\"b.img\"],\"SyncTime\":null,");
+	expect(",\"RecoveryPointObjective\":null}\n");
 	cat("status.json");
 	expect(",\"Groups\":{\"db\":{\"ConsistentPointInTime\":false,\"Absent\":0,"
-	       "\"Members\":[\"a.img\",\"b.img\"]}},\"Jobs\"");
+	       "\"Members\":[\"a.img\",\"b.img\"],\"SyncTime\":null,");
+	expect(",\"RecoveryPointObjective\":null}},\"Jobs\"");
 	cat("metrics");
 	expect("\ntandemfs_group_disks{group=\"db\"} 2\n");
 	expect("\ntandemfs_group_absent_disks{group=\"db\"} 0\n");
@@ -165,15 +175,19 @@ START_TEST(refused)
 		{ control, "RestoreTo At=none", -ENOENT },
 		{ control, "RestoreTo", -EINVAL },
 		{ control, "KeepHistory Window=1h Granularity=2h", -EINVAL },
-		{ control, "AddSyncPair Name=x", -EOPNOTSUPP },
-		{ control, "21", -EOPNOTSUPP },
+		{ control, "AddSyncPair Name=x", -ENOENT },
+		{ control, "AddSyncPair Name=b.img@taken", -EOPNOTSUPP },
+		{ control, "RemoveSyncPair Name=x", -ENOENT },
+		{ control, "5", -EINVAL },
 		{ control, "ReturnToResourcePool", -EOPNOTSUPP },
-		{ control, "SetReplicationRelationship Operation=Split", -EOPNOTSUPP },
+		{ control, "SetReplicationRelationship Operation=Fracture", -EOPNOTSUPP },
+		{ control, "SetReplicationRelationship Operation=AddSyncPair", -EINVAL },
 		{ control, "Resize Size=1M", -EINVAL },
 	};
 	// clang-format on
 
 	make_group();
+	ck_assert_int_eq(command("disks/b.img/control", "snapshot taken"), 0);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		int err = command(cases[i].where, cases[i].command);
 
@@ -181,7 +195,7 @@ START_TEST(refused)
 		expect("\nMessage: ");
 	}
 	ck_assert_str_eq(cat("groups/db/members"), "a.img\nb.img\n");
-	ck_assert_str_eq(replicas(), "");
+	ck_assert_str_eq(replicas(), "b.img@taken/ ");
 	ck_assert_int_eq(command("control", "CreateGroup Name=empty"), 0);
 	ck_assert_int_eq(command("groups/empty/control", "snapshot x"), -EBUSY);
 	expect("\nRecommendedActions: AddDisk Name=\n");

@@ -120,7 +120,7 @@ START_TEST(help_is_wrapped)
 	expect("\nreplicas/* Abort !; Activate [ReadOnly=] !; ");
 	/* What is told of already is only named. */
 	expect("\ngroups/* AddDisk Name=; RemoveDisk Name=; ");
-	expect("; as above: snapshot, unsnapshot, Abort,");
+	expect("; as above: snapshot,");
 	expect("\njobs/* Suspend; Start; Terminate !; Kill !; Set CopyPriority=\n");
 }
 END_TEST

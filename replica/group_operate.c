@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * One operation on the mirrors of a group: all or none. With discovery and the changing of all held,
+ * by number, each is checked; then each is prepared, which a later one that cannot be takes back;
+ * then all are recorded in one transaction, and ended.
+ *
+ * Of a consistent group the synchronous ones stop at one instant, at which all their sources have no
+ * request under way (mirror_part): what was answered before is on all targets, and nothing that
+ * was begun later on any.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "groups_inner.h"
+#include "pairs_inner.h"
+
+/* A source that has not answered for so long would keep the others waiting. */
+#define STUCK_NS 1000000000ull
+
+struct operation {
+	struct tandem *t;
+	uint32_t group;
+	enum replica_operation op;
+	bool force, plan, consistent;
+	bool together;           /* they stop at one instant */
+	struct pair_step *steps; /* of those that are not skipped, by number */
+	bool *first, *drained;   /* of the same: its target is half a disk; async_release is due */
+	struct disk **parted;    /* likewise: its source, until it is recorded; references */
+	size_t count, prepared;
+};
+
+static int refuse_of(const struct operation *o, size_t i, int err, struct why *why)
+{
+	struct why because = { .message = "" };
+
+	if (!why)
+		return err;
+	because = *why;
+	return refuse_advise(why, err, because.advice, "%s: %s", o->steps[i].p->name,
+			     because.message);
+}
+
+/* ---- before ---- */
+
+static int operation_init(struct operation *o, const struct group_step *steps, size_t count)
+{
+	o->steps = calloc(count + 1, sizeof(*o->steps));
+	o->first = calloc(count + 1, sizeof(*o->first));
+	o->drained = calloc(count + 1, sizeof(*o->drained));
+	o->parted = calloc(count + 1, sizeof(*o->parted));
+	if (!o->steps || !o->first || !o->drained || !o->parted)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		struct pair *p = pair_of_number(o->t->pairs, steps[i].pair);
+
+		if (!p)
+			return -EAGAIN;
+		if (!steps[i].skip)
+			o->steps[o->count++] = (struct pair_step){ .p = p, .from = steps[i].from };
+	}
+	return 0;
+}
+
+static void operation_free(struct operation *o)
+{
+	for (size_t i = 0; o->drained && i < o->count; i++)
+		if (o->drained[i])
+			async_release(o->steps[i].p);
+	free(o->steps);
+	free(o->first);
+	free(o->drained);
+	free(o->parted);
+}
+
+/* They are those of which it was looked at whether this may be done. */
+static int check_members(const struct operation *o, const struct group_step *steps, size_t count)
+{
+	uint32_t *pairs;
+	size_t now;
+	int err = group_pairs(o->t, o->group, &pairs, &now);
+
+	if (err)
+		return err;
+	if (now != count)
+		err = -EAGAIN;
+	for (size_t i = 0; i < count && !err; i++)
+		err = pairs[i] == steps[i].pair ? 0 : -EAGAIN;
+	free(pairs);
+	return err;
+}
+
+/* With no lock held: what may take long. */
+static int drain_all(struct operation *o, struct why *why)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < o->count && !err; i++) {
+		struct pair_step *s = &o->steps[i];
+
+		if (o->op == OP_SPLIT && s->from == COPY_UNSYNCHRONIZED &&
+		    !pair_record_of(s->p).back) {
+			err = pair_drain(s->p, why);
+			s->from = COPY_SYNCHRONIZED;
+		}
+		if (!err)
+			err = async_prepare(s->p, o->op, o->force, &o->drained[i], why);
+		if (err)
+			refuse_of(o, i, err, why);
+	}
+	return err;
+}
+
+/* ---- checks ---- */
+
+static int check_one(struct operation *o, size_t i, struct why *why)
+{
+	struct pair_step *s = &o->steps[i];
+	int err = async_check_operation(s->p, o->op, why) ?: pair_check_back(&s->r, o->op, why);
+
+	if (err)
+		return err;
+	switch (o->op) {
+	case OP_RESUME:
+	case OP_RESYNC_REPLICA:
+		return pair_check_copy(s->p, &s->r, o->force, why);
+	case OP_DETACH:
+		return pair_check_end(&s->r, o->force, why);
+	default:
+		return 0;
+	}
+}
+
+static bool is_target(struct tandem *t, uint32_t disk)
+{
+	struct disk *d = tandem_disk_numbered(t, disk);
+	struct mirror *m = d ? atomic_load(&d->mirror) : NULL;
+	bool is = m && atomic_load(&m->of);
+
+	disk_unref(d);
+	return is;
+}
+
+/* Who writes holds a range of a source and waits for one of its target. */
+static int check_source(struct operation *o, size_t i, struct why *why)
+{
+	struct disk *d = pair_source(o->steps[i].p);
+	uint64_t busy = d ? gate_oldest(&d->gate, monotonic_ns()) : 0;
+	int err = 0;
+
+	if (is_target(o->t, o->steps[i].p->leg.source))
+		err = refuse_advise(why, -EBUSY, "DeactivateConsistency",
+				    "%s is the target of another mirror, and cannot stop at one "
+				    "instant with others",
+				    d ? d->label : "its source");
+	else if (busy > STUCK_NS)
+		err = refuse_advise(why, -ETIMEDOUT, "DeactivateConsistency",
+				    "%s has not answered a request for %llu ms", d->label,
+				    (unsigned long long)busy / 1000000);
+	disk_unref(d);
+	return err;
+}
+
+/* It is in the state in which it was, in which the table allows this. */
+static int look_at(struct operation *o, size_t i)
+{
+	struct pair_step *s = &o->steps[i];
+	struct pair_facts f;
+
+	if (pair_numbered(o->t, s->p->number, &f) || f.state != s->from)
+		return -EAGAIN;
+	s->r = pair_record_of(s->p);
+	s->from = s->r.copy_state; /* that something is lost is a fact before it is recorded */
+	o->first[i] = f.first;
+	if (f.state != COPY_SYNCHRONIZED || pair_is_async(&s->r))
+		o->together = false;
+	return 0;
+}
+
+static int check_consistent(struct operation *o, size_t i, struct why *why)
+{
+	if (o->together)
+		return check_source(o, i, why);
+	if (!o->consistent || o->op != OP_SPLIT || !pair_is_async(&o->steps[i].r))
+		return 0;
+	return refuse_advise(
+		why, -EOPNOTSUPP, "DeactivateConsistency",
+		"asynchronous mirrors go from generation to generation each for itself");
+}
+
+static int check_all(struct operation *o, struct why *why)
+{
+	int err = o->consistent ? group_check_modes(o->t, o->group, why) : 0;
+
+	o->together = o->count && o->consistent && (o->op == OP_SPLIT || o->op == OP_SUSPEND);
+	for (size_t i = 0; i < o->count && !err; i++)
+		err = look_at(o, i);
+	for (size_t i = 0; i < o->count && !err; i++) {
+		err = check_one(o, i, why) ?: check_consistent(o, i, why);
+		if (err)
+			refuse_of(o, i, err, why);
+	}
+	return err;
+}
+
+/* ---- one instant ---- */
+
+static int by_source(const void *a, const void *b)
+{
+	const struct pair *x = *(struct pair *const *)a, *y = *(struct pair *const *)b;
+
+	return x->leg.source < y->leg.source ? -1 : x->leg.source > y->leg.source;
+}
+
+/* Those that write: none of another state is left by then. */
+static int part_all(struct operation *o, struct why *why)
+{
+	struct pair **pairs = calloc(o->count, sizeof(struct pair *));
+	struct leg **legs = calloc(o->count, sizeof(struct leg *));
+	struct disk **sources = calloc(o->count, sizeof(struct disk *));
+	size_t which = 0, found = 0;
+	int err = pairs && legs && sources ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < o->count && !err; i++)
+		pairs[i] = o->steps[i].p;
+	if (!err)
+		qsort(pairs, o->count, sizeof(struct pair *), by_source);
+	for (; found < o->count && !err; found += !err) {
+		legs[found] = &pairs[found]->leg;
+		sources[found] = pair_source(pairs[found]);
+		err = sources[found] ? 0 : -ENOENT;
+	}
+	if (!err)
+		err = mirror_part(legs, sources, o->count, &which);
+	if (err == -EAGAIN)
+		refuse(why, err, "%s: it is not Synchronized just now", pairs[which]->name);
+	else if (err)
+		refuse(why, err, "%s", strerror(-err));
+	for (size_t i = 0; i < o->count && !err; i++)
+		o->parted[i] = pair_source(o->steps[i].p);
+	for (size_t i = 0; i < found; i++)
+		disk_unref(sources[i]);
+	free(pairs);
+	free(legs);
+	free(sources);
+	return err;
+}
+
+static void rejoin_all(struct operation *o)
+{
+	for (size_t i = 0; i < o->count; i++) {
+		if (!o->parted[i])
+			continue;
+		if (atomic_load(&o->steps[i].p->leg.parted))
+			mirror_rejoin(o->parted[i], &o->steps[i].p->leg);
+		disk_unref(o->parted[i]);
+		o->parted[i] = NULL;
+	}
+}
+
+/* ---- the operation ---- */
+
+static int prepare_one(struct operation *o, struct pair_step *s, struct why *why)
+{
+	switch (o->op) {
+	case OP_RESUME:
+	case OP_RESYNC_REPLICA:
+		return pair_prepare_copy(s, why);
+	case OP_DETACH:
+		return pair_prepare_end(s, o->force, why);
+	case OP_SPLIT:
+		return pair_prepare_stop(s, COPY_SPLIT, why);
+	case OP_SUSPEND:
+		return pair_prepare_stop(s, COPY_SUSPENDED, why);
+	default:
+		return refuse(why, -EOPNOTSUPP, "a group has no %s",
+			      enum_name(replica_operations, o->op));
+	}
+}
+
+static int prepare_all(struct operation *o, struct why *why)
+{
+	int err = 0;
+
+	while (!err && o->prepared < o->count) {
+		err = prepare_one(o, &o->steps[o->prepared], why);
+		if (err)
+			refuse_of(o, o->prepared, err, why);
+		o->prepared += !err;
+	}
+	return err;
+}
+
+/* With discovery and changing of all. */
+static int do_all(struct operation *o, struct why *why)
+{
+	int err = o->together ? part_all(o, why) : 0;
+
+	if (!err)
+		err = prepare_all(o, why);
+	if (!err && o->count) {
+		err = pair_record_steps(o->steps, o->count);
+		if (err)
+			refuse(why, err, "it cannot be recorded: %s", strerror(-err));
+	}
+	for (size_t i = 0; i < o->prepared; i++)
+		o->steps[i].end(&o->steps[i], !err);
+	rejoin_all(o);
+	return err;
+}
+
+static int operate_held(struct operation *o, const struct group_step *steps, size_t count,
+			struct why *why)
+{
+	struct group *g;
+	int err = group_find(o->t, o->group, &g, why);
+
+	if (err)
+		return err;
+	o->consistent = g->consistent;
+	err = check_members(o, steps, count) ?: check_all(o, why);
+	return err || o->plan ? err : do_all(o, why);
+}
+
+int tandem_operate_group(struct tandem *t, uint32_t number, enum replica_operation op,
+			 const struct group_step *steps, size_t count, bool force, bool plan,
+			 struct why *why)
+{
+	struct operation o = { .t = t, .group = number, .op = op, .force = force, .plan = plan };
+	int err = operation_init(&o, steps, count);
+
+	if (!err && !plan)
+		err = drain_all(&o, why);
+	if (!err) {
+		pthread_mutex_lock(&t->discovery);
+		for (size_t i = 0; i < o.count; i++)
+			pthread_mutex_lock(&o.steps[i].p->changing);
+		err = operate_held(&o, steps, count, why);
+		for (size_t i = o.count; i-- > 0;)
+			pthread_mutex_unlock(&o.steps[i].p->changing);
+		pthread_mutex_unlock(&t->discovery);
+	}
+	for (size_t i = 0; !err && !plan && op == OP_DETACH && i < o.count; i++)
+		if (o.first[i])
+			pair_delete_half(o.steps[i].p);
+	operation_free(&o);
+	return err == -ENOMEM ? refuse(why, err, "out of memory") : err;
+}
