@@ -74,7 +74,9 @@ static void add_operations(struct text *out, const char *control, const struct c
 	}
 	before = "; as above:";
 	for (const struct command *c = table; c->name; c++) {
-		if (c->refused || !is_of_others(c, table))
+		/* That one only does the others. */
+		if (c->refused || !is_of_others(c, table) ||
+		    c->parameters == relationship_parameters)
 			continue;
 		text_addf(&list, "%s %s", before, c->name);
 		before = ",";

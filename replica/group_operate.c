@@ -2,7 +2,8 @@
 /*
  * One operation on the mirrors of a group: all or none. With discovery and the changing of all held,
  * by number, each is checked; then each is prepared, which a later one that cannot be takes back;
- * then all are recorded in one transaction, and ended.
+ * then all are recorded in one transaction, and ended. Who waits for disks that change images
+ * waits until all have.
  *
  * Of a consistent group the synchronous ones stop at one instant, at which all their sources have no
  * request under way (mirror_part): what was answered before is on all targets, and nothing that
@@ -26,6 +27,7 @@ struct operation {
 	bool force, plan, consistent;
 	bool together;           /* they stop at one instant */
 	struct pair_step *steps; /* of those that are not skipped, by number */
+	struct roles **roles;    /* of the same, where they change */
 	bool *first, *drained;   /* of the same: its target is half a disk; async_release is due */
 	struct disk **parted;    /* likewise: its source, until it is recorded; references */
 	size_t count, prepared;
@@ -50,7 +52,8 @@ static int operation_init(struct operation *o, const struct group_step *steps, s
 	o->first = calloc(count + 1, sizeof(*o->first));
 	o->drained = calloc(count + 1, sizeof(*o->drained));
 	o->parted = calloc(count + 1, sizeof(*o->parted));
-	if (!o->steps || !o->first || !o->drained || !o->parted)
+	o->roles = calloc(count + 1, sizeof(*o->roles));
+	if (!o->steps || !o->roles || !o->first || !o->drained || !o->parted)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
 		struct pair *p = pair_of_number(o->t->pairs, steps[i].pair);
@@ -68,6 +71,9 @@ static void operation_free(struct operation *o)
 	for (size_t i = 0; o->drained && i < o->count; i++)
 		if (o->drained[i])
 			async_release(o->steps[i].p);
+	for (size_t i = 0; o->roles && i < o->count; i++)
+		roles_free(o->roles[i]);
+	free(o->roles);
 	free(o->steps);
 	free(o->first);
 	free(o->drained);
@@ -112,16 +118,44 @@ static int drain_all(struct operation *o, struct why *why)
 	return err;
 }
 
+static bool changes_roles(const struct operation *o)
+{
+	return o->op == OP_FAILOVER || o->op == OP_FAILBACK || o->op == OP_REVERSE_ROLES;
+}
+
+/* Likewise. */
+static int begin_roles(struct operation *o, struct why *why)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < o->count && !err && changes_roles(o); i++) {
+		o->roles[i] = roles_new(o->steps[i].p, o->op, o->force);
+		if (!o->roles[i])
+			return -ENOMEM;
+		err = async_check_operation(o->steps[i].p, o->op, why)
+			      ?: roles_begin(o->roles[i], o->plan, why);
+		if (err)
+			refuse_of(o, i, err, why);
+	}
+	return err;
+}
+
 /* ---- checks ---- */
 
 static int check_one(struct operation *o, size_t i, struct why *why)
 {
 	struct pair_step *s = &o->steps[i];
-	int err = async_check_operation(s->p, o->op, why) ?: pair_check_back(&s->r, o->op, why);
+	int err = async_check_operation(s->p, o->op, why);
 
+	if (!err && o->op != OP_FAILOVER) /* that ends it */
+		err = pair_check_back(&s->r, o->op, why);
 	if (err)
 		return err;
 	switch (o->op) {
+	case OP_FAILOVER:
+	case OP_FAILBACK:
+	case OP_REVERSE_ROLES:
+		return roles_check(o->roles[i], s, why);
 	case OP_RESUME:
 	case OP_RESYNC_REPLICA:
 		return pair_check_copy(s->p, &s->r, o->force, why);
@@ -146,16 +180,18 @@ static bool is_target(struct tandem *t, uint32_t disk)
 static int check_source(struct operation *o, size_t i, struct why *why)
 {
 	struct disk *d = pair_source(o->steps[i].p);
+	const char *instead = o->together ? "DeactivateConsistency"
+					  : "give it to each, in replicas/NAME/control";
 	uint64_t busy = d ? gate_oldest(&d->gate, monotonic_ns()) : 0;
 	int err = 0;
 
 	if (is_target(o->t, o->steps[i].p->leg.source))
-		err = refuse_advise(why, -EBUSY, "DeactivateConsistency",
+		err = refuse_advise(why, -EBUSY, instead,
 				    "%s is the target of another mirror, and cannot stop at one "
 				    "instant with others",
 				    d ? d->label : "its source");
 	else if (busy > STUCK_NS)
-		err = refuse_advise(why, -ETIMEDOUT, "DeactivateConsistency",
+		err = refuse_advise(why, -ETIMEDOUT, instead,
 				    "%s has not answered a request for %llu ms", d->label,
 				    (unsigned long long)busy / 1000000);
 	disk_unref(d);
@@ -171,16 +207,32 @@ static int look_at(struct operation *o, size_t i)
 	if (pair_numbered(o->t, s->p->number, &f) || f.state != s->from)
 		return -EAGAIN;
 	s->r = pair_record_of(s->p);
-	s->from = s->r.copy_state; /* that something is lost is a fact before it is recorded */
+	if (!changes_roles(o)) /* that something is lost is a fact before it is recorded */
+		s->from = s->r.copy_state;
 	o->first[i] = f.first;
 	if (f.state != COPY_SYNCHRONIZED || pair_is_async(&s->r))
 		o->together = false;
 	return 0;
 }
 
-static int check_consistent(struct operation *o, size_t i, struct why *why)
+/* Images of one source change places with one target. */
+static int check_alone(struct operation *o, size_t i, struct why *why)
 {
-	if (o->together)
+	for (size_t k = 0; k < i; k++)
+		if (o->steps[k].p->leg.source == o->steps[i].p->leg.source)
+			return refuse_advise(why, -EBUSY, "RemoveSyncPair",
+					     "it has the source of %s", o->steps[k].p->name);
+	return 0;
+}
+
+/* What several of them hold at once nobody may wait for who holds what others want. */
+static int check_together(struct operation *o, size_t i, struct why *why)
+{
+	int err = changes_roles(o) ? check_alone(o, i, why) : 0;
+
+	if (err)
+		return err;
+	if (o->together || (changes_roles(o) && o->count > 1))
 		return check_source(o, i, why);
 	if (!o->consistent || o->op != OP_SPLIT || !pair_is_async(&o->steps[i].r))
 		return 0;
@@ -197,7 +249,7 @@ static int check_all(struct operation *o, struct why *why)
 	for (size_t i = 0; i < o->count && !err; i++)
 		err = look_at(o, i);
 	for (size_t i = 0; i < o->count && !err; i++) {
-		err = check_one(o, i, why) ?: check_consistent(o, i, why);
+		err = check_together(o, i, why) ?: check_one(o, i, why);
 		if (err)
 			refuse_of(o, i, err, why);
 	}
@@ -264,6 +316,10 @@ static void rejoin_all(struct operation *o)
 static int prepare_one(struct operation *o, struct pair_step *s, struct why *why)
 {
 	switch (o->op) {
+	case OP_FAILOVER:
+	case OP_FAILBACK:
+	case OP_REVERSE_ROLES:
+		return roles_prepare(s, why);
 	case OP_RESUME:
 	case OP_RESYNC_REPLICA:
 		return pair_prepare_copy(s, why);
@@ -332,6 +388,8 @@ int tandem_operate_group(struct tandem *t, uint32_t number, enum replica_operati
 
 	if (!err && !plan)
 		err = drain_all(&o, why);
+	if (!err)
+		err = begin_roles(&o, why);
 	if (!err) {
 		pthread_mutex_lock(&t->discovery);
 		for (size_t i = 0; i < o.count; i++)
@@ -339,6 +397,8 @@ int tandem_operate_group(struct tandem *t, uint32_t number, enum replica_operati
 		err = operate_held(&o, steps, count, why);
 		for (size_t i = o.count; i-- > 0;)
 			pthread_mutex_unlock(&o.steps[i].p->changing);
+		for (size_t i = 0; i < o.count && changes_roles(&o); i++)
+			roles_finish(o.roles[i]);
 		pthread_mutex_unlock(&t->discovery);
 	}
 	for (size_t i = 0; !err && !plan && op == OP_DETACH && i < o.count; i++)

@@ -24,8 +24,9 @@ static int check_past(struct pair *p, struct disk *source, struct disk *target, 
 		      target->label);
 }
 
-static int check(struct pair *p, struct disk *source, struct disk *target, struct why *why)
+int missing_check(struct pair *p, const struct swap *swap, struct why *why)
 {
+	struct disk *source = swap->d, *target = swap->other;
 	uint64_t size = marks_size(p->leg.marks);
 	int err = swap_check_other(target, 0, why);
 
@@ -39,22 +40,19 @@ static int check(struct pair *p, struct disk *source, struct disk *target, struc
 	return err ? err : check_past(p, source, target, why);
 }
 
-static int record(struct pair *p, struct disk *source, struct disk *target,
-		  struct pair_record *next, struct why *why)
+static int prepare(struct pair_step *s, struct swap *swap, struct why *why)
 {
-	struct swap swap = { .d = source, .other = target };
-	enum copy_state from = pair_record_of(p).copy_state;
-	int err = disk_flush(target) ?: swap_drop_notes(target);
+	struct pair *p = s->p;
+	int err = disk_flush(swap->other) ?: swap_drop_notes(swap->other);
 
 	if (err)
-		return refuse(why, err, "%s cannot be completed: %s", target->label,
+		return refuse(why, err, "%s cannot be completed: %s", swap->other->label,
 			      strerror(-err));
-	swap_choose_names(&swap);
+	swap_choose_names(swap);
 	/* After a crash, what was under way may be marked, and nothing that was answered be missing. */
-	next->diverged = marks_bytes(p->leg.marks) && marks_outdated(p->leg.marks);
+	s->r.diverged = marks_bytes(p->leg.marks) && marks_outdated(p->leg.marks);
 	/* What other mirrors of it have is not what it is from here on. */
-	err = marks_bytes(p->leg.marks) ? pairs_differ_but(source, p) : 0;
-	err = err ?: pair_record_swap(p, &swap, from, next);
+	err = marks_bytes(p->leg.marks) ? pairs_differ_but(swap->d, p) : 0;
 	return err ? refuse(why, err, "it cannot be recorded: %s", strerror(-err)) : 0;
 }
 
@@ -85,24 +83,27 @@ static void find_again(struct pair *p, struct disk *source, struct disk *target)
 	pool_unref(pool);
 }
 
-int pair_replace_missing(struct pair *p, struct disk *source, struct disk *target,
-			 struct pair_record *next, bool plan, struct why *why)
+static void end(struct pair_step *s, bool recorded)
 {
-	enum copy_state from = pair_record_of(p).copy_state;
-	int err = check(p, source, target, why);
+	if (!recorded) {
+		disk_unclaim(s->swap->other);
+		return;
+	}
+	find_again(s->p, s->swap->d, s->swap->other);
+	pair_announce(s->p, enum_name(copy_states, s->from), "Failedover");
+	keeper_poke(s->p);
+}
 
-	if (err || plan)
-		return err;
-	err = disk_claim(target, why);
+int missing_prepare(struct pair_step *s, struct swap *swap, struct why *why)
+{
+	int err = disk_claim(swap->other, why);
+
 	if (err)
 		return err;
-	err = record(p, source, target, next, why);
-	if (err) {
-		disk_unclaim(target);
-		return err;
-	}
-	find_again(p, source, target);
-	pair_announce(p, enum_name(copy_states, from), "Failedover");
-	keeper_poke(p);
-	return 0;
+	s->swap = swap;
+	s->end = end;
+	err = prepare(s, swap, why);
+	if (err)
+		disk_unclaim(swap->other);
+	return err;
 }

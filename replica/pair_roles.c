@@ -19,6 +19,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "clones.h"
@@ -42,6 +43,7 @@ struct roles {
 	struct disk *to;              /* the target, which the mirror does not need any more */
 	struct pair_record r, next;   /* what is recorded, and is to be */
 	struct swap swap;
+	bool swaps, swapped; /* they are to change places at once; they have */
 	/* While nobody uses them: */
 	bool flushed;  /* the source has everything, durably */
 	bool differ;   /* something is marked */
@@ -245,50 +247,6 @@ static int drop_notes(struct roles *c, struct why *why)
 	return err ? refuse(why, err, "notes cannot be given up: %s", strerror(-err)) : 0;
 }
 
-/* How an image was left that was not found since tells whether it was changed when it comes back. */
-static void keep_stopped(struct catalogue *c, uint32_t was_in, struct disk_record *r)
-{
-	struct disk_record was;
-
-	if (catalogue_disk_by_number(c, was_in, &was))
-		return;
-	r->stopped = was.stopped;
-	r->gone = was.gone;
-}
-
-int pair_record_swap(struct pair *p, const struct swap *swap, enum copy_state from,
-		     const struct pair_record *next)
-{
-	struct disk_record source, target;
-	struct catalogue_txn *txn;
-	int err;
-
-	swap_record(swap, &source);
-	swap_record_other(swap, &target);
-	keep_stopped(p->of->t->catalogue, target.number, &source);
-	keep_stopped(p->of->t->catalogue, source.number, &target);
-	pthread_mutex_lock(&p->recording);
-	err = p->gone || p->r.copy_state != from ? -EAGAIN
-						 : catalogue_begin(p->of->t->catalogue, &txn);
-	if (!err) {
-		/* Each has the other's identity. */
-		catalogue_del_disk(txn, source.number);
-		catalogue_del_disk(txn, target.number);
-		catalogue_put_disk(txn, &source);
-		catalogue_put_disk(txn, &target);
-		pair_put(txn, next);
-		err = catalogue_commit(txn);
-	}
-	if (!err) {
-		pthread_mutex_lock(&p->lock);
-		p->r = *next;
-		pthread_cond_broadcast(&p->set);
-		pthread_mutex_unlock(&p->lock);
-	}
-	pthread_mutex_unlock(&p->recording);
-	return err;
-}
-
 /* All that can fail. */
 static int prepare(struct roles *c, struct why *why)
 {
@@ -316,7 +274,7 @@ static int prepare(struct roles *c, struct why *why)
 		return refuse(why, err, "%s cannot have the owner and mode of %s: %s",
 			      c->target->label, c->source->label, strerror(-err));
 	swap_choose_names(&c->swap);
-	err = mark_other_mirrors(c) ?: pair_record_swap(c->p, &c->swap, c->r.copy_state, &c->next);
+	err = mark_other_mirrors(c);
 	if (err)
 		swap_take_back_attributes(&c->swap);
 	return err ? refuse(why, err, "it cannot be recorded: %s", strerror(-err)) : 0;
@@ -392,9 +350,23 @@ static void finish(struct roles *c)
 	keeper_poke(c->p);
 }
 
-/* With discovery and changing. */
-static int switch_over(struct roles *c, struct why *why)
+static void end_swap(struct pair_step *s, bool recorded)
 {
+	struct roles *c = s->roles;
+
+	if (recorded)
+		change_places(c);
+	else
+		swap_take_back_attributes(&c->swap);
+	swap_release(&c->swap);
+	swap_unlock(&c->swap);
+	c->swapped = recorded;
+}
+
+/* With discovery and changing. All that can fail: nobody uses them until its end. */
+static int prepare_swap(struct pair_step *s, struct why *why)
+{
+	struct roles *c = s->roles;
 	int err;
 
 	c->swap = (struct swap){ .d = c->source, .other = c->target };
@@ -404,11 +376,14 @@ static int switch_over(struct roles *c, struct why *why)
 		swap_hold(&c->swap);
 		c->next.diverged = c->op == OP_FAILOVER && c->outdated;
 		err = prepare(c, why);
-		if (!err)
-			change_places(c);
-		swap_release(&c->swap);
+		if (err)
+			swap_release(&c->swap);
 	}
-	swap_unlock(&c->swap);
+	if (err)
+		swap_unlock(&c->swap);
+	s->r = c->next;
+	s->swap = &c->swap;
+	s->end = end_swap;
 	return err;
 }
 
@@ -499,68 +474,118 @@ static int stop_going_back(struct roles *c, struct why *why)
 	return pair_stop_in(c->p, r, COPY_FAILEDOVER, why);
 }
 
-/* With discovery and changing. *swapped: finish is to be called. */
-static int operate(struct roles *c, bool plan, bool *swapped, struct why *why)
-{
-	bool swaps = choose(c);
-	int err;
+/* ---- in steps ---- */
 
-	if (!swaps && c->op == OP_FAILOVER)
-		return plan ? 0 : stop_going_back(c, why);
-	if (!swaps) {
-		err = check_copy_back(c, why);
-		return err ? err : pair_begin_copy(c->p, c->next, true, plan, why);
-	}
-	if (!c->source->image) {
-		err = check_whole(c, why);
-		return err ? err
-			   : pair_replace_missing(c->p, c->source, c->target, &c->next, plan, why);
-	}
-	err = check_whole(c, why) ?: check_disks(c, why);
-	if (err || plan)
-		return err;
-	err = switch_over(c, why);
-	*swapped = !err;
-	return err;
-}
-
-int pair_change_roles(struct pair *p, enum replica_operation op, enum copy_state from, bool force,
-		      bool plan, struct why *why)
+struct roles *roles_new(struct pair *p, enum replica_operation op, bool force)
 {
-	struct roles c = {
+	struct roles *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	*c = (struct roles){
 		.p = p,
 		.op = op,
 		.force = force,
 		.source = pair_source(p),
 		.target = pair_target(p),
 	};
-	struct pair_record r = pair_record_of(p);
-	struct tandem *t = p->of->t;
-	bool swapped = false, swaps;
-	int err = 0;
+	return c;
+}
 
-	c.r = c.next = r;
-	swaps = choose(&c);
+void roles_free(struct roles *c)
+{
+	if (!c)
+		return;
+	let_go(c);
+	disk_unref(c->source);
+	disk_unref(c->target);
+	free(c);
+}
 
-	if (!c.source || !c.target || (!c.source->image && op != OP_FAILOVER))
-		err = refuse(why, -ENOENT, "its %s is not there", c.target ? "source" : "target");
-	if (!err && !plan && swaps && c.source->image) {
-		err = check_stuck(&c, why) ?: take_up(&c, why);
-		if (!err)
-			settle_early(&c);
+int roles_begin(struct roles *c, bool plan, struct why *why)
+{
+	bool swaps;
+	int err;
+
+	if (!c->source || !c->target || (!c->source->image && c->op != OP_FAILOVER))
+		return refuse(why, -ENOENT, "its %s is not there", c->target ? "source" : "target");
+	c->r = c->next = pair_record_of(c->p);
+	swaps = choose(c);
+	if (plan || !swaps || !c->source->image)
+		return 0;
+	err = check_stuck(c, why) ?: take_up(c, why);
+	if (!err)
+		settle_early(c);
+	return err;
+}
+
+static bool is_missing(const struct roles *c)
+{
+	return c->swaps && !c->source->image;
+}
+
+int roles_check(struct roles *c, struct pair_step *s, struct why *why)
+{
+	int err = check_state(c, s->from, why);
+
+	if (err)
+		return err;
+	s->from = c->r.copy_state;
+	s->roles = c;
+	c->swaps = choose(c);
+	s->r = c->next;
+	if (!c->swaps && c->op == OP_FAILOVER)
+		return 0;
+	if (!c->swaps) {
+		s->r.copy_state = c->r.copy_state;
+		return check_copy_back(c, why) ?: pair_check_copy(c->p, &s->r, true, why);
 	}
+	c->swap = (struct swap){ .d = c->source, .other = c->target };
+	err = check_whole(c, why);
+	if (err)
+		return err;
+	return is_missing(c) ? missing_check(c->p, &c->swap, why) : check_disks(c, why);
+}
+
+int roles_prepare(struct pair_step *s, struct why *why)
+{
+	struct roles *c = s->roles;
+
+	if (is_missing(c))
+		return missing_prepare(s, &c->swap, why);
+	if (c->swaps)
+		return prepare_swap(s, why);
+	if (c->op != OP_FAILOVER)
+		return pair_prepare_copy(s, why);
+	s->r.copy_state = c->r.copy_state; /* they have not changed places yet */
+	return pair_prepare_stop(s, COPY_FAILEDOVER, why);
+}
+
+void roles_finish(struct roles *c)
+{
+	if (c->swapped)
+		finish(c);
+}
+
+int pair_change_roles(struct pair *p, enum replica_operation op, enum copy_state from, bool force,
+		      bool plan, struct why *why)
+{
+	struct roles *c = roles_new(p, op, force);
+	struct pair_step s = { .p = p, .from = from };
+	struct tandem *t = p->of->t;
+	int err = c ? roles_begin(c, plan, why) : refuse(why, -ENOMEM, "out of memory");
+
 	if (!err) {
 		pthread_mutex_lock(&t->discovery);
 		pthread_mutex_lock(&p->changing);
-		err = check_state(&c, from, why) ?: operate(&c, plan, &swapped, why);
+		err = roles_check(c, &s, why);
+		if (!err && !plan)
+			err = roles_prepare(&s, why) ?: pair_end_step(&s, why);
 		pthread_mutex_unlock(&p->changing);
-		if (swapped)
-			finish(&c);
+		roles_finish(c);
 		pthread_mutex_unlock(&t->discovery);
 	}
-	let_go(&c);
-	disk_unref(c.source);
-	disk_unref(c.target);
+	roles_free(c);
 	return err;
 }
 
@@ -586,6 +611,7 @@ int pair_turn_back(struct pair *p)
 		.source = pair_source(p),
 		.target = pair_target(p),
 	};
+	struct pair_step s = { .p = p, .roles = &c };
 	struct tandem *t = p->of->t;
 	struct why why;
 	int err = c.source && c.target ? 0 : -ENOENT;
@@ -599,8 +625,9 @@ int pair_turn_back(struct pair *p)
 		c.next.back = c.next.restores = c.next.diverged = false;
 		c.next.whole = true;
 		c.next.sync_time_ms = past_now(t->snapshots);
+		s.from = c.r.copy_state;
 		err = c.r.copy_state == COPY_UNSYNCHRONIZED && c.r.back && !atomic_load(&p->stop)
-			      ? switch_over(&c, &why)
+			      ? prepare_swap(&s, &why) ?: pair_end_step(&s, &why)
 			      : -EAGAIN;
 		if (err && c.differ) /* it was written since it was copied */
 			err = -EAGAIN;

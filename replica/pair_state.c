@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "groups.h"
+#include "pair_swap.h"
 #include "pairs_inner.h"
 
 /* So long a Split waits until all is copied. */
@@ -21,6 +22,8 @@ static void put_step(struct catalogue_txn *txn, const struct pair_step *s)
 		groups_drop_pair(s->p->of->t, txn,
 				 s->p->number); /* what fails, the commit returns */
 	} else {
+		if (s->swap)
+			swap_put(s->swap, txn);
 		pair_put(txn, &s->r);
 	}
 }
@@ -34,7 +37,8 @@ static int record(struct pair_step *steps, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		struct pair_step *s = &steps[i];
 
-		s->r.whole = s->r.whole && !atomic_load(&s->p->leg.lacks);
+		if (!s->swap)
+			s->r.whole = s->r.whole && !atomic_load(&s->p->leg.lacks);
 		if (s->p->gone || s->p->r.copy_state != s->from)
 			return -EAGAIN;
 	}
@@ -71,7 +75,7 @@ int pair_record_steps(struct pair_step *steps, size_t count)
 	for (size_t i = count; i-- > 0;)
 		pthread_mutex_unlock(&steps[i].p->recording);
 	for (size_t i = 0; i < count && !err; i++)
-		if (!steps[i].goes && steps[i].from != steps[i].r.copy_state)
+		if (!steps[i].goes && !steps[i].swap && steps[i].from != steps[i].r.copy_state)
 			pair_announce(steps[i].p, enum_name(copy_states, steps[i].from),
 				      enum_name(copy_states, steps[i].r.copy_state));
 	return err;
@@ -84,8 +88,7 @@ int pair_set(struct pair *p, enum copy_state from, const struct pair_record *wan
 	return pair_record_steps(&s, 1);
 }
 
-/* What was prepared is done, or is not to be. */
-static int end_step(struct pair_step *s, struct why *why)
+int pair_end_step(struct pair_step *s, struct why *why)
 {
 	int err = pair_record_steps(s, 1);
 
@@ -261,7 +264,7 @@ int pair_begin_copy(struct pair *p, struct pair_record r, bool force, bool plan,
 	int err = pair_check_copy(p, &r, force, why);
 
 	if (!err && !plan)
-		err = pair_prepare_copy(&s, why) ?: end_step(&s, why);
+		err = pair_prepare_copy(&s, why) ?: pair_end_step(&s, why);
 	return err;
 }
 
@@ -333,7 +336,7 @@ int pair_stop_in(struct pair *p, struct pair_record r, enum copy_state to, struc
 {
 	struct pair_step s = { .p = p, .from = r.copy_state, .r = r };
 
-	return pair_prepare_stop(&s, to, why) ?: end_step(&s, why);
+	return pair_prepare_stop(&s, to, why) ?: pair_end_step(&s, why);
 }
 
 void pair_drop_marks(struct pair *p)
@@ -488,7 +491,7 @@ static int operate(struct pair *p, enum replica_operation op, struct pair_record
 	case OP_DETACH:
 	case OP_DISSOLVE:
 		err = pair_check_end(&r, force, why);
-		return err || plan ? err : pair_prepare_end(&s, force, why) ?: end_step(&s, why);
+		return err || plan ? err : pair_prepare_end(&s, force, why) ?: pair_end_step(&s, why);
 	case OP_RESET_TO_SYNC:
 		return pair_reset_mode(p, MODE_SYNCHRONOUS, plan, why);
 	case OP_RESET_TO_ASYNC:

@@ -187,6 +187,33 @@ void swap_record_other(const struct swap *s, struct disk_record *r)
 	record(s->other, s->d, &s->other_kept, r);
 }
 
+/* How an image was left that was not found since tells whether it was changed when it comes back. */
+static void keep_stopped(struct catalogue *c, uint32_t was_in, struct disk_record *r)
+{
+	struct disk_record was;
+
+	if (catalogue_disk_by_number(c, was_in, &was))
+		return;
+	r->stopped = was.stopped;
+	r->gone = was.gone;
+}
+
+void swap_put(const struct swap *s, struct catalogue_txn *txn)
+{
+	struct catalogue *c = s->d->tandem->catalogue;
+	struct disk_record d, other;
+
+	swap_record(s, &d);
+	swap_record_other(s, &other);
+	keep_stopped(c, other.number, &d);
+	keep_stopped(c, d.number, &other);
+	/* Each has the other's identity. */
+	catalogue_del_disk(txn, d.number);
+	catalogue_del_disk(txn, other.number);
+	catalogue_put_disk(txn, &d);
+	catalogue_put_disk(txn, &other);
+}
+
 /* ---- the images change places ---- */
 
 #define EXCHANGE(field)                              \

@@ -60,6 +60,8 @@ void swap_choose_names(struct swap *s);
 /* d, or other, as it is to be recorded. */
 void swap_record(const struct swap *s, struct disk_record *r);
 void swap_record_other(const struct swap *s, struct disk_record *r);
+/* Both, in a transaction. */
+void swap_put(const struct swap *s, struct catalogue_txn *txn);
 /* When that is durable. `goes`: other is no disk any more. */
 void swap_images(struct swap *s, bool goes);
 

@@ -120,10 +120,14 @@ struct pair_step {
 	enum copy_state from; /* -EAGAIN: it is not in that any more */
 	struct pair_record r; /* as it is, then as it is to be recorded */
 	bool goes;            /* instead of that */
+	struct swap *swap;    /* its disks are in each other's files then; NULL */
+	struct roles *roles;  /* see pair_roles.c */
 	void (*end)(struct pair_step *s, bool recorded);
 };
-/* By number. A state that is another is announced; one that goes is not yet. */
+/* By number. A state that is another is announced; one that goes, or whose disks swap, is not yet. */
 int pair_record_steps(struct pair_step *steps, size_t count);
+/* Of one that is prepared: it is recorded and ended. */
+int pair_end_step(struct pair_step *s, struct why *why);
 
 /* What `back` is refused; a copy that is to begin; an end. */
 int pair_check_back(const struct pair_record *r, enum replica_operation op, struct why *why);
@@ -168,9 +172,18 @@ int pair_change_roles(struct pair *p, enum replica_operation op, enum copy_state
  * -EAGAIN: not just now. -ECANCELED: it cannot be; it is Failedover as before.
  */
 int pair_turn_back(struct pair *p);
-/* One transaction: each disk is in the other's file, and the pair in its new state. */
-int pair_record_swap(struct pair *p, const struct swap *swap, enum copy_state from,
-		     const struct pair_record *next);
+/*
+ * The same in steps. Of a pair with s->p and s->from, as it is shown, with no lock held: what may
+ * take long. NULL: out of memory. -errno: nothing is to be done but roles_free.
+ */
+struct roles *roles_new(struct pair *p, enum replica_operation op, bool force);
+int roles_begin(struct roles *c, bool plan, struct why *why);
+/* With discovery and changing, these three; roles_prepare may be the last of them, or be undone. */
+int roles_check(struct roles *c, struct pair_step *s, struct why *why);
+int roles_prepare(struct pair_step *s, struct why *why);
+/* After its end: with discovery and nothing else. Requests go on already. */
+void roles_finish(struct roles *c);
+void roles_free(struct roles *c);
 /* It is gone, or the daemon stops. */
 void pair_forget_images(struct pair *p);
 
@@ -178,10 +191,11 @@ void pair_forget_images(struct pair *p);
 
 /*
  * With discovery and changing. Failover of a source whose image is not there, so that nobody has
- * it open. `next` is how the pair is to be recorded.
+ * it open: checked, prepared and ended like any step. s->r is how the pair is to be recorded;
+ * swap->d is the source, swap->other the target.
  */
-int pair_replace_missing(struct pair *p, struct disk *source, struct disk *target,
-			 struct pair_record *next, bool plan, struct why *why);
+int missing_check(struct pair *p, const struct swap *swap, struct why *why);
+int missing_prepare(struct pair_step *s, struct swap *swap, struct why *why);
 
 /* ---- pair_copy.c ---- */
 

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Mirrors in groups: who may join, and that a mirror that ends is in none, over stops and crashes. */
+#include <dlfcn.h>
 #include <errno.h>
+#include <lmdb.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "groups.h"
 #include "temp_pair.h"
@@ -190,5 +194,185 @@ START_TEST(who_does_not_go_with_others)
 }
 END_TEST
 
+/* ---- what is done to all ---- */
+
+static _Atomic bool failing;
+
+int mdb_txn_commit(MDB_txn *txn)
+{
+	int (*real)(MDB_txn *) = dlsym(RTLD_NEXT, "mdb_txn_commit");
+
+	if (!atomic_load(&failing))
+		return real(txn);
+	mdb_txn_abort(txn);
+	return ENOSPC;
+}
+
+static int operate_all(enum replica_operation op)
+{
+	struct group_step steps[8] = { 0 };
+	uint32_t *pairs;
+	size_t count;
+	int err;
+
+	ck_assert_int_eq(group_pairs(temp.t, group, &pairs, &count), 0);
+	for (size_t i = 0; i < count; i++) {
+		struct pair_facts f;
+
+		ck_assert_int_eq(pair_numbered(temp.t, pairs[i], &f), 0);
+		steps[i] = (struct group_step){ .pair = pairs[i], .from = f.state };
+	}
+	free(pairs);
+	err = tandem_operate_group(temp.t, group, op, steps, count, false, false, &why);
+	return err;
+}
+
+static enum copy_state state_of(uint32_t pair)
+{
+	struct pair_facts f;
+
+	ck_assert_int_eq(pair_numbered(temp.t, pair, &f), 0);
+	return f.state;
+}
+
+static void both_are(enum copy_state state)
+{
+	number = first;
+	await(state);
+	number = second;
+	await(state);
+}
+
+static void make_consistent(void)
+{
+	ck_assert_int_eq(add(first), 0);
+	ck_assert_int_eq(add(second), 0);
+	ck_assert_int_eq(tandem_set_group_consistent(temp.t, group, true, false, &why), 0);
+}
+
+static void write_to(const char *label)
+{
+	struct disk *d = temp_disk(label);
+
+	ck_assert_msg(!disk_open(d, true), "%s is %s", label, temp_state(label));
+	ck_assert_int_eq(change(d, 8192, 4096), 0);
+	disk_close(d);
+	disk_unref(d);
+}
+
+/* What cannot be recorded is done to none, and all go on. */
+START_TEST(unrecorded)
+{
+	static const struct {
+		enum replica_operation op;
+		enum copy_state from;
+	} cases[] = {
+		{ OP_SPLIT, COPY_SYNCHRONIZED },  { OP_SUSPEND, COPY_SYNCHRONIZED },
+		{ OP_DETACH, COPY_SYNCHRONIZED }, { OP_FAILOVER, COPY_SYNCHRONIZED },
+		{ OP_RESUME, COPY_SUSPENDED },    { OP_RESYNC_REPLICA, COPY_SPLIT },
+		{ OP_FAILBACK, COPY_FAILEDOVER },
+	};
+
+	make_consistent();
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		both_are(COPY_SYNCHRONIZED);
+		if (cases[i].from == COPY_SUSPENDED)
+			ck_assert_int_eq(operate_all(OP_SUSPEND), 0);
+		if (cases[i].from == COPY_SPLIT)
+			ck_assert_int_eq(operate_all(OP_SPLIT), 0);
+		if (cases[i].from == COPY_FAILEDOVER)
+			ck_assert_int_eq(operate_all(OP_FAILOVER), 0);
+		atomic_store(&failing, true);
+		ck_assert_msg(operate_all(cases[i].op) == -ENOSPC, "%d: %s", cases[i].op,
+			      why.message);
+		atomic_store(&failing, false);
+		both_are(cases[i].from);
+		ck_assert_str_eq(members(), "one two");
+		/* A disk is called as the file that it is in. */
+		write_to(cases[i].from == COPY_FAILEDOVER ? "b.img" : "a.img");
+		write_to(cases[i].from == COPY_FAILEDOVER ? "d.img" : "c.img");
+		if (cases[i].from != COPY_SYNCHRONIZED)
+			ck_assert_int_eq(operate_all(cases[i].op), 0);
+		both_are(COPY_SYNCHRONIZED);
+		ck_assert(is_same("a.img", "b.img") && is_same("c.img", "d.img"));
+	}
+	ck_assert_int_eq(operate_all(OP_DETACH), 0);
+	ck_assert_str_eq(members(), "");
+}
+END_TEST
+
+/* The second is found to be impossible when the first is prepared already. */
+START_TEST(prepared_and_taken_back)
+{
+	struct snapshot_facts s;
+	struct disk *c = temp_disk("c.img");
+
+	make_consistent();
+	ck_assert_int_eq(operate_on(second, OP_SPLIT), 0);
+	ck_assert_int_eq(tandem_snapshot(temp.t, &c, 1, "old", false, &s, &why), 0);
+	disk_unref(c);
+	write_to("c.img");
+	ck_assert_int_eq(operate_all(OP_FAILOVER), -EBUSY);
+	ck_assert_ptr_nonnull(strstr(why.message, "two: c.img and d.img differ"));
+	ck_assert_int_eq(state_of(first), COPY_SYNCHRONIZED);
+	ck_assert_int_eq(state_of(second), COPY_SPLIT);
+	write_to("a.img");
+	ck_assert(is_same("a.img", "b.img"));
+	/* Of what somebody did meanwhile nothing is done. */
+	ck_assert_int_eq(operate_on(second, OP_RESYNC_REPLICA), 0);
+	both_are(COPY_SYNCHRONIZED);
+	ck_assert_int_eq(operate_all(OP_FAILOVER), 0);
+	both_are(COPY_FAILEDOVER);
+}
+END_TEST
+
+/* As after the loss of what the sources were on. */
+START_TEST(missing_sources)
+{
+	make_consistent();
+	write_to("a.img");
+	write_to("c.img");
+	temp_close();
+	ck_assert_int_eq(unlink(temp_path("a.img")), 0);
+	ck_assert_int_eq(unlink(temp_path("c.img")), 0);
+	begin();
+	ck_assert_str_eq(temp_state("a.img"), "Missing");
+	ck_assert_int_eq(operate_all(OP_FAILOVER), 0);
+	both_are(COPY_FAILEDOVER);
+	ck_assert_str_eq(temp_state("b.img"), "Ready");
+	ck_assert_str_eq(temp_state("d.img"), "Ready");
+	temp_close();
+	begin();
+	both_are(COPY_FAILEDOVER);
+	ck_assert_str_eq(members(), "one two");
+}
+END_TEST
+
+START_TEST(what_has_no_one_instant)
+{
+	uint32_t behind;
+
+	make_consistent();
+	ck_assert_int_eq(operate_on(first, OP_RESET_TO_ASYNC), 0);
+	ck_assert_int_eq(operate_all(OP_SPLIT), -EBUSY);
+	ck_assert_str_eq(why.message, "two is Synchronous, and one is Asynchronous");
+	ck_assert_int_eq(operate_on(first, OP_RESET_TO_SYNC), 0);
+	both_are(COPY_SYNCHRONIZED);
+	/* f.img is a target itself: who writes e.img waits for it. */
+	make_pair("e.img", (struct pair_request){ .target = "f.img", .name = "x" });
+	behind = make_pair("f.img", (struct pair_request){ .target = "g.img", .name = "behind" });
+	ck_assert_int_eq(add(behind), 0);
+	ck_assert_int_eq(operate_all(OP_SPLIT), -EBUSY);
+	ck_assert_ptr_nonnull(strstr(why.message, "behind: f.img is the target of another mirror"));
+	both_are(COPY_SYNCHRONIZED);
+	ck_assert_int_eq(operate_all(OP_FAILOVER), -EBUSY);
+	both_are(COPY_SYNCHRONIZED);
+	ck_assert_int_eq(tandem_set_group_consistent(temp.t, group, false, false, &why), 0);
+	ck_assert_int_eq(operate_all(OP_SPLIT), 0);
+	both_are(COPY_SPLIT);
+}
+END_TEST
+
 UNIT_MAIN("group pairs", pairs_setup, teardown, they_come_and_go, they_are_recorded,
-	  one_that_ends_leaves, other_modes, who_does_not_go_with_others)
+	  one_that_ends_leaves, other_modes, who_does_not_go_with_others, unrecorded,
+	  prepared_and_taken_back, missing_sources, what_has_no_one_instant)
