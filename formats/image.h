@@ -108,6 +108,11 @@ struct image_format {
 	 * only after flush.
 	 */
 	int (*create)(struct file *file, const struct image_create *c, char reason[IMAGE_REASON]);
+	/*
+	 * Of what the file has twice, both are whole; else a reason. After open, and before start.
+	 * NULL: it has nothing twice.
+	 */
+	bool (*copies)(struct image *img, char reason[IMAGE_REASON]);
 	bool grows_by_write;
 };
 

@@ -350,6 +350,13 @@ static int vhd_seek(struct image *img, uint64_t off, int whence, uint64_t *found
 	return err;
 }
 
+static bool vhd_copies(struct image *img, char reason[IMAGE_REASON])
+{
+	if (vhd_of(img)->mend)
+		image_fail(reason, 0, "a copy of its footer is damaged, or is not the same");
+	return !vhd_of(img)->mend;
+}
+
 const struct image_format vhd_format = {
 	.name = "vhd",
 	.kinds = vhd_kinds,
@@ -364,4 +371,5 @@ const struct image_format vhd_format = {
 	.seek = vhd_seek,
 	.resize = vhd_resize,
 	.create = vhd_create,
+	.copies = vhd_copies,
 };

@@ -345,6 +345,11 @@ static int vhdx_rest(struct image *img)
 	return block_map_rest(img, vhdx_of(img)->map);
 }
 
+static bool vhdx_copies(struct image *img, char reason[IMAGE_REASON])
+{
+	return vhdx_copies_are_whole(img->file, &vhdx_of(img)->overlay, reason);
+}
+
 const struct image_format vhdx_format = {
 	.name = "vhdx",
 	.kinds = vhdx_kinds,
@@ -359,4 +364,5 @@ const struct image_format vhdx_format = {
 	.seek = vhdx_seek,
 	.resize = vhdx_resize,
 	.create = vhdx_create,
+	.copies = vhdx_copies,
 };

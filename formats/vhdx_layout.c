@@ -217,6 +217,36 @@ int vhdx_load_regions(struct file *file, const struct vhdx_overlay *o, uint8_t t
 	return -EINVAL;
 }
 
+static bool regions_whole(struct file *file, const struct vhdx_overlay *o, unsigned copy)
+{
+	uint8_t *table = malloc(VHDX_TABLE);
+	bool whole = table &&
+		     !vhdx_overlay_read(o, file, table, VHDX_TABLE, VHDX_REGIONS_AT(copy)) &&
+		     regions_valid(table);
+
+	free(table);
+	return whole;
+}
+
+bool vhdx_copies_are_whole(struct file *file, const struct vhdx_overlay *o,
+			   char reason[IMAGE_REASON])
+{
+	for (unsigned copy = 0; copy < 2; copy++) {
+		struct disk_header header;
+		bool valid = false;
+
+		if (read_header(file, copy, &header, &valid) || !valid) {
+			image_fail(reason, 0, "a copy of its header is damaged");
+			return false;
+		}
+		if (!regions_whole(file, o, copy)) {
+			image_fail(reason, 0, "a copy of its region table is damaged");
+			return false;
+		}
+	}
+	return true;
+}
+
 void vhdx_seal_regions(uint8_t table[VHDX_TABLE])
 {
 	uint32_t sum = htole32(sum_of(table, VHDX_TABLE));

@@ -99,6 +99,9 @@ int vhdx_read_regions(struct file *file, const struct vhdx_overlay *o, struct vh
 		      char reason[IMAGE_REASON]);
 /* The valid region table, the first if both are. -EINVAL: none is. */
 int vhdx_load_regions(struct file *file, const struct vhdx_overlay *o, uint8_t table[VHDX_TABLE]);
+/* Both headers and both region tables; else a reason. */
+bool vhdx_copies_are_whole(struct file *file, const struct vhdx_overlay *o,
+			   char reason[IMAGE_REASON]);
 /* Sets the checksum of a region table. */
 void vhdx_seal_regions(uint8_t table[VHDX_TABLE]);
 /* The metadata: sets the rest. */

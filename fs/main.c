@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "background.h"
+#include "check_command.h"
 #include "clones.h"
 #include "holder.h"
 #include "log.h"
@@ -460,6 +461,8 @@ int main(int argc, char **argv)
 	char error[256];
 	int err;
 
+	if (argc > 1 && !strcmp(argv[1], "check"))
+		return check_command(argc - 1, argv + 1);
 	whole = copy_of(argc, argv);
 	if (!whole) {
 		fprintf(stderr, "tandemfs: out of memory\n");

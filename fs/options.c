@@ -11,6 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "check_command.h"
 #include "moment.h"
 #include "values.h"
 #include "workers.h"
@@ -362,6 +363,7 @@ void options_print_help(void)
 {
 	printf("usage: tandemfs [OPTIONS] DISKDIR MOUNTPOINT\n"
 	       "       tandemfs settle [--state DIR] DISKDIR\n"
+	       "       " CHECK_USAGE_LINE "\n"
 	       "       tandemfs --replace | --status DISKDIR\n\n"
 	       "Serves the virtual disk images of DISKDIR as files at MOUNTPOINT.\n\n");
 	for (size_t i = 0; i < ROWS; i++) {

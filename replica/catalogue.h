@@ -54,6 +54,12 @@ struct group_record {
  * reason in why. *clean tells whether the last stop was one; from now on it is not.
  */
 int catalogue_open(const char *state_dir, struct catalogue **out, bool *clean, struct why *why);
+/*
+ * The same to read only, and nothing of it is changed, not even a lock: the caller sees to it that
+ * nobody else has it open. -ENOENT: there is none. An older schema is -EPROTO too.
+ */
+int catalogue_open_to_read(const char *state_dir, struct catalogue **out, bool *clean,
+			   struct why *why);
 void catalogue_close(struct catalogue *c);
 
 /* One transaction: begin, any puts, then commit (on failure nothing was done) or abort. */

@@ -94,7 +94,7 @@ static int check_schema(struct catalogue *c, MDB_txn *txn, struct why *why)
 	return catalogue_put_meta(c, txn, "schema", CATALOGUE_SCHEMA);
 }
 
-static int open_databases(struct catalogue *c, MDB_txn *txn)
+static int open_databases(struct catalogue *c, MDB_txn *txn, unsigned flags)
 {
 	const struct {
 		const char *name;
@@ -118,9 +118,12 @@ static int open_databases(struct catalogue *c, MDB_txn *txn)
 		     { "members", &c->members } };
 
 	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
-		int err = from_mdb(mdb_dbi_open(txn, list[i].name, MDB_CREATE, list[i].dbi));
+		int err = from_mdb(mdb_dbi_open(txn, list[i].name, flags, list[i].dbi));
 
-		if (err)
+		/* Those of groups came without a schema of their own. */
+		if (err == -ENOENT && (list[i].dbi == &c->groups || list[i].dbi == &c->members))
+			*list[i].dbi = NO_DATABASE;
+		else if (err)
 			return err;
 	}
 	return 0;
@@ -134,7 +137,7 @@ static int prepare(struct catalogue *c, bool *clean, struct why *why)
 
 	if (err)
 		return err;
-	err = open_databases(c, txn);
+	err = open_databases(c, txn, MDB_CREATE);
 	if (!err)
 		err = check_schema(c, txn, why);
 	if (!err) {
@@ -167,7 +170,7 @@ static int check_whole(struct catalogue *c)
 	return (uint64_t)file.st_size < (info.me_last_pgno + 1) * (uint64_t)st.ms_psize ? -EIO : 0;
 }
 
-static int open_mapped(struct catalogue *c, const char *dir, uint64_t map_size)
+static int open_mapped(struct catalogue *c, const char *dir, unsigned flags, uint64_t map_size)
 {
 	int err = from_mdb(mdb_env_create(&c->env));
 
@@ -178,7 +181,7 @@ static int open_mapped(struct catalogue *c, const char *dir, uint64_t map_size)
 	if (!err)
 		err = from_mdb(mdb_env_set_mapsize(c->env, map_size));
 	if (!err)
-		err = from_mdb(mdb_env_open(c->env, dir, MDB_NOTLS, 0600));
+		err = from_mdb(mdb_env_open(c->env, dir, MDB_NOTLS | flags, 0600));
 	return err;
 }
 
@@ -189,20 +192,21 @@ static void close_env(struct catalogue *c)
 	c->env = NULL;
 }
 
-static int open_env(struct catalogue *c, const char *dir)
+static int open_env(struct catalogue *c, const char *dir, unsigned flags)
 {
 	uint64_t size = MAP_SIZE;
-	int dead, err = open_mapped(c, dir, size);
+	int dead, err = open_mapped(c, dir, flags, size);
 
 	/* valgrind says EINVAL. */
 	while ((err == -ENOMEM || err == -EINVAL) && size > MAP_SIZE_LEAST) {
 		close_env(c);
 		size /= 2;
-		err = open_mapped(c, dir, size);
+		err = open_mapped(c, dir, flags, size);
 	}
 	if (err)
 		return err;
-	mdb_reader_check(c->env, &dead);
+	if (!(flags & MDB_NOLOCK))
+		mdb_reader_check(c->env, &dead);
 	return check_whole(c);
 }
 
@@ -247,7 +251,7 @@ int catalogue_open(const char *state_dir, struct catalogue **out, bool *clean, s
 	snprintf(dir, sizeof(dir), "%s/catalogue", state_dir);
 	err = mkdir(dir, 0700) && errno != EEXIST ? -errno : 0;
 	if (!err)
-		err = open_env(c, dir);
+		err = open_env(c, dir, 0);
 	if (!err)
 		err = prepare(c, clean, why);
 	if (!err)
@@ -256,6 +260,62 @@ int catalogue_open(const char *state_dir, struct catalogue **out, bool *clean, s
 		catalogue_close(c);
 		if (!why->message[0])
 			refuse(why, err, "the catalogue %s cannot be opened: %s", dir,
+			       strerror(-err));
+		return err;
+	}
+	*out = c;
+	return 0;
+}
+
+/* Handles that a transaction opened are there for all once it is committed. */
+static int open_all_to_read(struct catalogue *c, bool *clean, struct why *why)
+{
+	uint64_t schema = 0, was_clean = 0;
+	MDB_txn *txn;
+	int err = from_mdb(mdb_txn_begin(c->env, NULL, MDB_RDONLY, &txn));
+
+	if (err)
+		return err;
+	err = from_mdb(mdb_dbi_open(txn, "meta", 0, &c->meta));
+	if (!err)
+		err = catalogue_get_meta(c, txn, "schema", &schema);
+	if (!err && schema != CATALOGUE_SCHEMA)
+		err = refuse(
+			why, -EPROTO,
+			"the state was written by %s tandemfs (schema %llu, this one knows %d)",
+			schema > CATALOGUE_SCHEMA ? "a newer" : "an older",
+			(unsigned long long)schema, CATALOGUE_SCHEMA);
+	if (!err)
+		err = open_databases(c, txn, 0);
+	if (!err && catalogue_get_meta(c, txn, "clean", &was_clean))
+		was_clean = 0;
+	if (err) {
+		mdb_txn_abort(txn);
+		return err == -ENOENT ? -EIO : err; /* of what there must be */
+	}
+	*clean = was_clean;
+	return from_mdb(mdb_txn_commit(txn));
+}
+
+int catalogue_open_to_read(const char *state_dir, struct catalogue **out, bool *clean,
+			   struct why *why)
+{
+	struct catalogue *c = calloc(1, sizeof(*c));
+	char dir[PATH_MAX + 16];
+	int err;
+
+	if (!c)
+		return -ENOMEM;
+	pthread_mutex_init(&c->idle_lock, NULL);
+	why->message[0] = '\0';
+	snprintf(dir, sizeof(dir), "%s/catalogue", state_dir);
+	err = open_env(c, dir, MDB_RDONLY | MDB_NOLOCK);
+	if (!err)
+		err = open_all_to_read(c, clean, why);
+	if (err) {
+		catalogue_close(c);
+		if (!why->message[0])
+			refuse(why, err, "the catalogue %s cannot be read: %s", dir,
 			       strerror(-err));
 		return err;
 	}
@@ -334,6 +394,8 @@ int catalogue_each(struct catalogue *c, MDB_dbi dbi, const struct key *prefix,
 	MDB_cursor *cursor;
 	MDB_txn *txn;
 
+	if (dbi == NO_DATABASE)
+		return 0;
 	err = catalogue_begin_read(c, &txn);
 	if (err)
 		return err;

@@ -16,6 +16,9 @@
 /* Read transactions that are kept for the next reader. */
 #define IDLE_READS 16
 
+/* A database that is not there, because this state never needed it: nothing is in it. */
+#define NO_DATABASE ((MDB_dbi)-1)
+
 struct catalogue {
 	MDB_env *env;
 	_Atomic uint64_t reserved; /* bytes of the file that have their space */

@@ -41,6 +41,22 @@ int moment_del(struct catalogue_txn *t, uint32_t disk, uint64_t generation)
 	return catalogue_del_record(t, t->c->moments, &key);
 }
 
+int moment_get(struct catalogue *c, uint32_t disk, uint64_t generation, struct moment_record *out)
+{
+	struct key key = key_of2(disk, generation);
+	MDB_val k = key_val(&key), v;
+	MDB_txn *txn;
+	int err = catalogue_begin_read(c, &txn);
+
+	if (err)
+		return err;
+	err = from_mdb(mdb_get(txn, c->moments, &k, &v));
+	if (!err)
+		err = record_decode_moment(v.mv_data, v.mv_size, out);
+	catalogue_end_read(c, txn);
+	return err;
+}
+
 struct moment_visit {
 	int (*fn)(void *, const struct moment_record *);
 	void *arg;
@@ -129,6 +145,30 @@ int track_get(struct catalogue *c, uint32_t disk, struct track_record *r)
 		err = record_decode_track(v.mv_data, v.mv_size, r);
 	catalogue_end_read(c, txn);
 	return err;
+}
+
+struct track_visit {
+	int (*fn)(void *, uint32_t, const struct track_record *);
+	void *arg;
+};
+
+static int visit_track(void *arg, MDB_val k, MDB_val v)
+{
+	struct track_visit *visit = arg;
+	struct track_record r;
+	uint64_t disk;
+
+	if (!key_read(k.mv_data, k.mv_size, &disk, 1) || disk > UINT32_MAX)
+		return -EIO;
+	return record_decode_track(v.mv_data, v.mv_size, &r) ?: visit->fn(visit->arg, disk, &r);
+}
+
+int tracks_each(struct catalogue *c,
+		int (*fn)(void *arg, uint32_t disk, const struct track_record *t), void *arg)
+{
+	struct track_visit visit = { fn, arg };
+
+	return catalogue_each(c, c->tracks, NULL, visit_track, &visit);
 }
 
 /* Goes on from `start` as long as there are keys that begin with it. */

@@ -35,6 +35,30 @@ int origin_get(struct catalogue *c, uint32_t disk, struct origin_record *out)
 	return err;
 }
 
+struct origin_visit {
+	int (*fn)(void *, uint32_t, const struct origin_record *);
+	void *arg;
+};
+
+static int visit_origin(void *arg, MDB_val k, MDB_val v)
+{
+	struct origin_visit *visit = arg;
+	struct origin_record r;
+	uint64_t disk;
+
+	if (!key_read(k.mv_data, k.mv_size, &disk, 1) || disk > UINT32_MAX)
+		return -EIO;
+	return record_decode_origin(v.mv_data, v.mv_size, &r) ?: visit->fn(visit->arg, disk, &r);
+}
+
+int origins_each(struct catalogue *c,
+		 int (*fn)(void *arg, uint32_t disk, const struct origin_record *r), void *arg)
+{
+	struct origin_visit visit = { fn, arg };
+
+	return catalogue_each(c, c->origins, NULL, visit_origin, &visit);
+}
+
 int origin_forget(struct catalogue_txn *t, uint32_t disk)
 {
 	struct key key = key_of1(disk);

@@ -19,6 +19,9 @@ struct origin_record {
 };
 int origin_put(struct catalogue_txn *txn, uint32_t disk, const struct origin_record *r);
 int origin_get(struct catalogue *c, uint32_t disk, struct origin_record *out); /* -ENOENT */
+/* By disk. fn must not write. */
+int origins_each(struct catalogue *c,
+		 int (*fn)(void *arg, uint32_t disk, const struct origin_record *r), void *arg);
 
 /* Which blocks behind `filled` are filled nevertheless: a bit for each, in pages. */
 #define FILLED_PAGE_BLOCKS 2048u

@@ -11,6 +11,7 @@
 struct real_dir {
 	struct segment_dir base;
 	int fd;
+	bool read_only;
 };
 
 static int fd_of(const struct segment_dir *d)
@@ -35,7 +36,7 @@ static int create(int dirfd, const char *name, struct file **out)
 
 static int real_open(struct segment_dir *d, const char *name, bool make, struct file **out)
 {
-	bool read_only = false;
+	bool read_only = ((const struct real_dir *)d)->read_only;
 
 	return make ? create(fd_of(d), name, out) : file_open(fd_of(d), name, &read_only, out);
 }
@@ -91,7 +92,7 @@ static const struct segment_dir_ops real_ops = {
 	.close = real_close,
 };
 
-int segment_dir_open(int dirfd, struct segment_dir **out)
+static int open_real(int dirfd, bool read_only, struct segment_dir **out)
 {
 	struct real_dir *d = calloc(1, sizeof(*d));
 
@@ -99,6 +100,17 @@ int segment_dir_open(int dirfd, struct segment_dir **out)
 		return -ENOMEM;
 	d->base.ops = &real_ops;
 	d->fd = dirfd;
+	d->read_only = read_only;
 	*out = &d->base;
 	return 0;
+}
+
+int segment_dir_open(int dirfd, struct segment_dir **out)
+{
+	return open_real(dirfd, false, out);
+}
+
+int segment_dir_open_to_read(int dirfd, struct segment_dir **out)
+{
+	return open_real(dirfd, true, out);
 }

@@ -67,14 +67,19 @@ int segments_read(struct segments *s, uint64_t place, uint64_t from, void *buf, 
 	return fetch(s, place, RECORD_HEAD + from, buf, len);
 }
 
-static int check(struct segments *s, uint64_t place, struct record_head *h, uint8_t **data)
+static int look(struct segments *s, uint64_t place, struct record_head *h)
 {
 	uint8_t head[RECORD_HEAD];
-	uint64_t len;
 	int err = segment_is_place(place) ? fetch(s, place, 0, head, sizeof(head)) : -EBADMSG;
 
-	if (!err && !record_head_get(h, place, head))
-		err = -EBADMSG;
+	return !err && !record_head_get(h, place, head) ? -EBADMSG : err;
+}
+
+static int check(struct segments *s, uint64_t place, struct record_head *h, uint8_t **data)
+{
+	uint64_t len;
+	int err = look(s, place, h);
+
 	if (err)
 		return err;
 	len = record_data(&h->record);
@@ -101,5 +106,15 @@ int segments_check(struct segments *s, uint64_t place, struct record *r, void *d
 			memcpy(data, found, len < room ? len : room);
 	}
 	free(found);
+	return err == -ENOENT || err == -ENODATA ? -EBADMSG : err;
+}
+
+int segments_look(struct segments *s, uint64_t place, struct record *r)
+{
+	struct record_head h;
+	int err = look(s, place, &h);
+
+	if (!err)
+		*r = h.record;
 	return err == -ENOENT || err == -ENODATA ? -EBADMSG : err;
 }

@@ -42,6 +42,8 @@ struct segment_dir {
 };
 /* Takes over dirfd on success only. */
 int segment_dir_open(int dirfd, struct segment_dir **out);
+/* Its files are opened for reading only: for who appends and gives back nothing. */
+int segment_dir_open_to_read(int dirfd, struct segment_dir **out);
 
 enum record_kind {
 	RECORD_NONE,
@@ -94,6 +96,9 @@ uint64_t segments_end(struct segments *s);
 int segments_read(struct segments *s, uint64_t place, uint64_t from, void *buf, size_t len);
 /* The whole record, verified; -EBADMSG. data has room for `room` bytes, may be NULL. */
 int segments_check(struct segments *s, uint64_t place, struct record *r, void *data, size_t room);
+
+/* What its head says, verified, but not the data; -EBADMSG. */
+int segments_look(struct segments *s, uint64_t place, struct record *r);
 
 /*
  * Calls fn for each good record from place `from` (or from the first that is

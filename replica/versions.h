@@ -85,6 +85,8 @@ struct moment_record {
 };
 int moment_put(struct catalogue_txn *txn, uint32_t disk, const struct moment_record *m);
 int moment_del(struct catalogue_txn *txn, uint32_t disk, uint64_t generation);
+int moment_get(struct catalogue *c, uint32_t disk, uint64_t generation,
+	       struct moment_record *out); /* -ENOENT */
 /* In order of their generations. fn must not write. */
 int moments_each(struct catalogue *c, uint32_t disk,
 		 int (*fn)(void *arg, const struct moment_record *m), void *arg);
@@ -100,6 +102,9 @@ struct track_record {
 };
 int track_put(struct catalogue_txn *txn, uint32_t disk, const struct track_record *t);
 int track_get(struct catalogue *c, uint32_t disk, struct track_record *t); /* -ENOENT */
+/* By disk. fn must not write. */
+int tracks_each(struct catalogue *c,
+		int (*fn)(void *arg, uint32_t disk, const struct track_record *t), void *arg);
 /* Everything of that disk: the record, moments, versions, totals, snapshots. May be a lot. */
 int track_forget(struct catalogue_txn *txn, uint32_t disk);
 

@@ -21,6 +21,9 @@
 #   tell WHOM COMMAND...         one command to WHOM/control (`tell . CreateDisk Name=a.img Size=1M`)
 #   loop_setup FILE              attaches a loop device past the page cache, prints its path
 #
+#   state_is_whole [OPTION...]   what DISKS has is whole, and needs nothing from a daemon but what one
+#                                that died left to do (`tandemfs check`). A test that sets
+#                                always_whole=1 asks that after each stop and kill of a daemon
 #   check DESCRIPTION COMMAND... the test fails, with the description, if the command does
 #   refuses TEXT COMMAND...      ... unless the command fails and says TEXT on stderr
 #   await SECONDS COMMAND...     ... unless the command, tried every 20 ms, succeeds in that time
@@ -212,6 +215,23 @@ stop() {
 	unset 'served[$MNT]'
 	expect_end "$pid" "$record" "$state"
 	sanitizers_are_silent
+	is_whole_if_asked "$state"
+}
+
+# Of the state that was served last.
+state_is_whole() { # [OPTION...]
+	local status=0
+	"$TANDEMFS" check --state "${last_state:-$(state_directory)}" "$@" "$DISKS" \
+		>"$WORK/whole" 2>&1 || status=$?
+	case $status in
+	0 | 1) ;;
+	*) fail "tandemfs check says $status: $(cat "$WORK/whole")" ;;
+	esac
+}
+
+is_whole_if_asked() {
+	last_state=$1
+	[ -z "${always_whole-}" ] || [ ! -e "$1/lock" ] || state_is_whole --quiet
 }
 
 kill_daemon() {
@@ -225,6 +245,7 @@ kill_daemon() {
 		unset 'served[$MNT]'
 		expect_end "$pid" "$record" "${state:-$(state_directory)}"
 		fusermount3 -uz "$MNT" || umount -l "$MNT"
+		is_whole_if_asked "${state:-$(state_directory)}"
 		;;
 	esac
 }
