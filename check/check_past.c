@@ -61,24 +61,33 @@ static int look_at_overlay(struct check *c, uint32_t number, uint64_t *size)
 struct log {
 	struct check *c;
 	const char *where;
-	uint64_t limit, records, bytes;
+	uint64_t limit, records, bytes, bad;
 };
+
+/* The generation that was recorded is the one that writes go on in after a start. */
+static const char *wrong_with(const struct log *l, const struct record *r)
+{
+	if (r->kind != RECORD_WRITE && r->kind != RECORD_ZERO)
+		return "a record that is no write";
+	if (r->offset + r->length > l->limit)
+		return "a write behind the end of the disk";
+	if (!r->generation || r->generation > l->c->next_generation)
+		return "a write of a generation that was not reached";
+	return NULL;
+}
 
 static int count_record(void *arg, uint64_t place, const struct record *r, const void *data)
 {
 	struct log *l = arg;
+	const char *wrong = wrong_with(l, r);
 
 	l->records++;
 	l->bytes += r->length;
-	if (r->kind != RECORD_WRITE && r->kind != RECORD_ZERO)
+	if (wrong && !l->bad++)
 		report(&l->c->report, FINDING_LOG, l->where,
-		       "its write log has a record that is no write");
-	else if (r->offset + r->length > l->limit)
-		report(&l->c->report, FINDING_LOG, l->where,
-		       "its write log has a write behind the end of the disk");
-	else if (!r->generation || r->generation >= l->c->next_generation)
-		report(&l->c->report, FINDING_LOG, l->where,
-		       "its write log has a write of a generation that was not reached");
+		       "its write log has %s (segment %llx, offset %llu)", wrong,
+		       (unsigned long long)(place / SEGMENT_SIZE),
+		       (unsigned long long)(place % SEGMENT_SIZE));
 	return 0;
 }
 
@@ -353,10 +362,13 @@ static int check_clone(void *arg, const struct clone_record *r)
 	int err;
 
 	snprintf(where, sizeof(where), "replicas/%s", r->name);
-	if (!check_disk_numbered(c, r->source))
+	if (r->copy_state == COPY_BROKEN) /* by Force, or for want of space; and it says so */
+		report(&c->report, FINDING_MISSING, where,
+		       "it is Broken: what it lacks of its source is gone");
+	else if (!check_disk_numbered(c, r->source))
 		report(&c->report, FINDING_CLONE, where, "its source, disk %u, is not there",
 		       r->source);
-	else if (r->copy_state != COPY_BROKEN && !check_has_moment(c, r->source, r->generation))
+	else if (!check_has_moment(c, r->source, r->generation))
 		report(&c->report, FINDING_CLONE, where, "g%llu of its source is not kept",
 		       (unsigned long long)r->generation);
 	if (!r->target)
