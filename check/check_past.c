@@ -328,7 +328,6 @@ static int check_origin(void *arg, uint32_t disk, const struct origin_record *o)
 {
 	struct check *c = arg;
 	struct find_clone f = { .target = disk };
-	struct track_record track;
 	char where[WHERE_MAX];
 	uint64_t size;
 
@@ -342,9 +341,6 @@ static int check_origin(void *arg, uint32_t disk, const struct origin_record *o)
 		report(&c->report, FINDING_CLONE, where,
 		       "it is not filled, and g%llu of disk %u, which it lacks, is not kept",
 		       (unsigned long long)o->generation, o->source);
-	if (!track_get(c->catalogue, disk, &track) &&
-	    o->filled > (o->size + track.block_size - 1) / track.block_size)
-		report(&c->report, FINDING_CLONE, where, "more of it is filled than there is");
 	return 0;
 }
 
