@@ -5,6 +5,7 @@
 #include <libvhdi.h>
 #include <lmdb.h>
 
+#include "confine.h"
 #include "nbd.h"
 
 /* Those that other programs serve are only here when these are. */
@@ -56,6 +57,7 @@ int capabilities_render(struct ctl *c, uint32_t object, struct text *out)
 	add_operations(out, "group-operations", group_commands);
 	add_operations(out, "job-operations", job_commands);
 	add_libraries(out);
+	text_addf(out, "landlock: %s\n", confine_available() ? "yes" : "no");
 	text_addf(out, "io-uring: %s\n", c->tandem->rings ? "yes" : "no");
 	for (; more && more->key; more++)
 		text_addf(out, "%s: %s\n", more->key, more->value);

@@ -22,6 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "confine.h"
+
 #define FIRST_FD 3
 /* Descriptors are moved above what the child's will be, so that none is overwritten. */
 #define SAFE_FD 16
@@ -59,6 +61,7 @@ struct child {
 	const struct program *program;
 	int fds[PROGRAM_FDS]; /* above SAFE_FD, as the others */
 	int output, null, failed;
+	int ruleset; /* -1: this kernel has none */
 	pid_t parent;
 	char listen_pid[32];
 	char *env[6];
@@ -91,6 +94,7 @@ static void usual_signals(void)
 static int become(struct child *c, int *way)
 {
 	size_t count = c->program->fd_count;
+	int err;
 
 	usual_signals();
 	setsid();
@@ -104,6 +108,9 @@ static int become(struct child *c, int *way)
 	if (dup3(c->failed, FIRST_FD + count, O_CLOEXEC) < 0)
 		return errno;
 	*way = FIRST_FD + count;
+	err = c->ruleset >= 0 ? confine_self(c->ruleset) : 0;
+	if (err)
+		return err;
 	if (close_range(*way + 1, ~0u, 0))
 		return errno;
 	write_number(c->listen_pid + strlen("LISTEN_PID="), getpid());
@@ -221,9 +228,24 @@ static int prepare_fds(struct child *c, int output[2], int failed[2])
 	return c->null < 0 ? -errno : 0;
 }
 
+static int prepare_confinement(struct child *c)
+{
+	int low = confine_make(c->program->path, c->program->fds, c->program->fd_count);
+
+	if (low < 0)
+		return low == -ENOSYS ? 0 : low;
+	c->ruleset = fcntl(low, F_DUPFD_CLOEXEC, SAFE_FD);
+	close(low);
+	return c->ruleset < 0 ? -errno : 0;
+}
+
 int program_start(const struct program *p, pid_t *pid, int *output)
 {
-	struct child c = { .program = p, .null = -1, .failed = -1, .parent = getpid() };
+	struct child c = { .program = p,
+			   .null = -1,
+			   .failed = -1,
+			   .ruleset = -1,
+			   .parent = getpid() };
 	int out[2] = { -1, -1 }, failed[2] = { -1, -1 };
 	pid_t started = 0;
 	int err;
@@ -232,11 +254,14 @@ int program_start(const struct program *p, pid_t *pid, int *output)
 		c.fds[i] = -1;
 	fill_environment(&c);
 	err = prepare_fds(&c, out, failed);
+	if (!err)
+		err = prepare_confinement(&c);
 	if (!err) {
 		err = start_quietly(&c, failed[0], &started);
 		failed[1] = c.failed;
 	}
 	close_all(&c.null, 1);
+	close_all(&c.ruleset, 1);
 	close_all(c.fds, PROGRAM_FDS);
 	close_all(failed, 2);
 	close_all(&out[1], 1);

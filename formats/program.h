@@ -3,7 +3,7 @@
  * Other programs, started from a process with many threads. They get the
  * descriptors they are given and no others, a session of their own (so that ^C
  * is not for them), an almost empty environment, and SIGKILL when the thread
- * that started them ends, however it ends.
+ * that started them ends, however it ends. They are confined (confine.h).
  */
 #ifndef TANDEMFS_PROGRAM_H
 #define TANDEMFS_PROGRAM_H

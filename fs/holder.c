@@ -207,18 +207,18 @@ static _Noreturn void end_with(struct holder *h)
 	end(h, exit_status(h));
 }
 
-static void forget_program(struct program *p)
+static void forget_program(struct candidate *p)
 {
 	if (p->fd >= 0)
 		close(p->fd);
-	*p = (struct program){ .fd = -1 };
+	*p = (struct candidate){ .fd = -1 };
 }
 
 void holder_take_program(struct holder *h, const char *path)
 {
 	forget_program(&h->other);
 	h->other = h->program;
-	h->program = (struct program){ .fd = -1 };
+	h->program = (struct candidate){ .fd = -1 };
 	snprintf(h->program.path, sizeof(h->program.path), "%s", path);
 	h->went_back = h->tried = false;
 }
@@ -227,7 +227,7 @@ void holder_take_program(struct holder *h, const char *path)
  * for instance at what the new one has recorded, they take turns. */
 static void go_back(struct holder *h)
 {
-	struct program failed = h->program;
+	struct candidate failed = h->program;
 	char text[HOLDER_REASON + 64];
 
 	snprintf(text, sizeof(text), "%s; the program before it goes on",

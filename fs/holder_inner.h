@@ -12,7 +12,7 @@
 #define HOLDER_DIRECTORIES 128
 #define HOLDER_REASON 512
 
-struct program {
+struct candidate {
 	char path[PATH_MAX]; /* empty: none */
 	/* The file, once it served: its path may be that of another one by now. -1: unknown. */
 	int fd;
@@ -20,9 +20,9 @@ struct program {
 };
 
 struct holder {
-	struct program program; /* that the next daemon is */
+	struct candidate program; /* that the next daemon is */
 	/* The one before it, until it has served for a while: where one fails, the other is next. */
-	struct program other;
+	struct candidate other;
 	bool tried; /* a daemon of h->program was started */
 	bool went_back;
 	char **argv;

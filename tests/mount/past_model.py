@@ -27,7 +27,7 @@ from disk_calls import KEEP_SIZE, PLACES, PUNCH_HOLE, fallocate, must, name_of
 from replication import begin, control, lines, read, told, tree
 
 BLOCK = 4096
-TRACKED = 4  # blocks; a write that passes none of these borders is of one generation
+TRACKED = 2  # blocks; what passes none of these borders is of one generation, also a punch
 DEAD = (errno.ENOTCONN, errno.ECONNABORTED, errno.ECONNREFUSED)
 DISK = "past.img"
 SNAPSHOTS = 10

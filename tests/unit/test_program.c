@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "confine.h"
 #include "unit.h"
 
 static char tail[PROGRAM_TAIL];
@@ -199,5 +200,58 @@ START_TEST(many)
 }
 END_TEST
 
+static int put_file(const char *name, int flags)
+{
+	int fd = open(name, O_CREAT | O_WRONLY, 0644);
+
+	ck_assert_int_eq(write(fd, "given", 5), 5);
+	close(fd);
+	return open(name, flags);
+}
+
+static void check_denied(const char *script, int fd)
+{
+	int status = shell(script, fd, 0);
+
+	ck_assert_msg(status != 0 && status < 128, "%s: %d, %s", script, status, tail);
+	ck_assert_msg(strstr(tail, "ermission denied") || strstr(tail, "not permitted"), "%s: %s",
+		      script, tail);
+}
+
+/* Only what it was given, and as it was given. Without Landlock there is nothing to test. */
+START_TEST(confined)
+{
+	char script[512];
+	int fd;
+
+	if (!confine_available()) {
+		fprintf(stderr, "SKIP: this kernel has no Landlock\n");
+		return;
+	}
+	ck_assert_int_eq(chdir(unit_dir()), 0);
+	close(put_file("others", O_RDONLY));
+	fd = put_file("read", O_RDONLY);
+	ck_assert_int_eq(shell("cat /proc/self/fd/3", fd, 0), 0);
+	ck_assert_str_eq(tail, "given");
+	check_denied("echo more >>/proc/self/fd/3", fd);
+	check_denied("cat others", fd);
+	check_denied("cat /etc/shadow", fd);
+	check_denied("echo >new", fd);
+	check_denied("echo >/dev/shm/tandemfs-test-confined", fd);
+	check_denied("rm others", fd);
+	check_denied("mkdir new", fd);
+	check_denied("mv others new", fd);
+	snprintf(script, sizeof(script), "cat /proc/%d/mem", getpid());
+	check_denied(script, fd);
+	if (access("/bin/bash", X_OK) == 0)
+		check_denied("exec /bin/bash -c 'exec 5<>/dev/tcp/127.0.0.1/1'", fd);
+	close(fd);
+	fd = put_file("written", O_RDWR);
+	ck_assert_int_eq(shell("echo more >>/proc/self/fd/3 && cat /proc/self/fd/3", fd, 0), 0);
+	ck_assert_str_eq(tail, "givenmore\n");
+	close(fd);
+}
+END_TEST
+
 UNIT_MAIN("program", NULL, NULL, found, results, not_started, surroundings, descriptors_cross,
-	  ends_with_the_thread, many)
+	  ends_with_the_thread, many, confined)
