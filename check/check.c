@@ -235,8 +235,12 @@ static int check_with_locks(struct check *c, struct why *why)
 	err = catalogue_open_to_read(c->state_dir, &c->catalogue, &c->clean, why);
 	if (err == -EPROTO || err == -ENOMEM || err == -EACCES)
 		return err;
-	if (err == -ENOENT) { /* the first daemon died before it had made any */
-		report(&c->report, FINDING_UNCLEAN, "catalogue", "there is none yet");
+	if (err == -ENOENT) {
+		/* Events are begun once it is there: the first daemon may have died before. */
+		if (faccessat(c->state_fd, "events", F_OK, 0))
+			report(&c->report, FINDING_UNCLEAN, "catalogue", "there is none yet");
+		else
+			report(&c->report, FINDING_CATALOGUE, "catalogue", "it is not there");
 		why->message[0] = '\0';
 		return 0;
 	}
