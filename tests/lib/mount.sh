@@ -22,8 +22,8 @@
 #   loop_setup FILE              attaches a loop device past the page cache, prints its path
 #
 #   state_is_whole [OPTION...]   what DISKS has is whole, and needs nothing from a daemon but what one
-#                                that died left to do (`tandemfs check`). A test that sets
-#                                always_whole=1 asks that after each stop and kill of a daemon
+#                                that died left to do (`tandemfs check`)
+#   always_whole yes|no          ask that after each stop and kill of a daemon from now on
 #   check DESCRIPTION COMMAND... the test fails, with the description, if the command does
 #   refuses TEXT COMMAND...      ... unless the command fails and says TEXT on stderr
 #   await SECONDS COMMAND...     ... unless the command, tried every 20 ms, succeeds in that time
@@ -229,9 +229,12 @@ state_is_whole() { # [OPTION...]
 	esac
 }
 
+ask_whole=no
+always_whole() { ask_whole=$1; }
+
 is_whole_if_asked() {
 	last_state=$1
-	[ -z "${always_whole-}" ] || [ ! -e "$1/lock" ] || state_is_whole --quiet
+	[ "$ask_whole" = no ] || [ ! -e "$1/lock" ] || state_is_whole --quiet
 }
 
 kill_daemon() {
