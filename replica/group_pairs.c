@@ -54,15 +54,36 @@ static bool has(struct groups *gs, const struct group *g, uint32_t pair)
 
 /* ---- may it join ---- */
 
+/* The mode that was asked for: that of an adaptive one goes back and forth by itself. */
+static const struct enum_value *mode_of(const struct pair_facts *f)
+{
+	static const struct enum_value adaptive = { "Adaptive", MODE_ADAPTIVE };
+	const struct enum_value *mode = sync_modes;
+
+	while (!f->adaptive && mode->name && mode->number != f->mode)
+		mode++;
+	return f->adaptive ? &adaptive : mode;
+}
+
+static const char *reset_to(const struct pair_facts *f)
+{
+	return f->adaptive                   ? "ResetToAdaptive"
+	       : f->mode == MODE_SYNCHRONOUS ? "ResetToSync"
+					     : "ResetToAsync";
+}
+
+static bool is_same_mode(const struct pair_facts *f, const struct pair_facts *o)
+{
+	return mode_of(f)->number == mode_of(o)->number;
+}
+
 /* It does not go with that one. */
 static int check_beside(const struct pair *p, const struct pair_facts *f, const struct pair *other,
 			const struct pair_facts *o, struct why *why)
 {
-	if (f->mode != o->mode)
-		return refuse_advise(why, -EINVAL,
-				     o->mode == MODE_SYNCHRONOUS ? "ResetToSync" : "ResetToAsync",
-				     "it is %s, and %s is %s", enum_name(sync_modes, f->mode),
-				     o->name, enum_name(sync_modes, o->mode));
+	if (!is_same_mode(f, o))
+		return refuse_advise(why, -EINVAL, reset_to(o), "it is %s, and %s is %s",
+				     mode_of(f)->name, o->name, mode_of(o)->name);
 	if (p->leg.source == other->leg.target)
 		return refuse(why, -EINVAL, "its source is the target of %s", o->name);
 	if (p->leg.target == other->leg.source)
@@ -101,13 +122,10 @@ int group_check_modes(struct tandem *t, uint32_t number, struct why *why)
 			continue;
 		if (!first.number)
 			first = f;
-		if (f.mode != first.mode)
-			err = refuse_advise(why, -EBUSY,
-					    first.mode == MODE_SYNCHRONOUS ? "ResetToSync"
-									   : "ResetToAsync",
-					    "%s is %s, and %s is %s", f.name,
-					    enum_name(sync_modes, f.mode), first.name,
-					    enum_name(sync_modes, first.mode));
+		if (!is_same_mode(&f, &first))
+			err = refuse_advise(why, -EBUSY, reset_to(&first), "%s is %s, and %s is %s",
+					    f.name, mode_of(&f)->name, first.name,
+					    mode_of(&first)->name);
 	}
 	free(pairs);
 	return err;

@@ -173,6 +173,20 @@ START_TEST(other_modes)
 }
 END_TEST
 
+/* What counts is what was asked for, not the mode that they have just now. */
+START_TEST(adaptive_ones)
+{
+	ck_assert_int_eq(operate_on(first, OP_RESET_TO_ADAPTIVE), 0);
+	ck_assert_int_eq(add(first), 0);
+	ck_assert_int_eq(add(second), -EINVAL);
+	ck_assert_str_eq(why.message, "it is Synchronous, and one is Adaptive");
+	ck_assert_str_eq(why.advice, "ResetToAdaptive");
+	ck_assert_int_eq(operate_on(second, OP_RESET_TO_ADAPTIVE), 0);
+	ck_assert_int_eq(add(second), 0);
+	ck_assert_int_eq(tandem_set_group_consistent(temp.t, group, true, false, &why), 0);
+}
+END_TEST
+
 START_TEST(who_does_not_go_with_others)
 {
 	uint32_t chained;
@@ -374,5 +388,5 @@ START_TEST(what_has_no_one_instant)
 END_TEST
 
 UNIT_MAIN("group pairs", pairs_setup, teardown, they_come_and_go, they_are_recorded,
-	  one_that_ends_leaves, other_modes, who_does_not_go_with_others, unrecorded,
+	  one_that_ends_leaves, other_modes, adaptive_ones, who_does_not_go_with_others, unrecorded,
 	  prepared_and_taken_back, missing_sources, what_has_no_one_instant)
