@@ -10,7 +10,7 @@
 #define COLUMNS 79
 #define INDENT 2
 /* Of one operation; the manual has all. */
-#define KEYS_TOLD 4
+#define KEYS_TOLD 3
 
 /* Behind what is there, or on a new line where this one is full. */
 static void add_piece(struct text *out, size_t *column, const char *piece, size_t len)

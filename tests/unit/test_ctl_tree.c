@@ -106,7 +106,7 @@ START_TEST(help_fits_on_a_screen)
 	for (line = cat("help"); *line; line = strchr(line, '\n') + 1, lines++)
 		ck_assert_int_lt(strchr(line, '\n') - line, 80);
 	ck_assert_int_le(lines, 24);
-	expect("CreateDisk Name= [Size= Format= Parent= ");
+	expect("CreateDisk Name= [Size= Format= ...]; ");
 }
 END_TEST
 
@@ -115,7 +115,7 @@ START_TEST(help_is_wrapped)
 	start();
 	cat("help");
 	expect("\ncontrol CreateDisk Name= [Size= ");
-	expect(" Parent= ...]; DeleteDisk Name= !;\n  CreateGroup ");
+	expect(" ...]; DeleteDisk Name= !; CreateGroup\n  Name=; ");
 	expect("\ndisks/* Resize Size= !; Accept !; snapshot [Name= At=]; ");
 	expect("\nreplicas/* Abort !; Activate [ReadOnly=] !; ");
 	/* What is told of already is only named. */
