@@ -114,6 +114,8 @@ const char *replica_trouble(const struct replica_facts *r)
 		return "its target is not what the source is";
 	if (r->copy_state == COPY_FAILEDOVER && !r->error)
 		return "its source is in the target's image, and what was its own is not kept up";
+	if (r->copy_state == COPY_SKEWED && r->rewritten)
+		return "another program wrote its target";
 	if (r->overlay_lost)
 		return "what was written to it cannot be opened, or a flush of it failed";
 	if (r->source_state)
@@ -198,6 +200,7 @@ void replica_facts_of_pair(const struct pair_facts *p, struct replica_facts *out
 	out->whole = p->whole;
 	out->adaptive = p->adaptive;
 	out->skew_limit = p->skew_limit;
+	out->rewritten = p->rewritten;
 	out->back = p->back;
 	out->stops_host_io = p->stops_host_io;
 	out->manual = p->manual;

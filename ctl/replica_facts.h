@@ -43,6 +43,7 @@ struct replica_facts {
 	bool whole;                 /* it is one moment of its source, and not half of one */
 	bool adaptive;              /* what was asked for is Adaptive, and not the mode of now */
 	uint64_t skew_limit;        /* of one that is */
+	bool rewritten;             /* Skewed, by another program */
 	bool back;                  /* its copy goes back to what was the source */
 	bool stops_host_io, manual; /* as CreateReplica was told */
 	uint64_t behind;            /* bytes that the target lacks, or does not show yet */

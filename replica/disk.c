@@ -14,6 +14,7 @@
 #include "clones.h"
 #include "mirror.h"
 #include "names.h"
+#include "pairs.h"
 #include "tandem.h"
 #include "watch.h"
 
@@ -354,6 +355,7 @@ static int look_again(struct disk *d)
 	if (err || (st.size == known.size && st.mtime.tv_sec == known.mtime.tv_sec &&
 		    st.mtime.tv_nsec == known.mtime.tv_nsec))
 		return err;
+	pairs_changed(d); /* before anybody is told; one that cannot be told is Broken */
 	if (!disk_has_past(d))
 		return take_changes(d, &st);
 	disk_is_changed(d, "closed", st.size);

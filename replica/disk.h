@@ -159,6 +159,7 @@ struct disk {
 	bool stalled;               /* Stalled was announced */
 	bool listed;                /* in the tables of the tandem: can be opened */
 	bool written_elsewhere;     /* not opened: another program is writing it */
+	bool changed_unseen;        /* before it was listed: its mirrors are to be told */
 	bool awaits_parent;         /* not opened: its parent is not there, or is being written */
 	struct file_stat last_stat; /* stands in while the backing store is stuck */
 	uint64_t last_stat_writes;  /* unflushed, before it was asked for */

@@ -117,8 +117,12 @@ static int read_shown(struct disk *d, uint64_t g, void *buf, size_t *len, uint64
 {
 	struct history *h = atomic_load(&d->history);
 	struct moment_record m;
-	int err = history_moment_kept(h, g, &m);
+	int err;
 
+	/* It is partly what the image holds, which others have changed. */
+	if (disk_state(d) == DISK_CHANGED)
+		return -EIO;
+	err = history_moment_kept(h, g, &m);
 	if (!err && off >= m.size)
 		*len = 0;
 	else if (!err && *len > m.size - off)

@@ -341,7 +341,8 @@ static int conclude(struct cycle *c)
 	from = r.copy_state;
 	shown = r.shows;
 	pthread_mutex_lock(&p->applying);
-	if (is_ended(c) || marks_were_cut(p->leg.marks) || disk_state(c->source) == DISK_CHANGED)
+	if (is_ended(c) || !pair_writes(&r) || marks_were_cut(p->leg.marks) ||
+	    disk_state(c->source) == DISK_CHANGED)
 		err = -EAGAIN;
 	pthread_mutex_unlock(&p->applying);
 	if (!err && r.first)

@@ -85,7 +85,7 @@ static int copy_range(struct copy *c, void *buf, uint64_t off, uint64_t end)
 static int copy_marked(struct copy *c, void *buf, uint64_t off, uint64_t len)
 {
 	struct marks *marks = c->p->leg.marks;
-	unsigned turn;
+	unsigned turn, rewrites = atomic_load(&c->p->rewrites);
 	int err = marks_begin(marks, off, len, &turn);
 
 	if (err)
@@ -93,6 +93,9 @@ static int copy_marked(struct copy *c, void *buf, uint64_t off, uint64_t len)
 	err = copy_range(c, buf, off, off + len);
 	if (!err)
 		marks_clear(marks, off, len);
+	/* Others wrote one of the two meanwhile, after which all was marked. */
+	if (atomic_load(&c->p->rewrites) != rewrites)
+		marks_set(marks, off, len);
 	marks_end(marks, turn);
 	return err;
 }

@@ -32,6 +32,8 @@ static const uint8_t facts_of_mirrors[FACT_MAX][COPY_STATE_MAX] = {
   /* UNS → SYN       the others are not copied, or are the same already */
   [FACT_TARGET_WRITTEN]     = {  0,   0,  STY, STY, STY, STY, SKW, SKW, STY, STY, STY, STY, STY, STY },
   /* FRA, SPL → SKW  the others let no client write */
+  [FACT_TARGET_CHANGED]     = {  0,   0,  STY, STY, SKW, STY, SKW, SKW, STY, STY, STY, STY, STY, STY },
+  /* SYN, FRA, SPL → SKW  the others are to be copied over, or are already: all of it differs then */
   [FACT_CRASHED]            = {  0,   0,  STY, UNM, STY, STY, STY, STY, STY, STY, STY, STY, STY, STY },
   /* UNS → UNS       the copy goes on where it was; what SYN had under way is marked, which is FACT_DIFFERS */
 };
@@ -43,6 +45,7 @@ static const char *const names[FACT_MAX] = {
 	[FACT_DIFFERS] = "Differs",
 	[FACT_COPIED] = "Copied",
 	[FACT_TARGET_WRITTEN] = "TargetWritten",
+	[FACT_TARGET_CHANGED] = "TargetChanged",
 	[FACT_CRASHED] = "Crashed",
 };
 

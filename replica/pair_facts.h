@@ -13,6 +13,7 @@ enum pair_fact {
 	FACT_DIFFERS,        /* something is marked: the source failed, or both by a crash */
 	FACT_COPIED,         /* nothing is, and that is durable */
 	FACT_TARGET_WRITTEN, /* by a client */
+	FACT_TARGET_CHANGED, /* by another program, in its directory */
 	FACT_CRASHED,        /* the daemon started after one, or after a power cut */
 	FACT_MAX
 };

@@ -139,6 +139,9 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 
 	if (err)
 		return err;
+	/* Others write it, perhaps still: that is told once more when it is closed. */
+	if (disk_state(source) == DISK_CHANGED)
+		return -EBUSY;
 	if (pair_record_of(p).back)
 		return pair_turn_back(p);
 	pthread_mutex_lock(&p->changing);
@@ -408,6 +411,10 @@ static uint64_t work(struct pair *p)
 	uint64_t now = monotonic_ns();
 	int err;
 
+	if (atomic_load(&p->leave)) {
+		pair_leave_target(p);
+		return 0;
+	}
 	if (pair_writes(&r) && !atomic_load(&p->leg.failed))
 		look_at_target(p);
 	if (pair_writes(&r) && atomic_load(&p->leg.failed)) {

@@ -81,6 +81,16 @@ int pair_record_steps(struct pair_step *steps, size_t count)
 	return err;
 }
 
+int pair_set_locked(struct pair *p, enum copy_state from, const struct pair_record *wanted)
+{
+	struct pair_step s = { .p = p, .from = from, .r = *wanted };
+	int err = record(&s, 1);
+
+	if (!err)
+		set_step(&s);
+	return err;
+}
+
 int pair_set(struct pair *p, enum copy_state from, const struct pair_record *wanted)
 {
 	struct pair_step s = { .p = p, .from = from, .r = *wanted };
@@ -251,6 +261,7 @@ int pair_prepare_copy(struct pair_step *s, struct why *why)
 	} else {
 		atomic_store(&s->p->leg.skews, false);
 		s->r.copy_state = COPY_UNSYNCHRONIZED;
+		s->r.rewritten = false; /* its marks say it */
 		s->r.whole = s->r.whole && !marks_bytes(s->p->leg.marks);
 		s->end = end_begin_copy;
 	}
@@ -318,6 +329,7 @@ int pair_prepare_stop(struct pair_step *s, enum copy_state to, struct why *why)
 	int err;
 
 	s->r.copy_state = to;
+	s->r.rewritten = false; /* its marks say it */
 	s->end = end_stop;
 	err = close_to_clients(p, &s->r, why);
 	if (err)

@@ -24,7 +24,7 @@ struct proof {
 
 static bool is_ended(struct proof *f)
 {
-	return keeper_is_ending(f->p) || f->p->leg.to != f->target ||
+	return keeper_is_ending(f->p) || atomic_load(&f->p->stop) || f->p->leg.to != f->target ||
 	       atomic_load(&f->p->leg.failed);
 }
 

@@ -18,23 +18,6 @@ static void lost(void *owner)
 	keeper_poke(owner);
 }
 
-/*
- * By a client's write, with its range of the target held; so not under changing. Whoever takes
- * the target from clients waits for that first.
- */
-static int skewed(void *owner)
-{
-	struct pair *p = owner;
-	struct pair_record r = pair_record_of(p);
-	enum copy_state from = r.copy_state;
-	int err;
-
-	if (!pair_follow(FACT_TARGET_WRITTEN, &r))
-		return 0;
-	err = pair_set(p, from, &r);
-	return err == -EAGAIN ? 0 : err;
-}
-
 int pair_new(struct pairs *ps, const struct pair_record *r, struct marks *marks, struct pair **out)
 {
 	struct pair *p = calloc(1, sizeof(*p));
@@ -48,7 +31,7 @@ int pair_new(struct pairs *ps, const struct pair_record *r, struct marks *marks,
 	p->leg = (struct leg){
 		.owner = p,
 		.lost = lost,
-		.skewed = skewed,
+		.skewed = pair_skewed,
 		.marks = marks,
 		.source = r->source,
 		.target = r->target,
@@ -91,7 +74,7 @@ struct pair *pair_of_number(struct pairs *ps, uint32_t number)
 	return p;
 }
 
-static struct pair *after(struct pairs *ps, const struct pair *p)
+struct pair *pairs_after(struct pairs *ps, const struct pair *p)
 {
 	struct pair *next;
 
@@ -111,7 +94,7 @@ struct pair_record pair_record_of(struct pair *p)
 	return r;
 }
 
-static bool is_gone(struct pair *p)
+bool pair_is_gone(struct pair *p)
 {
 	bool gone;
 
@@ -141,7 +124,10 @@ void pair_announce(struct pair *p, const char *from, const char *to)
 	char object[sizeof(p->name) + 16];
 
 	snprintf(object, sizeof(object), "replicas/%s", p->name);
-	events_emit(p->of->t->events, strcmp(to, "Broken") ? EVENT_INFORMATION : EVENT_MAJOR,
+	events_emit(p->of->t->events,
+		    !strcmp(to, "Broken")   ? EVENT_MAJOR
+		    : !strcmp(to, "Skewed") ? EVENT_WARNING
+					    : EVENT_INFORMATION,
 		    "StateChanged", object, "From=%s To=%s", from, to);
 	pair_changed(p);
 }
@@ -278,6 +264,7 @@ static int facts_of(struct pair *p, struct pair_facts *out)
 	if (!f.error && f.state == COPY_BROKEN)
 		f.error = serves(target) ? 0 : -ENOENT;
 	f.moves = r.moves;
+	f.rewritten = r.rewritten;
 	f.first = r.first;
 	f.whole = r.back || (pair_is_async(&r) ? r.steady && !r.written
 					       : r.whole && !atomic_load(&p->leg.lacks));
@@ -316,7 +303,7 @@ void pairs_list(struct tandem *t, bool (*fn)(void *arg, const struct pair_facts 
 	for (uint32_t last = 0;;) {
 		struct pair *next = NULL;
 
-		for (struct pair *p = NULL; t->pairs && (p = after(t->pairs, p));)
+		for (struct pair *p = NULL; t->pairs && (p = pairs_after(t->pairs, p));)
 			if (p->number > last && (!next || p->number < next->number))
 				next = p;
 		if (!next)
@@ -336,8 +323,8 @@ int pair_numbered(struct tandem *t, uint32_t number, struct pair_facts *out)
 
 int pair_named(struct tandem *t, const char *name, struct pair_facts *out)
 {
-	for (struct pair *p = NULL; t->pairs && (p = after(t->pairs, p));)
-		if (!is_gone(p) && p->number && !strcmp(p->name, name))
+	for (struct pair *p = NULL; t->pairs && (p = pairs_after(t->pairs, p));)
+		if (!pair_is_gone(p) && p->number && !strcmp(p->name, name))
 			return facts_of(p, out);
 	return -ENOENT;
 }
@@ -346,8 +333,8 @@ int pair_moving(struct disk *source, struct pair_facts *out)
 {
 	struct pairs *ps = source->tandem->pairs;
 
-	for (struct pair *p = NULL; ps && (p = after(ps, p));)
-		if (p->leg.source == source->number && !is_gone(p) && pair_record_of(p).moves)
+	for (struct pair *p = NULL; ps && (p = pairs_after(ps, p));)
+		if (p->leg.source == source->number && !pair_is_gone(p) && pair_record_of(p).moves)
 			return facts_of(p, out);
 	return -ENOENT;
 }
@@ -365,8 +352,8 @@ bool disk_is_mirrored(const struct disk *d)
 {
 	struct pairs *ps = d->tandem->pairs;
 
-	for (struct pair *p = NULL; ps && (p = after(ps, p));)
-		if (p->leg.source == d->number && !is_gone(p))
+	for (struct pair *p = NULL; ps && (p = pairs_after(ps, p));)
+		if (p->leg.source == d->number && !pair_is_gone(p))
 			return true;
 	return false;
 }
@@ -375,8 +362,8 @@ bool disk_is_paired(const struct disk *d)
 {
 	struct pairs *ps = d->tandem->pairs;
 
-	for (struct pair *p = NULL; ps && (p = after(ps, p));)
-		if ((p->leg.source == d->number || p->leg.target == d->number) && !is_gone(p))
+	for (struct pair *p = NULL; ps && (p = pairs_after(ps, p));)
+		if ((p->leg.source == d->number || p->leg.target == d->number) && !pair_is_gone(p))
 			return true;
 	return false;
 }
@@ -385,10 +372,10 @@ bool is_target_of_async(const struct disk *d)
 {
 	struct pairs *ps = d->tandem->pairs;
 
-	for (struct pair *p = NULL; ps && (p = after(ps, p));) {
+	for (struct pair *p = NULL; ps && (p = pairs_after(ps, p));) {
 		struct pair_record r = pair_record_of(p);
 
-		if (p->leg.target == d->number && !is_gone(p) && (pair_is_async(&r) || r.adaptive))
+		if (p->leg.target == d->number && !pair_is_gone(p) && (pair_is_async(&r) || r.adaptive))
 			return true;
 	}
 	return false;
@@ -396,8 +383,8 @@ bool is_target_of_async(const struct disk *d)
 
 bool pairs_fill(struct tandem *t, uint32_t disk)
 {
-	for (struct pair *p = NULL; t->pairs && (p = after(t->pairs, p));)
-		if (p->leg.target == disk && !is_gone(p) && pair_record_of(p).first)
+	for (struct pair *p = NULL; t->pairs && (p = pairs_after(t->pairs, p));)
+		if (p->leg.target == disk && !pair_is_gone(p) && pair_record_of(p).first)
 			return true;
 	return false;
 }
@@ -414,10 +401,10 @@ int pairs_attach(struct disk *d)
 	struct pairs *ps = d->tandem->pairs;
 	int err = 0;
 
-	for (struct pair *p = NULL; ps && !err && (p = after(ps, p));) {
+	for (struct pair *p = NULL; ps && !err && (p = pairs_after(ps, p));) {
 		struct pair_record r = pair_record_of(p);
 
-		if (is_gone(p))
+		if (pair_is_gone(p))
 			continue;
 		if (p->leg.source == d->number && r.number && d->image) {
 			p->leg.writes = pair_writes(&r) && !pair_is_async(&r);
@@ -448,35 +435,6 @@ int pair_attach_target(struct pair *p, const struct pair_record *r, struct disk 
 		err = disk_set_target_use(d, TARGET_READS); /* somebody reads it */
 	if (!err && use != TARGET_FREE)
 		atomic_store(&p->leg.skews, false);
-	return err;
-}
-
-int pairs_differ(struct disk *d)
-{
-	return pairs_differ_but(d, NULL);
-}
-
-int pairs_differ_but(struct disk *d, const struct pair *but)
-{
-	struct pairs *ps = d->tandem->pairs;
-	int err = 0;
-
-	for (struct pair *p = NULL; ps && !err && (p = after(ps, p));) {
-		if (p == but || (p->leg.source != d->number && p->leg.target != d->number) ||
-		    is_gone(p))
-			continue;
-		/* A client's, like a write. */
-		if (p->leg.target == d->number && atomic_load(&p->leg.skews))
-			err = skewed(p);
-		pthread_mutex_lock(&p->recording);
-		/* A copy goes over what its target is. */
-		if (!err && pair_writes(&p->r))
-			atomic_store(&p->leg.lacks, true);
-		if (!err && p->leg.marks)
-			err = marks_outdate(p->leg.marks, MIXED) ?: marks_set_all(p->leg.marks);
-		pthread_mutex_unlock(&p->recording);
-		keeper_poke(p);
-	}
 	return err;
 }
 
@@ -541,7 +499,10 @@ static int load_one(void *arg, const struct pair_record *record)
 			r.copy_state = COPY_SUSPENDED;
 	}
 	find_outdated(&r, marks_outdated(marks));
-	err = pair_new(ps, &r, marks, &p);
+	if (r.rewritten)
+		err = marks_set_all(marks);
+	r.rewritten = r.copy_state == COPY_SKEWED && r.rewritten;
+	err = err ?: pair_new(ps, &r, marks, &p);
 	if (err)
 		marks_close(marks);
 	return err;
@@ -569,8 +530,8 @@ int pairs_load(struct tandem *t, struct why *why)
 
 void pairs_start(struct tandem *t)
 {
-	for (struct pair *p = NULL; t->pairs && (p = after(t->pairs, p));)
-		if (!is_gone(p))
+	for (struct pair *p = NULL; t->pairs && (p = pairs_after(t->pairs, p));)
+		if (!pair_is_gone(p))
 			keeper_start(p);
 }
 
@@ -596,12 +557,12 @@ void pairs_stop(struct tandem *t)
 	pthread_mutex_lock(&ps->managing);
 	ps->ending = true;
 	pthread_mutex_unlock(&ps->managing);
-	for (struct pair *p = NULL; (p = after(ps, p));) {
+	for (struct pair *p = NULL; (p = pairs_after(ps, p));) {
 		keeper_end(p);
 		pair_forget_images(p);
 	}
 	/* What cannot be flushed is marked still at the next start. */
-	for (struct pair *p = NULL; t->serving && (p = after(ps, p));)
+	for (struct pair *p = NULL; t->serving && (p = pairs_after(ps, p));)
 		if (p->leg.marks && !atomic_load(&p->leg.failed))
 			marks_clean(p->leg.marks, true, flush_both, p);
 }

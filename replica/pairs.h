@@ -56,6 +56,7 @@ struct pair_facts {
 	bool stops_host_io, manual;
 	bool moves;            /* by MirrorVirtualDisk */
 	bool first;            /* its first copy is not complete yet */
+	bool rewritten;        /* Skewed, by another program */
 	bool whole;            /* the target is one moment of the source, perhaps an older one */
 	bool back;             /* what is copied is followed by a change of roles: Failback */
 	bool restores;         /* likewise: RestoreFromReplica */
@@ -115,6 +116,10 @@ bool disk_is_mirrored(const struct disk *d);
 /* It is the source or the target of a mirror; then: -EBUSY. */
 bool disk_is_paired(const struct disk *d);
 int pair_check_disk(struct disk *d, struct why *why);
+/* It is the target of a synchronous one that is Skewed, or would be if somebody else wrote it. */
+bool pair_skews(const struct disk *d);
+/* What it holds is on the way from one generation to the next. */
+bool is_target_of_async(const struct disk *d);
 
 /* ---- for the rest of replica/ ---- */
 
@@ -131,5 +136,10 @@ int pairs_attach(struct disk *d);
 int pairs_differ(struct disk *d);
 /* But for that one's. */
 int pairs_differ_but(struct disk *d, const struct pair *but);
+/*
+ * Another program changed its image: as pairs_differ, and what was its own is not overwritten before
+ * somebody says so. Before that is told; with no transaction open, and no range held.
+ */
+int pairs_changed(struct disk *d);
 
 #endif

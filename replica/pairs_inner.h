@@ -45,6 +45,8 @@ struct pair {
 	int error;            /* under lock: why copying does not get on */
 	bool copying;         /* under lock */
 	_Atomic bool stop;    /* its copying */
+	_Atomic unsigned rewrites; /* how often others wrote one of its disks */
+	_Atomic bool leave;        /* likewise its target: see pair_leave_target */
 	_Atomic bool verify;  /* is asked for, or being done */
 	_Atomic uint64_t verified, mended; /* bytes */
 	/* Of an asynchronous one: see pair_async.c. */
@@ -82,6 +84,9 @@ struct pairs {
 /* ---- pairs.c ---- */
 
 struct pair *pair_of_number(struct pairs *ps, uint32_t number);
+/* The one after that, or NULL; of NULL the first. */
+struct pair *pairs_after(struct pairs *ps, const struct pair *p);
+bool pair_is_gone(struct pair *p);
 /* Into the list; r is copied. marks are taken over on success. */
 int pair_new(struct pairs *ps, const struct pair_record *r, struct marks *marks, struct pair **out);
 /* STATE/pairs/NUMBER. */
@@ -102,6 +107,13 @@ bool pair_writes(const struct pair_record *r);
 /* The source, the target; a reference, or NULL. */
 struct disk *pair_source(struct pair *p);
 struct disk *pair_target(struct pair *p);
+
+/* ---- pair_changed.c ---- */
+
+/* For its leg, whose owner it is. */
+int pair_skewed(void *owner);
+/* By the keeper: others wrote its target, and nobody writes to it any more, or shows what it was. */
+void pair_leave_target(struct pair *p);
 
 /* ---- pair_state.c; under changing ---- */
 
@@ -141,6 +153,8 @@ int pair_drain(struct pair *p, struct why *why);
 /* After its end, with no lock held: the target of a first copy that was not complete. */
 void pair_delete_half(struct pair *p);
 
+/* Likewise, with recording held; whoever holds that announces it then. */
+int pair_set_locked(struct pair *p, enum copy_state from, const struct pair_record *r);
 /* The target is opened, and gets what is written from now on. The source is open. */
 int pair_engage(struct pair *p, struct disk *source, struct why *why);
 /*

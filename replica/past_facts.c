@@ -92,7 +92,11 @@ bool disk_has_past(const struct disk *d)
 
 	if (!d->tandem->snapshots)
 		return false;
-	if (disk_is_paired(d))
+	/*
+	 * What another program writes to a source is not to be copied by itself, nor copied over on a
+	 * target, unless the mirror says so: a Skewed one needs Force for that.
+	 */
+	if (disk_is_paired(d) && (disk_is_mirrored(d) || !pair_skews(d)))
 		return true;
 	if (snapshots_count(d) || disk_is_clone(d) || disk_is_cloned(d))
 		return true;

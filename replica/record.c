@@ -331,7 +331,8 @@ enum {
 	PAIR_FLAG_BACK = 64,
 	PAIR_FLAG_RESTORES = 128,
 	PAIR_FLAG_STEADY = 256,
-	PAIR_FLAG_WRITTEN = 512
+	PAIR_FLAG_WRITTEN = 512,
+	PAIR_FLAG_REWRITTEN = 4096
 };
 
 static uint32_t pair_version(const struct pair_record *p)
@@ -360,7 +361,8 @@ void record_encode_pair(struct record *w, const struct pair_record *r)
 		      (r->first ? PAIR_FLAG_FIRST : 0) | (r->moves ? PAIR_FLAG_MOVES : 0) |
 		      (r->whole ? PAIR_FLAG_WHOLE : 0) | (r->diverged ? PAIR_FLAG_DIVERGED : 0) |
 		      (r->back ? PAIR_FLAG_BACK : 0) | (r->restores ? PAIR_FLAG_RESTORES : 0) |
-		      (r->steady ? PAIR_FLAG_STEADY : 0) | (r->written ? PAIR_FLAG_WRITTEN : 0),
+		      (r->steady ? PAIR_FLAG_STEADY : 0) | (r->written ? PAIR_FLAG_WRITTEN : 0) |
+		      (r->rewritten ? PAIR_FLAG_REWRITTEN : 0),
 	      4);
 	put_bytes(w, r->name, strlen(r->name));
 	if (version != PAIR_VERSION) {
@@ -406,6 +408,7 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 	p.steady = flags & PAIR_FLAG_STEADY;
 	p.written = flags & PAIR_FLAG_WRITTEN;
 	p.adaptive = version == PAIR_VERSION_ADAPTIVE;
+	p.rewritten = flags & PAIR_FLAG_REWRITTEN;
 	get_string(&r, p.name, sizeof(p.name));
 	if (version != PAIR_VERSION) {
 		p.objective_s = get_u(&r, 4);

@@ -36,6 +36,7 @@ struct batch {
 	enum scan_hint hint;
 	struct disk **added;
 	size_t count, room;
+	int err; /* what was found before could not be recorded */
 	/* See scan_new. */
 	int (*record)(void *arg, struct catalogue_txn *txn, struct disk *d);
 	void *arg;
@@ -112,7 +113,7 @@ static void attach(struct tandem *t, struct disk *d)
 	int err = snapshots_attach(t, d, reason);
 
 	if (!err) {
-		err = pairs_attach(d);
+		err = (d->changed_unseen ? pairs_changed(d) : 0) ?: pairs_attach(d);
 		snprintf(reason, sizeof(reason), "what its mirrors lack cannot be marked: %s",
 			 strerror(-err));
 	}
@@ -122,10 +123,20 @@ static void attach(struct tandem *t, struct disk *d)
 	snprintf(d->reason, sizeof(d->reason), "%s", reason);
 }
 
+/* What its mirrors know of it does not fit what others wrote; before anybody is told of that. */
+static void tell_pairs(struct batch *b, struct disk *d)
+{
+	if (!disk_is_paired(d))
+		return;
+	/* They have transactions of their own. */
+	b->err = tandem_commit(b->t) ?: b->err;
+	pairs_changed(d); /* one that cannot be told is Broken */
+}
+
 /* Whether disks came that can be used. */
 static bool batch_finish(struct batch *b, int *result)
 {
-	int err = tandem_commit(b->t);
+	int err = tandem_commit(b->t) ?: b->err;
 	bool usable = false;
 
 	for (size_t i = 0; i < b->count; i++) {
@@ -170,8 +181,10 @@ static void compare_with_stop(struct batch *b, struct disk *d, const struct disk
 {
 	char object[DISK_LABEL_MAX + 8];
 	bool changed = changed_since_stop(r, f), past = disk_has_past(d);
+	bool paired = disk_is_paired(d);
 
-	if (changed && (past || b->hint == SCAN_STARTUP))
+	d->changed_unseen = changed && paired;
+	if (changed && (past || paired || b->hint == SCAN_STARTUP))
 		events_emit(b->t->events, EVENT_WARNING, "DiskChanged",
 			    disk_object(d, object, sizeof(object)), "While=stopped Size=%llu",
 			    (unsigned long long)f->st.st_size);
@@ -360,6 +373,7 @@ static bool take_changes(struct batch *b, struct disk *d, const struct stat *st)
 	if ((disk_state(d) == DISK_CHANGED && (open || disk_has_past(d))) ||
 	    disk_state(d) == DISK_FAILED || !changed_by_others(d, b->hint))
 		return false;
+	tell_pairs(b, d);
 	if (disk_has_past(d)) {
 		disk_is_changed(d, open ? "open" : "closed", st->st_size);
 		return false;
@@ -370,6 +384,7 @@ static bool take_changes(struct batch *b, struct disk *d, const struct stat *st)
 	if (open) {
 		disk_set_state(d, DISK_CHANGED,
 			       "another program changed the image while it was open");
+		watch_poke(b->t->watch); /* its mirror may have closed it by now */
 		return false;
 	}
 	/* Nothing depends on the old content: the image is taken as it is now. */
@@ -753,13 +768,13 @@ static void remove_disk(struct tandem *t, struct disk *d)
 void scan_vanished(struct tandem *t, struct disk *d)
 {
 	bool open, needed, past = disk_has_past(d), member = groups_have(t, d->number);
-	bool source = disk_is_mirrored(d);
+	bool source = disk_is_mirrored(d), paired = disk_is_paired(d);
 
 	/* Not opened again from here on, or kept by who has it open, is built upon it, by its
 	 * own past, or by a group. */
 	pthread_mutex_lock(&d->lock);
 	open = d->openers > 0;
-	needed = open || past || source || member || d->kept_name.known ||
+	needed = open || past || paired || member || d->kept_name.known ||
 		 atomic_load(&d->children);
 	if (!needed)
 		d->listed = false;
@@ -777,6 +792,7 @@ void scan_vanished(struct tandem *t, struct disk *d)
 		open     ? "the image is gone from its directory while it is open"
 		: source ? MISSING_SOURCE
 		: past   ? MISSING_WITH_PAST
+		: paired ? MISSING_TARGET
 		: member ? MISSING_MEMBER
 		: disk_keeps_name(d)
 			? MISSING_WITH_NAME
@@ -822,10 +838,14 @@ void scan_settle(struct tandem *t, struct disk *d)
 		look(&b, d->pool, name);
 		if (d->listed && disk_state(d) == DISK_MISSING)
 			scan_vanished(t, d); /* under a name that no image has */
-	} else if (state == DISK_CHANGED && (err = scan_reload(t, d)) && err != -EALREADY) {
-		memcpy(name, d->file_name, sizeof(name));
-		tandem_unlist_disk(t, d);
-		look(&b, d->pool, name);
+	} else if (state == DISK_CHANGED) {
+		tell_pairs(&b, d); /* whoever changed it may have gone on since */
+		err = scan_reload(t, d);
+		if (err && err != -EALREADY) {
+			memcpy(name, d->file_name, sizeof(name));
+			tandem_unlist_disk(t, d);
+			look(&b, d->pool, name);
+		}
 	} else if (d->awaits_parent && !d->image) {
 		memcpy(name, d->file_name, sizeof(name));
 		look(&b, d->pool, name);

@@ -36,6 +36,7 @@ int scan_reload(struct tandem *t, struct disk *d);
 #define MISSING_WITH_PAST "the image is gone from its directory, and something of its past is kept"
 #define MISSING_WITH_NAME "the image is gone from its directory, and the disk was moved to it"
 #define MISSING_SOURCE "the image is gone from its directory, and it has a mirror: Failover"
+#define MISSING_TARGET "the image is gone from its directory, and it is the target of a mirror"
 #define MISSING_MEMBER "the image is gone from its directory, and the disk is in a group"
 
 /* DiskAdded, of one that is listed now. */

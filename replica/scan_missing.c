@@ -50,7 +50,7 @@ static int list_missing(struct tandem *t, struct pool *p, const struct disk_reco
 {
 	char name[NAME_MAX + 1];
 	struct disk *d;
-	bool past, member, source;
+	bool past, member, source, paired;
 	int err;
 
 	free_name(t, p, r, name);
@@ -65,13 +65,15 @@ static int list_missing(struct tandem *t, struct pool *p, const struct disk_reco
 	past = disk_has_past(d);
 	member = groups_have(t, r->number);
 	source = disk_is_mirrored(d);
+	paired = disk_is_paired(d);
 	snprintf(d->reason, sizeof(d->reason), "%s",
 		 source   ? MISSING_SOURCE
 		 : past   ? MISSING_WITH_PAST
+		 : paired ? MISSING_TARGET
 		 : member ? MISSING_MEMBER
 			  : MISSING_WITH_NAME);
 	/* A name that it keeps is nobody else's while it is away. */
-	if (past || member || source || r->mount_name[0]) {
+	if (past || member || paired || r->mount_name[0]) {
 		err = tandem_list_disk(t, d);
 		if (!err)
 			scan_announce(t, d);

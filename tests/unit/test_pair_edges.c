@@ -354,22 +354,6 @@ START_TEST(what_cannot_be_recorded_is_not_done)
 }
 END_TEST
 
-START_TEST(a_target_that_others_write)
-{
-	struct disk *target;
-
-	synchronize();
-	target = temp_disk("b.img");
-	temp_scribble("b.img");
-	pthread_mutex_lock(&temp.t->discovery);
-	scan_name(temp.t, target->pool, "b.img", SCAN_CLOSED);
-	pthread_mutex_unlock(&temp.t->discovery);
-	ck_assert_int_eq(disk_state(target), DISK_CHANGED);
-	disk_unref(target);
-	await(COPY_BROKEN);
-}
-END_TEST
-
 START_TEST(stopped_with_clients)
 {
 	synchronize();

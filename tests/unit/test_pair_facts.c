@@ -20,6 +20,7 @@ static const struct walk {
 	{ FACT_DIFFERS, "==u=========", "==h=========", "==u=========" },
 	{ FACT_COPIED, "=s==========", "=s==========", "=s==========" },
 	{ FACT_TARGET_WRITTEN, "====kk======", "====kk======", "====kk======" },
+	{ FACT_TARGET_CHANGED, "==k=kk======", "==k=kk======", "==k=kk======" },
 	{ FACT_CRASHED, "=u==========", "=h==========", "=u==========" },
 };
 
