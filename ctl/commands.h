@@ -157,6 +157,9 @@ int operate_replica(const struct request *r, enum replica_operation op);
 /* What is so after it. */
 const char *replica_operation_means(enum replica_operation op);
 extern const struct parameter relationship_parameters[];
+/* replica_settings.c */
+extern const struct parameter replica_set_parameters[];
+int set_replica(const struct request *r);
 /* group_commands.c */
 int create_group(const struct request *r);
 int delete_group(const struct request *r);

@@ -30,7 +30,6 @@ enum {
 };
 
 enum supplier { USE_EXISTING = 1, CREATE_NEW, USE_AND_CREATE, WE_DECIDE, CLIENT_MUST_SUPPLY };
-enum { RECOVERY_AUTOMATIC = 2, RECOVERY_MANUAL };
 
 // clang-format off
 static const struct enum_value suppliers[] = {
@@ -39,12 +38,6 @@ static const struct enum_value suppliers[] = {
 	{ "Use and Create", USE_AND_CREATE },
 	{ "Implementation decides", WE_DECIDE },
 	{ "Client Must Supply", CLIENT_MUST_SUPPLY },
-	{ NULL },
-};
-
-static const struct enum_value recovery_modes[] = {
-	{ "Automatic", RECOVERY_AUTOMATIC },
-	{ "Manual", RECOVERY_MANUAL },
 	{ NULL },
 };
 

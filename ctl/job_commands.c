@@ -9,6 +9,7 @@
 
 #include "clones.h"
 #include "jobs.h"
+#include "pairs.h"
 
 static struct jobs *jobs_of(const struct request *r)
 {
@@ -121,6 +122,7 @@ static int set_priority(const struct request *r, const struct job_facts *f, enum
 {
 	struct tandem *t = r->ctl->tandem;
 	struct why *why = &r->result->why;
+	struct pair_settings pair = { .has_priority = true, .priority = p };
 	struct clone_facts clone;
 
 	if (!f->replica) {
@@ -128,10 +130,9 @@ static int set_priority(const struct request *r, const struct job_facts *f, enum
 			job_set_priority(jobs_of(r), f->id, p);
 		return 0;
 	}
-	if (clone_numbered(t, f->replica, &clone))
-		return refuse(why, -EOPNOTSUPP, "tandemfs %s sets the CopyPriority of clones only",
-			      TANDEMFS_VERSION);
-	return tandem_set_clone_priority(t, f->replica, p, r->plan, why);
+	if (!clone_numbered(t, f->replica, &clone))
+		return tandem_set_clone_priority(t, f->replica, p, r->plan, why);
+	return tandem_set_pair(t, f->replica, &pair, r->plan, why);
 }
 
 static int set(const struct request *r)

@@ -565,6 +565,8 @@ const struct command replica_commands[] = {
 	  .help = "a snapshot that cannot be deleted" },
 	{ .name = "Unhold", .parameters = hold_parameters, .run = unhold,
 	  .help = "takes back Hold" },
+	{ .name = "Set", .parameters = replica_set_parameters, .needs_any = true,
+	  .run = set_replica, .help = "who goes first; what becomes of a mirror" },
 	{ .name = "Verify", .run = verify, .help = "compares a mirror with its source" },
 	{ NULL },
 };

@@ -196,6 +196,7 @@ void replica_facts_of_pair(const struct pair_facts *p, struct replica_facts *out
 	out->methodology = p->first ? METHOD_FULL_COPY : METHOD_DELTA_UPDATE;
 	out->size = p->size;
 	out->error = p->error;
+	out->job = p->job;
 	out->first = p->first;
 	out->whole = p->whole;
 	out->adaptive = p->adaptive;

@@ -122,6 +122,12 @@ const struct enum_value copy_priorities[] = {
 	{ NULL },
 };
 
+const struct enum_value recovery_modes[] = {
+	{ "Automatic", RECOVERY_AUTOMATIC },
+	{ "Manual", RECOVERY_MANUAL },
+	{ NULL },
+};
+
 const struct enum_value copy_methodologies[] = {
 	{ "Not Specified", METHOD_NOT_SPECIFIED },
 	{ "Other", METHOD_OTHER },

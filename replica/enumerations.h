@@ -106,6 +106,9 @@ enum copy_methodology {
 	METHOD_SNAP_AND_CLONE
 };
 
+/* CopyRecoveryMode of ReplicationSettings. */
+enum recovery_mode { RECOVERY_AUTOMATIC = 2, RECOVERY_MANUAL };
+
 /* Of SetReplicationRelationship; the last two are of GetSupportedOperations. */
 enum replica_operation {
 	OP_ABORT = 2,
@@ -153,6 +156,6 @@ enum job_state {
 /* The names, by property. */
 extern const struct enum_value copy_states[], sync_types[], sync_modes[], create_modes[],
 	progress_statuses[], copy_types[], replica_types[], sync_states[], copy_priorities[],
-	copy_methodologies[], replica_operations[], job_states[];
+	copy_methodologies[], recovery_modes[], replica_operations[], job_states[];
 
 #endif

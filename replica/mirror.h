@@ -37,7 +37,7 @@ struct leg {
 	int (*skewed)(void *owner); /* a client is about to write to the target: recorded first */
 	struct marks *marks;
 	uint32_t source, target; /* disks */
-	bool stops;              /* the source takes no writes while it is lost */
+	_Atomic bool stops;      /* the source takes no writes while it is lost */
 	bool writes;             /* else it marks */
 	struct disk *to;         /* open, while it writes and the source is in use; a reference */
 	_Atomic bool parted;     /* it is to write no more: see mirror_part */

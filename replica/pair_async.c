@@ -163,21 +163,24 @@ static int send_chunk(void *arg, size_t i)
 static void choose(struct cycle *c, uint64_t *at)
 {
 	struct marks *marks = c->p->leg.marks;
-	uint64_t off, run, size;
+	uint64_t step = job_step(c->p->of->t->jobs, c->p->job, CHUNKS * CHUNK), off, run, size;
 	struct range r;
 
 	hold_size(c->source, &r);
 	size = marks_size(marks);
 	if (size > c->moment.size)
 		size = c->moment.size;
-	for (c->count = 0; c->count < CHUNKS; c->count++) {
+	for (c->count = 0; c->count < CHUNKS && step >= MARKS_REGION; c->count++) {
+		uint64_t most = step < CHUNK ? step / MARKS_REGION * MARKS_REGION : CHUNK;
+
 		off = marks_next(marks, *at);
 		if (off >= size)
 			break;
-		marks_differs(marks, off, size - off < CHUNK ? size - off : CHUNK, &run);
+		marks_differs(marks, off, size - off < most ? size - off : most, &run);
 		c->chunks[c->count] = (struct chunk){ off, run };
 		/* The last region may end before its time, and be marked again. */
 		*at = (off + run + MARKS_REGION - 1) / MARKS_REGION * MARKS_REGION;
+		step -= run < step ? run : step;
 	}
 	range_unlock(&c->source->ranges, &r);
 }
@@ -534,6 +537,8 @@ bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next)
 		async_cycle_ended(p, drain, 0);
 	if (in_step)
 		return false;
+	if (p->cycle_at > *next) /* its objective is shorter by now */
+		p->cycle_at = *next;
 	if (r->copy_state == COPY_SYNCHRONIZED && drain != DRAIN_WANTED && now < p->cycle_at) {
 		*next = p->cycle_at;
 		return false;

@@ -125,28 +125,32 @@ static int copy_chunk(void *arg, size_t i)
 	return err;
 }
 
+static struct jobs *jobs_of(const struct pair *p)
+{
+	return p->of->t->jobs;
+}
+
 /* The next ones from there on. */
 static void choose(struct copy *c, uint64_t *at)
 {
+	uint64_t step = job_step(jobs_of(c->p), c->p->job, CHUNKS * CHUNK);
 	struct marks *marks = c->p->leg.marks;
 	uint64_t off, run, size = marks_size(marks), has = disk_size(c->source);
 
 	if (size > has)
 		size = has;
-	for (c->count = 0; c->count < CHUNKS; c->count++) {
+	for (c->count = 0; c->count < CHUNKS && step >= MARKS_REGION; c->count++) {
+		uint64_t most = step < CHUNK ? step / MARKS_REGION * MARKS_REGION : CHUNK;
+
 		off = marks_next(marks, *at);
 		if (off >= size)
 			break;
-		marks_differs(marks, off, size - off < CHUNK ? size - off : CHUNK, &run);
+		marks_differs(marks, off, size - off < most ? size - off : most, &run);
 		c->chunks[c->count] = (struct chunk){ off, run };
 		/* The last region may end before its time, and be marked again. */
 		*at = (off + run + MARKS_REGION - 1) / MARKS_REGION * MARKS_REGION;
+		step -= run < step ? run : step;
 	}
-}
-
-static struct jobs *jobs_of(const struct pair *p)
-{
-	return p->of->t->jobs;
 }
 
 static void tell_progress(struct pair *p)

@@ -281,8 +281,11 @@ static void begin_job(struct pair *p)
 	if (job_new_number(p->of->t, &spec.id))
 		return; /* it goes on all the same */
 	snprintf(object, sizeof(object), "replicas/%.*s", (int)sizeof(object) - 10, p->name);
-	if (!job_begin(jobs_of(p), &spec))
-		p->job = spec.id;
+	if (job_begin(jobs_of(p), &spec))
+		return;
+	p->job = spec.id;
+	/* It may have been set before there was a job. */
+	job_set_priority(jobs_of(p), p->job, pair_record_of(p).priority);
 }
 
 static void end_job(struct pair *p, enum job_state state, int err)

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "jobs.h"
 #include "pair_facts.h"
 #include "pairs_inner.h"
 
@@ -278,6 +279,7 @@ static int facts_of(struct pair *p, struct pair_facts *out)
 	f.adaptive = r.adaptive;
 	f.skew_limit = r.skew_limit;
 	f.priority = r.priority;
+	f.job = job_of_replica(p->of->t->jobs, p->number, false);
 	f.stops_host_io = r.stops_host_io;
 	f.manual = r.manual;
 	f.sync_time_ms = r.sync_time_ms;

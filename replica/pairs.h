@@ -72,6 +72,7 @@ struct pair_facts {
 	uint64_t differs;  /* bytes of regions that are to be copied */
 	unsigned percent;  /* 100 only while it is Synchronized */
 	bool copying;
+	uint32_t job; /* of its copy; 0: none is under way */
 	int error; /* why it does not get on; 0 */
 };
 
@@ -91,6 +92,16 @@ int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operatio
  * again. -EBUSY: not Synchronized, or it is being done.
  */
 int tandem_verify_pair(struct tandem *t, uint32_t number, bool plan, struct why *why);
+
+/* What is to be another than it is. */
+struct pair_settings {
+	bool has_priority, has_recovery, has_stops, has_objective;
+	enum copy_priority priority;
+	bool manual, stops_host_io;
+	uint32_t objective_s;
+};
+int tandem_set_pair(struct tandem *t, uint32_t number, const struct pair_settings *s, bool plan,
+		    struct why *why);
 
 /* The mirror that MirrorVirtualDisk made of the disk. -ENOENT. */
 int pair_moving(struct disk *source, struct pair_facts *out);

@@ -338,6 +338,39 @@ START_TEST(operations_on_a_mirror)
 }
 END_TEST
 
+START_TEST(settings)
+{
+	make_mirror();
+	ck_assert_int_eq(command(MIRROR, "Plan Set CopyPriority=High"), 0);
+	ck_assert_str_eq(cat("replicas/m/CopyPriority"), "Low\n");
+	ck_assert_int_eq(command(MIRROR, "Set CopyPriority=High CopyRecoveryMode=2 "
+					 "FailedCopyStopsHostIO=true RecoveryPointObjective=0"),
+			 0);
+	ck_assert_str_eq(cat("replicas/m/CopyPriority"), "High\n");
+	cat("replicas/m/status");
+	expect("\nFailedCopyStopsHostIO: true\nCopyRecoveryMode: Automatic\n");
+	ck_assert_int_eq(command(MIRROR, "Set CopyRecoveryMode=Manual"), 0);
+	cat("replicas/m/status.json");
+	expect("\"FailedCopyStopsHostIO\":true,\"CopyRecoveryMode\":\"Manual\"");
+	ck_assert_str_eq(cat("replicas/m/CopyPriority"), "High\n");
+	ck_assert_int_eq(command(MIRROR, "Set"), -EINVAL);
+	ck_assert_int_eq(command(MIRROR, "Set CopyRecoveryMode=4"), -EINVAL);
+	ck_assert_int_eq(command(MIRROR, "Set CopyPriority=Low RecoveryPointObjective=5"),
+			 -EOPNOTSUPP);
+	ck_assert_str_eq(cat("replicas/m/CopyPriority"), "High\n");
+	ck_assert_int_eq(command(MIRROR, "ResetToAsync"), 0);
+	ck_assert_int_eq(command(MIRROR, "Set RecoveryPointObjective=7"), 0);
+	ck_assert_str_eq(cat("replicas/m/RecoveryPointObjective"), "7\n");
+	ck_assert_int_eq(command(MIRROR, "Set RecoveryPointObjective=0"), -EINVAL);
+	ck_assert_int_eq(command(MIRROR, "Set RecoveryPointObjective=604801"), -EINVAL);
+	ck_assert_int_eq(command(MIRROR, "Set RecoveryPointObjective=4294967303"), -EINVAL);
+	ck_assert_str_eq(cat("replicas/m/RecoveryPointObjective"), "7\n");
+	ck_assert_int_eq(command("disks/other.img/control", "snapshot one"), 0);
+	ck_assert_int_eq(command("replicas/other.img@one/control", "Set CopyPriority=Low"),
+			 -EOPNOTSUPP);
+}
+END_TEST
+
 START_TEST(refused_mirrors)
 {
 	// clang-format off
@@ -442,6 +475,7 @@ int main(void)
 	tcase_add_test(commands, a_mirror_is_shown);
 	tcase_add_test(commands, one_that_waits_for_activate);
 	tcase_add_test(commands, operations_on_a_mirror);
+	tcase_add_test(commands, settings);
 	tcase_add_test(commands, refused_mirrors);
 	tcase_add_test(commands, a_command_waits);
 	suite_add_tcase(s, commands);

@@ -307,6 +307,38 @@ START_TEST(a_host_that_stops_with_its_target)
 }
 END_TEST
 
+/* It can be made one, and cease to be, while its target is away. */
+START_TEST(whether_the_host_stops_is_set)
+{
+	struct pair_settings stops = { .has_stops = true, .stops_host_io = true };
+
+	synchronize();
+	ck_assert_int_eq(rename(temp_path("b.img"), temp_path("b.txt")), 0);
+	temp_rescan();
+	await(COPY_BROKEN);
+	ck_assert_int_eq(change(source, 0, 4096), 0);
+	ck_assert_int_eq(tandem_set_pair(temp.t, number, &stops, true, &why), 0);
+	ck_assert_int_eq(change(source, 0, 4096), 0);
+	ck_assert_int_eq(tandem_set_pair(temp.t, number, &stops, false, &why), 0);
+	ck_assert(facts().stops_host_io);
+	ck_assert_int_eq(change(source, 0, 4096), -EIO);
+	again();
+	ck_assert(facts().stops_host_io);
+	ck_assert_int_eq(change(source, 0, 4096), -EIO);
+	stops.stops_host_io = false;
+	atomic_store(&unrecorded, true);
+	ck_assert_int_lt(tandem_set_pair(temp.t, number, &stops, false, &why), 0);
+	ck_assert(facts().stops_host_io);
+	ck_assert_int_eq(change(source, 0, 4096), -EIO);
+	atomic_store(&unrecorded, false);
+	ck_assert_int_eq(tandem_set_pair(temp.t, number, &stops, false, &why), 0);
+	ck_assert_int_eq(change(source, 0, 4096), 0);
+	ck_assert_int_eq(rename(temp_path("b.txt"), temp_path("b.img")), 0);
+	temp_rescan();
+	check_same("b.img");
+}
+END_TEST
+
 static bool has_tried(void *arg)
 {
 	return atomic_load(&tries) >= 3;
@@ -410,6 +442,6 @@ UNIT_MAIN("pair_edges", setup, teardown, a_split_target_is_shrunk, a_split_targe
 	  a_target_in_use_is_not_taken_away, unprepared, a_reader_of_the_target_is_in_nobodys_way,
 	  a_split_target_goes_back, an_idle_mirror_is_cleaned, marks_that_are_lost,
 	  a_file_of_marks_without_a_mirror, a_crash_in_a_resize, a_target_that_cannot_shrink,
-	  a_host_that_stops_with_its_target, a_loss_that_cannot_be_recorded,
-	  what_cannot_be_recorded_is_not_done, a_target_that_others_write, stopped_with_clients,
+	  a_host_that_stops_with_its_target, whether_the_host_stops_is_set,
+	  a_loss_that_cannot_be_recorded, what_cannot_be_recorded_is_not_done, stopped_with_clients,
 	  nothing_stays_of_those_that_go)

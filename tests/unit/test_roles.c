@@ -1063,11 +1063,11 @@ START_TEST(written_before_the_copy_begins)
 }
 END_TEST
 
-/* It has copied all that it may for now. */
+/* It has copied what it may for now. */
 static bool waits(void *arg)
 {
 	(void)arg;
-	return facts().differs == SIZE - 4 * MIB;
+	return facts().differs < SIZE;
 }
 
 START_TEST(a_stop_while_the_copy_waits)
