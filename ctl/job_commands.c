@@ -6,6 +6,7 @@
 #include "inner.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "clones.h"
 #include "jobs.h"
@@ -35,6 +36,21 @@ static int of_replica(const struct request *r, const struct job_facts *f, enum r
 	return operate_replica(&of, op);
 }
 
+static bool is_proof(const struct job_facts *f)
+{
+	return !strcmp(f->operation, "Verify");
+}
+
+/* Of one that has no relationship. */
+static void suspend_job(const struct request *r, const struct job_facts *f, bool suspended)
+{
+	if (r->plan)
+		return;
+	job_suspend(jobs_of(r), f->id, suspended);
+	if (is_proof(f))
+		pairs_look_at_proofs(r->ctl->tandem);
+}
+
 static int suspend(const struct request *r)
 {
 	struct job_facts f;
@@ -44,8 +60,7 @@ static int suspend(const struct request *r)
 		return err;
 	if (f.replica)
 		return of_replica(r, &f, OP_SUSPEND);
-	if (!r->plan)
-		job_suspend(jobs_of(r), f.id, true);
+	suspend_job(r, &f, true);
 	result_say(r->result, "%s on until Start, or a restart of the daemon",
 		   r->plan ? "would not go" : "does not go");
 	return 0;
@@ -65,8 +80,7 @@ static int start(const struct request *r)
 	}
 	if (f.replica)
 		return of_replica(r, &f, OP_RESUME);
-	if (!r->plan)
-		job_suspend(jobs_of(r), f.id, false);
+	suspend_job(r, &f, false);
 	result_say(r->result, "%s on", r->plan ? "would go" : "goes");
 	return 0;
 }
@@ -86,6 +100,15 @@ static int abort_restore(const struct request *r, const struct job_facts *f)
 	return err;
 }
 
+static int end_proof(const struct request *r, const struct job_facts *f, enum job_state as)
+{
+	if (!r->plan)
+		tandem_end_verify(r->ctl->tandem, f->id, as);
+	result_say(r->result, "%s is proved",
+		   r->plan ? "would end, and nothing" : "ended; nothing");
+	return 0;
+}
+
 static int end_job(const struct request *r, enum job_state as)
 {
 	struct job_facts f;
@@ -93,6 +116,8 @@ static int end_job(const struct request *r, enum job_state as)
 
 	if (err)
 		return err;
+	if (is_proof(&f))
+		return end_proof(r, &f, as);
 	if (!r->plan)
 		job_end_as(jobs_of(r), f.id, as);
 	err = f.replica ? of_replica(r, &f, OP_ABORT) : abort_restore(r, &f);

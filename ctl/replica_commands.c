@@ -503,6 +503,7 @@ static int unhold(const struct request *r)
 static int verify(const struct request *r)
 {
 	struct replica_facts f;
+	uint32_t job = 0;
 	int err;
 
 	if (replica_facts(r->ctl->tandem, r->replica, &f))
@@ -510,7 +511,9 @@ static int verify(const struct request *r)
 	if (f.sync_type != SYNC_MIRROR)
 		return refuse(&r->result->why, -EOPNOTSUPP, "Verify is not for a %s",
 			      enum_name(sync_types, f.sync_type));
-	err = tandem_verify_pair(r->ctl->tandem, r->replica, r->plan, &r->result->why);
+	err = tandem_verify_pair(r->ctl->tandem, r->replica, r->plan, &job, &r->result->why);
+	if (!err)
+		result_add_job(r->result, job);
 	if (!err)
 		result_say(r->result, "both %s compared, while they are used; status tells of it",
 			   r->plan ? "would be" : "are");

@@ -139,7 +139,9 @@ uint32_t job_of_disk(struct jobs *js, uint32_t disk, bool ended)
 	if (!js || !disk)
 		return 0;
 	pthread_mutex_lock(&js->lock);
-	for (j = js->list; j && (j->spec.disks[0] != disk || (j->ended_ns && !ended)); j = j->next)
+	for (j = js->list;
+	     j && (j->spec.replica || j->spec.disks[0] != disk || (j->ended_ns && !ended));
+	     j = j->next)
 		;
 	id = j ? j->spec.id : 0;
 	pthread_mutex_unlock(&js->lock);

@@ -185,6 +185,47 @@ void job_end_as(struct jobs *js, uint32_t id, enum job_state state)
 	pthread_mutex_unlock(&js->lock);
 }
 
+void job_note(struct jobs *js, uint32_t id, const char *words, bool major)
+{
+	struct job *j;
+
+	if (!js)
+		return;
+	pthread_mutex_lock(&js->lock);
+	j = jobs_find_live(js, id);
+	if (j) {
+		snprintf(j->note, sizeof(j->note), "%s", words);
+		j->major = major;
+	}
+	pthread_mutex_unlock(&js->lock);
+}
+
+bool job_is_suspended(struct jobs *js, uint32_t id)
+{
+	struct job *j;
+	bool suspended;
+
+	if (!js)
+		return false;
+	pthread_mutex_lock(&js->lock);
+	j = jobs_find_live(js, id);
+	suspended = j && j->turn.suspended;
+	pthread_mutex_unlock(&js->lock);
+	return suspended;
+}
+
+bool job_has_ended(struct jobs *js, uint32_t id)
+{
+	bool ended;
+
+	if (!js || !id)
+		return true;
+	pthread_mutex_lock(&js->lock);
+	ended = !jobs_find_live(js, id);
+	pthread_mutex_unlock(&js->lock);
+	return ended;
+}
+
 static void tell_end(struct jobs *js, const struct job *j)
 {
 	char moment[32] = "", error[200] = "", word[160];
@@ -195,9 +236,11 @@ static void tell_end(struct jobs *js, const struct job *j)
 	if (j->error)
 		snprintf(error, sizeof(error), " Error=%s",
 			 event_word(word, sizeof(word), strerror(-j->error)));
-	events_emit(js->t->events, j->state == JOB_EXCEPTION ? EVENT_MAJOR : EVENT_INFORMATION,
-		    "JobEnded", j->object, "Operation=%s%s Job=%u JobState=%s%s", j->spec.operation,
-		    moment, j->spec.id, enum_name(job_states, j->state), error);
+	events_emit(js->t->events,
+		    j->major || j->state == JOB_EXCEPTION ? EVENT_MAJOR : EVENT_INFORMATION,
+		    "JobEnded", j->object, "Operation=%s%s Job=%u JobState=%s%s%s%s",
+		    j->spec.operation, moment, j->spec.id, enum_name(job_states, j->state), error,
+		    j->note[0] ? " " : "", j->note);
 	jobs_tell_change(js);
 }
 

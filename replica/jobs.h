@@ -95,6 +95,11 @@ void job_wait_for(struct jobs *js, uint32_t id, const char *why);
 /* By who has recorded that it is, or is not any more. */
 void job_suspend(struct jobs *js, uint32_t id, bool suspended);
 void job_set_priority(struct jobs *js, uint32_t id, enum copy_priority priority);
+/* What JobEnded tells besides, as Key=Value; major: it is nothing good. */
+void job_note(struct jobs *js, uint32_t id, const char *words, bool major);
+/* It waits for somebody to say Start; it has ended, or there never was one. */
+bool job_is_suspended(struct jobs *js, uint32_t id);
+bool job_has_ended(struct jobs *js, uint32_t id);
 /* JobEnded is told; not of one that has ended. JOB_TERMINATED becomes what job_end_as said. */
 void job_end(struct jobs *js, uint32_t id, enum job_state state, int error);
 /* JOB_KILLED, before who ends it is told to; 0 takes it back. */
@@ -106,7 +111,7 @@ void job_end_as(struct jobs *js, uint32_t id, enum job_state state);
 int job_numbered(struct jobs *js, uint32_t id, struct job_facts *out);
 /* By number; the caller frees. */
 int jobs_list(struct jobs *js, struct job_facts **out, size_t *count);
-/* The newest of a relationship, or of the first of its disks; ended ones only if asked for. 0. */
+/* The newest of a relationship, or, of none, of the first of its disks; ended ones only if asked for. 0. */
 uint32_t job_of_replica(struct jobs *js, uint32_t replica, bool ended);
 uint32_t job_of_disk(struct jobs *js, uint32_t disk, bool ended);
 /* Goes up when a job is another than it was. */

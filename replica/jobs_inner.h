@@ -19,6 +19,8 @@ struct job {
 	struct turn turn;
 	enum turn_answer answer; /* to its last question */
 	char reason[64];         /* of job_wait_for */
+	char note[48];           /* of job_note */
+	bool major;
 	struct disk *slowed[2]; /* while it has a turn, and comes before their guests; references */
 	uint64_t done, total;
 	struct pace pace;

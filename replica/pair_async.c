@@ -421,6 +421,8 @@ static int send(struct cycle *c)
 		err = conclude(c);
 	for (size_t i = 0; i < CHUNKS; i++)
 		free(c->buffers[i]);
+	if (!err && atomic_load(&c->p->verify))
+		pair_verify_moment(c->p, c->source, c->target, &c->moment, c->stops);
 	history_lend(c->from, g, false);
 	moment_unpin(c->source, g);
 	collector_add(collector, c->source, g);
@@ -521,11 +523,18 @@ static void tell_objective(struct pair *p, const struct pair_record *r)
 	pair_changed(p);
 }
 
+/* Which needs a moment that both have. */
+static bool is_to_prove(struct pair *p, const struct pair_record *r)
+{
+	return atomic_load(&p->verify) && r->copy_state == COPY_SYNCHRONIZED &&
+	       !job_is_suspended(p->of->t->jobs, p->proof_job);
+}
+
 bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next)
 {
 	uint64_t time_ms = past_now(p->of->t->snapshots), now = monotonic_ns();
 	enum drain drain = async_drain_wanted(p);
-	bool in_step = is_in_step(p, r);
+	bool in_step = is_in_step(p, r), prove = is_to_prove(p, r);
 
 	if (in_step)
 		atomic_store(&p->in_step_ms, time_ms);
@@ -535,11 +544,12 @@ bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next)
 		return false; /* until it is released, which is a poke */
 	if (in_step && drain == DRAIN_WANTED)
 		async_cycle_ended(p, drain, 0);
-	if (in_step)
+	if (in_step && (!prove || drain == DRAIN_WANTED))
 		return false;
 	if (p->cycle_at > *next) /* its objective is shorter by now */
 		p->cycle_at = *next;
-	if (r->copy_state == COPY_SYNCHRONIZED && drain != DRAIN_WANTED && now < p->cycle_at) {
+	if (r->copy_state == COPY_SYNCHRONIZED && drain != DRAIN_WANTED && !prove &&
+	    now < p->cycle_at) {
 		*next = p->cycle_at;
 		return false;
 	}

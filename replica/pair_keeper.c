@@ -341,21 +341,6 @@ static int copy_on(struct pair *p)
 	return err;
 }
 
-static void verify_on(struct pair *p)
-{
-	struct disk *source = pair_source(p), *target = pair_target(p);
-	int err = source && target ? disk_open(source, false) : -ENOENT;
-
-	if (!err) {
-		err = pair_verify(p, source, target);
-		disk_close(source);
-	}
-	disk_unref(source);
-	disk_unref(target);
-	atomic_store(&p->verify, false);
-	pair_changed(p);
-}
-
 /* Its target is gone, though nobody writes to it. */
 static void look_at_target(struct pair *p)
 {
@@ -442,11 +427,13 @@ static uint64_t work(struct pair *p)
 	}
 	stop_job(p, 0);
 	look_at_readers(p, &r);
-	if (r.copy_state == COPY_SYNCHRONIZED && atomic_load(&p->verify)) {
-		verify_on(p);
-		return 0;
+	if (atomic_load(&p->verify) && r.copy_state != COPY_SYNCHRONIZED)
+		pair_end_verify(p, -ECANCELED);
+	if (atomic_load(&p->verify) && !atomic_load(&p->stop)) {
+		bool later;
+
+		return pair_verify(p, &later) == -EAGAIN && later ? now + CLEAN_NS : 0;
 	}
-	atomic_store(&p->verify, false);
 	if (now >= p->retry_at && pair_follow(FACT_TARGET_TRIED, &r)) {
 		try_again(p);
 		p->retry_ns = 2 * p->retry_ns < RETRY_MAX_NS ? 2 * p->retry_ns : RETRY_MAX_NS;

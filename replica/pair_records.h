@@ -23,6 +23,7 @@ struct pair_record {
 	bool restores; /* likewise, by RestoreFromReplica */
 	bool written;  /* by clients, the target: no moment of its source, until it is copied */
 	bool adaptive; /* its mode follows from what differs */
+	bool verifies; /* a proof is to be made, also after a restart */
 	bool rewritten; /* others wrote its target: all of it differs, and its marks may not say so yet */
 	bool steady;   /* of an asynchronous one: the target is read as some moment of its source */
 	uint32_t objective_s; /* likewise, and of an adaptive one: RecoveryPointObjective */

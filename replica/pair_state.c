@@ -315,6 +315,7 @@ static void end_stop(struct pair_step *s, bool recorded)
 	if (pair_target_use(&s->r) == TARGET_FREE && !s->r.shows)
 		async_let_go(s->p); /* before clients write */
 	settle_target(s->p);
+	keeper_poke(s->p); /* it may wait for a turn */
 }
 
 /*
@@ -578,32 +579,5 @@ int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operatio
 		async_release(p);
 	if (!err && !plan && f.first && (op == OP_DETACH || op == OP_DISSOLVE))
 		pair_delete_half(p);
-	return err;
-}
-
-int tandem_verify_pair(struct tandem *t, uint32_t number, bool plan, struct why *why)
-{
-	struct pair *p = t->pairs ? pair_of_number(t->pairs, number) : NULL;
-	struct pair_facts f;
-	int err = 0;
-
-	if (!p || pair_numbered(t, number, &f))
-		return refuse(why, -ENOENT, "there is no such mirror");
-	pthread_mutex_lock(&p->changing);
-	if (!pair_numbered(t, number, &f) && f.mode == MODE_ASYNCHRONOUS)
-		err = refuse(why, -EOPNOTSUPP,
-			     "Verify compares with what the source is; an asynchronous mirror "
-			     "is what it was");
-	else if (pair_numbered(t, number, &f) || f.state != COPY_SYNCHRONIZED)
-		err = refuse_advise(why, -EBUSY, "wait until it is Synchronized",
-				    "CopyState is %s; Verify needs Synchronized",
-				    enum_name(copy_states, f.state));
-	else if (f.verifying)
-		err = refuse(why, -EBUSY, "it is being verified: %u %%", f.verified);
-	else if (!plan)
-		atomic_store(&p->verify, true);
-	pthread_mutex_unlock(&p->changing);
-	if (!err && !plan)
-		keeper_poke(p);
 	return err;
 }

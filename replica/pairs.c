@@ -29,6 +29,7 @@ int pair_new(struct pairs *ps, const struct pair_record *r, struct marks *marks,
 	p->number = r->number;
 	memcpy(p->name, r->name, sizeof(p->name));
 	p->r = *r;
+	p->verify = r->verifies;
 	p->leg = (struct leg){
 		.owner = p,
 		.lost = lost,

@@ -73,7 +73,7 @@ struct pair_facts {
 	unsigned percent;  /* 100 only while it is Synchronized */
 	bool copying;
 	uint32_t job; /* of its copy; 0: none is under way */
-	int error; /* why it does not get on; 0 */
+	int error;    /* why it does not get on; 0 */
 };
 
 int tandem_mirror(struct tandem *t, struct disk *source, const struct pair_request *q,
@@ -89,9 +89,16 @@ int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operatio
 
 /*
  * Reads both, while they are used, and compares. What differs is marked, and so copied
- * again. -EBUSY: not Synchronized, or it is being done.
+ * again. Of an asynchronous one, each part with what its source was at a moment that the target
+ * has just become. It is a job, and begins again after a restart. -EBUSY: not Synchronized, or it
+ * is being done.
  */
-int tandem_verify_pair(struct tandem *t, uint32_t number, bool plan, struct why *why);
+int tandem_verify_pair(struct tandem *t, uint32_t number, bool plan, uint32_t *job,
+		       struct why *why);
+/* It is to end so, and is no proof. */
+void tandem_end_verify(struct tandem *t, uint32_t job, enum job_state as);
+/* Such a job is suspended, or goes on. */
+void pairs_look_at_proofs(struct tandem *t);
 
 /* What is to be another than it is. */
 struct pair_settings {

@@ -45,10 +45,12 @@ struct pair {
 	int error;            /* under lock: why copying does not get on */
 	bool copying;         /* under lock */
 	_Atomic bool stop;    /* its copying */
-	_Atomic unsigned rewrites; /* how often others wrote one of its disks */
-	_Atomic bool leave;        /* likewise its target: see pair_leave_target */
-	_Atomic bool verify;  /* is asked for, or being done */
+	_Atomic unsigned rewrites;         /* how often others wrote one of its disks */
+	_Atomic bool leave;                /* likewise its target: see pair_leave_target */
+	_Atomic bool verify;               /* is asked for, or being done */
 	_Atomic uint64_t verified, mended; /* bytes */
+	uint32_t proof_job; /* its own, and set under changing while nobody verifies; 0: none yet */
+	uint64_t proof_began_ms; /* likewise */
 	/* Of an asynchronous one: see pair_async.c. */
 	pthread_mutex_t applying; /* held while it writes to its target; taken after changing */
 	unsigned stops;           /* under applying: how often that was stopped */
@@ -264,8 +266,19 @@ bool adaptive_step(struct pair *p);
 
 /* ---- pair_verify.c ---- */
 
-/* By the keeper. The source is open, and so is its target. -ECANCELED: it is no proof. */
-int pair_verify(struct pair *p, struct disk *source, struct disk *target);
+/*
+ * By the keeper: goes on with the proof that was asked for. -EAGAIN: it has something else to do
+ * first, or nothing for now (*later); else the proof has ended.
+ */
+int pair_verify(struct pair *p, bool *later);
+/*
+ * Likewise of an asynchronous one, in a cycle: the target is what the source was at that moment,
+ * which is kept, and nobody writes it.
+ */
+void pair_verify_moment(struct pair *p, struct disk *source, struct disk *target,
+			const struct moment_record *m, unsigned stops);
+/* It cannot be made now. */
+void pair_end_verify(struct pair *p, int err);
 
 /* ---- pair_keeper.c ---- */
 

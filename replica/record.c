@@ -332,7 +332,8 @@ enum {
 	PAIR_FLAG_RESTORES = 128,
 	PAIR_FLAG_STEADY = 256,
 	PAIR_FLAG_WRITTEN = 512,
-	PAIR_FLAG_REWRITTEN = 4096
+	PAIR_FLAG_REWRITTEN = 4096,
+	PAIR_FLAG_VERIFIES = 8192
 };
 
 static uint32_t pair_version(const struct pair_record *p)
@@ -362,7 +363,8 @@ void record_encode_pair(struct record *w, const struct pair_record *r)
 		      (r->whole ? PAIR_FLAG_WHOLE : 0) | (r->diverged ? PAIR_FLAG_DIVERGED : 0) |
 		      (r->back ? PAIR_FLAG_BACK : 0) | (r->restores ? PAIR_FLAG_RESTORES : 0) |
 		      (r->steady ? PAIR_FLAG_STEADY : 0) | (r->written ? PAIR_FLAG_WRITTEN : 0) |
-		      (r->rewritten ? PAIR_FLAG_REWRITTEN : 0),
+		      (r->rewritten ? PAIR_FLAG_REWRITTEN : 0) |
+		      (r->verifies ? PAIR_FLAG_VERIFIES : 0),
 	      4);
 	put_bytes(w, r->name, strlen(r->name));
 	if (version != PAIR_VERSION) {
@@ -409,6 +411,7 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 	p.written = flags & PAIR_FLAG_WRITTEN;
 	p.adaptive = version == PAIR_VERSION_ADAPTIVE;
 	p.rewritten = flags & PAIR_FLAG_REWRITTEN;
+	p.verifies = flags & PAIR_FLAG_VERIFIES;
 	get_string(&r, p.name, sizeof(p.name));
 	if (version != PAIR_VERSION) {
 		p.objective_s = get_u(&r, 4);

@@ -114,6 +114,7 @@ START_TEST(found)
 {
 	uint32_t disk = temp_number("a.img");
 	struct job_facts *list, f;
+	struct job_spec spec;
 	size_t count;
 
 	ck_assert_int_eq(job_numbered(js, 1, &f), -ENOENT);
@@ -128,10 +129,18 @@ START_TEST(found)
 	ck_assert_uint_eq(list[1].id, 9);
 	free(list);
 	ck_assert_uint_eq(job_of_replica(js, 1009, false), 9);
-	ck_assert_uint_eq(job_of_disk(js, disk, false), 8);
 	job_end(js, 8, JOB_COMPLETED, 0);
-	ck_assert_uint_eq(job_of_disk(js, disk, false), 9);
-	ck_assert_uint_eq(job_of_disk(js, disk, true), 8);
+	ck_assert_uint_eq(job_of_disk(js, disk, true), 0);
+	spec = (struct job_spec){ .id = 7,
+				  .operation = "RestoreTo",
+				  .object = "disks/a.img",
+				  .disks = { disk } };
+	ck_assert_int_eq(job_begin(js, &spec), 0);
+	begin(6, PRIORITY_SAME);
+	ck_assert_uint_eq(job_of_disk(js, disk, false), 7);
+	job_end(js, 7, JOB_COMPLETED, 0);
+	ck_assert_uint_eq(job_of_disk(js, disk, false), 0);
+	ck_assert_uint_eq(job_of_disk(js, disk, true), 7);
 	ck_assert_uint_eq(job_of_replica(js, 1008, false), 0);
 	ck_assert_uint_eq(job_of_replica(js, 1008, true), 8);
 	ck_assert_uint_eq(job_of_replica(js, 0, true), 0);

@@ -231,13 +231,14 @@ START_TEST(refused)
 	struct pair_facts f;
 	struct disk *target;
 	struct pair_request q = { .target = "c.img", .mode = MODE_SYNCHRONOUS };
+	uint32_t job;
 
 	stop_half(OP_SUSPEND, COPY_SUSPENDED);
 	target = temp_disk("b.img");
 	ck_assert_int_eq(tandem_snapshot(temp.t, &target, 1, "s", false, &made, &why), -EBUSY);
 	ck_assert_int_eq(tandem_mirror(temp.t, target, &q, &f, &why), -EBUSY);
 	ck_assert_int_eq(operate(OP_RESET_TO_SYNC, false), -EBUSY);
-	ck_assert_int_eq(tandem_verify_pair(temp.t, number, false, &why), -EOPNOTSUPP);
+	ck_assert_int_eq(tandem_verify_pair(temp.t, number, false, &job, &why), -EBUSY);
 	ck_assert_int_eq(operate(OP_FAILOVER, true), -EOPNOTSUPP);
 	ck_assert_int_eq(facts().state, COPY_SUSPENDED);
 	do_it(OP_RESUME);

@@ -329,13 +329,14 @@ static bool is_verified(void *arg)
 START_TEST(verified)
 {
 	struct disk *d;
+	uint32_t job;
 	int fd;
 
 	change_much(source, 50);
 	make();
 	await(COPY_SYNCHRONIZED);
 	ck_assert_uint_eq(facts().verified_ms, 0);
-	ck_assert_msg(!tandem_verify_pair(temp.t, number, false, &why), "%s", why.message);
+	ck_assert_msg(!tandem_verify_pair(temp.t, number, false, &job, &why), "%s", why.message);
 	write_at_once();
 	ck_assert(unit_until(is_verified, NULL, 20));
 	ck_assert_uint_gt(facts().verified_ms, 0);
@@ -347,7 +348,7 @@ START_TEST(verified)
 	ck_assert_int_eq(fsync(fd), 0);
 	close(fd);
 	ck_assert(!is_same("a.img", "b.img"));
-	ck_assert_msg(!tandem_verify_pair(temp.t, number, false, &why), "%s", why.message);
+	ck_assert_msg(!tandem_verify_pair(temp.t, number, false, &job, &why), "%s", why.message);
 	ck_assert(unit_until(is_verified, NULL, 20));
 	ck_assert_uint_eq(facts().mended, REGION);
 	await(COPY_SYNCHRONIZED);
