@@ -114,13 +114,13 @@ enum verdict { GO_ON, STOP, ASK_AGAIN };
 
 /* Asks once, and waits if that is the answer. *news: status is another. */
 static enum verdict ask(struct jobs *js, uint32_t id, const struct around *a,
-			const _Atomic bool *stop, bool *news)
+			const _Atomic bool *stop, uint64_t deadline, bool *news)
 {
 	struct job *j = jobs_find_live(js, id);
 	enum turn_answer before;
 	uint64_t until;
 
-	if (!j || (stop && atomic_load(stop))) {
+	if (!j || (stop && atomic_load(stop)) || monotonic_ns() >= deadline) {
 		if (j)
 			turns_give_back(&js->turns, &j->turn, monotonic_ns(), 0);
 		pthread_cond_broadcast(&js->changed);
@@ -144,7 +144,7 @@ static enum verdict ask(struct jobs *js, uint32_t id, const struct around *a,
 			pthread_cond_broadcast(&js->changed);
 		return ASK_AGAIN; /* after that is told */
 	}
-	wait_until(js, until);
+	wait_until(js, until < deadline ? until : deadline);
 	return ASK_AGAIN;
 }
 
@@ -160,6 +160,12 @@ static void end_step(struct jobs *js, uint32_t id, uint64_t copied, struct aroun
 
 bool job_pause_point(struct jobs *js, uint32_t id, uint64_t copied, const _Atomic bool *stop)
 {
+	return job_pause_until(js, id, copied, stop, TURNS_NEVER);
+}
+
+bool job_pause_until(struct jobs *js, uint32_t id, uint64_t copied, const _Atomic bool *stop,
+		     uint64_t deadline)
+{
 	enum verdict v = ASK_AGAIN;
 	bool first = true;
 
@@ -173,7 +179,7 @@ bool job_pause_point(struct jobs *js, uint32_t id, uint64_t copied, const _Atomi
 		pthread_mutex_lock(&js->lock);
 		if (first)
 			end_step(js, id, copied, &done);
-		v = ask(js, id, &a, stop, &news);
+		v = ask(js, id, &a, stop, deadline, &news);
 		pthread_mutex_unlock(&js->lock);
 		first = false;
 		around_let_go(&a);

@@ -88,6 +88,9 @@ void job_progress(struct jobs *js, uint32_t id, uint64_t done, uint64_t total);
  * False: *stop was set (and jobs_wake called), or the job has ended.
  */
 bool job_pause_point(struct jobs *js, uint32_t id, uint64_t copied, const _Atomic bool *stop);
+/* Also false: it is that time (monotonic_ns), and it had no turn. */
+bool job_pause_until(struct jobs *js, uint32_t id, uint64_t copied, const _Atomic bool *stop,
+		     uint64_t deadline);
 /* How large the next step is to be, at most that. */
 uint64_t job_step(struct jobs *js, uint32_t id, uint64_t most);
 /* It has no turn, until its next pause point. why: what people are told, or "". */

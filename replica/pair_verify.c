@@ -21,6 +21,10 @@
 #include "snapshots_inner.h"
 
 #define CHUNK (1u << 20)
+#define LOOK_NS 2000000000ull
+/* Chunks, and the time for their turns, that there are in each cycle. */
+#define PART 8
+#define PART_NS 200000000ull
 
 struct proof {
 	struct pair *p;
@@ -159,13 +163,14 @@ static int compare_moment(struct proof *f, uint64_t off, uint64_t *size)
 	return err;
 }
 
-/* Somebody waits for the next generation, or it is time for one. */
-static bool is_over(const struct proof *f)
+/* Somebody waits for the next generation, or it is time for one; but each cycle has its part. */
+static bool is_over(const struct proof *f, unsigned done)
 {
 	struct pair *p = f->p;
 
-	return f->m && (async_drain_wanted(p) != DRAIN_NONE ||
-			(marks_bytes(p->leg.marks) && monotonic_ns() >= p->cycle_at));
+	return f->m &&
+	       (async_drain_wanted(p) != DRAIN_NONE ||
+		(done >= PART && marks_bytes(p->leg.marks) && monotonic_ns() >= p->cycle_at));
 }
 
 /* ---- its job ---- */
@@ -237,22 +242,35 @@ static int prepare(struct proof *f)
 	return err;
 }
 
+/* It may wait for its turn for long, and there is else to do. */
+static uint64_t give_up_at(const struct proof *f)
+{
+	uint64_t now = monotonic_ns();
+
+	if (!f->m)
+		return now + LOOK_NS;
+	return f->p->cycle_at > now + PART_NS ? f->p->cycle_at : now + PART_NS;
+}
+
 /* -EAGAIN: it was interrupted. */
 static int prove(struct proof *f)
 {
 	struct pair *p = f->p;
 	uint64_t off = atomic_load(&p->verified), size = UINT64_MAX, copied = 0;
+	uint64_t until = give_up_at(f);
+	unsigned done = 0;
 	int err = 0;
 
 	while (!err && off < size) {
 		/* Before it waits as well: whoever stops it says so before he wakes it. */
-		if (atomic_load(&p->stop) || is_over(f) ||
-		    !job_pause_point(jobs_of(p), p->proof_job, copied, &p->interrupt) ||
-		    atomic_load(&p->stop) || is_over(f))
+		if (atomic_load(&p->stop) || is_over(f, done) ||
+		    !job_pause_until(jobs_of(p), p->proof_job, copied, &p->interrupt, until) ||
+		    atomic_load(&p->stop) || is_over(f, done))
 			return -EAGAIN;
 		err = f->m ? compare_moment(f, off, &size) : compare_present(f, off, &size);
 		off += CHUNK;
 		copied = CHUNK;
+		done++;
 		if (!err) {
 			atomic_store(&p->verified, off < size ? off : size);
 			job_progress(jobs_of(p), p->proof_job, off < size ? off : size, size);

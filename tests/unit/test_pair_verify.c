@@ -241,5 +241,29 @@ START_TEST(nobody_waits_for_it)
 }
 END_TEST
 
+/* Though others have all the turns that there are. */
+START_TEST(it_waits_for_its_turn)
+{
+	const struct job_spec other = { .id = 4000, .operation = "Clone", .object = "disks/x.img" };
+
+	stamp_some(300);
+	make_async();
+	await(COPY_SYNCHRONIZED);
+	ck_assert_int_eq(job_begin(temp.t->jobs, &other), 0);
+	jobs_set_limits(temp.t->jobs, 0, 1);
+	ck_assert(job_pause_point(temp.t->jobs, other.id, 0, NULL));
+	verify();
+	for (int i = 0; i < 3; i++) {
+		stamp_some(100);
+		follows();
+	}
+	ck_assert(facts().verifying && job_facts().percent == 0);
+	job_end(temp.t->jobs, other.id, JOB_COMPLETED, 0);
+	await_end();
+	ck_assert_uint_gt(facts().verified_ms, 0);
+}
+END_TEST
+
 UNIT_MAIN("proofs of mirrors", stamps_setup, teardown, a_proof, a_difference, suspended, ended,
-	  over_a_restart, of_what_the_source_was, of_one_that_is_idle, nobody_waits_for_it)
+	  over_a_restart, of_what_the_source_was, of_one_that_is_idle, nobody_waits_for_it,
+	  it_waits_for_its_turn)
