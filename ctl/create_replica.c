@@ -24,6 +24,8 @@ enum {
 	REPLICA_WAIT_FOR,
 	REPLICA_OBJECTIVE,
 	REPLICA_SKEW_LIMIT,
+	REPLICA_THIN,
+	REPLICA_QUORUM,
 	REPLICA_TARGET_SYSTEM,
 	REPLICA_USERNAME,
 	REPLICA_PASSWORD,
@@ -38,6 +40,17 @@ static const struct enum_value suppliers[] = {
 	{ "Use and Create", USE_AND_CREATE },
 	{ "Implementation decides", WE_DECIDE },
 	{ "Client Must Supply", CLIENT_MUST_SUPPLY },
+	{ NULL },
+};
+
+enum thin { THIN_TO_THIN = 2, THIN_TO_FULL, FULL_TO_THIN, AS_SOURCE, THIN_WE_DECIDE = 7 };
+
+static const struct enum_value thin_policies[] = {
+	{ "Copy thin source to thin target", THIN_TO_THIN },
+	{ "Copy thin source to full target", THIN_TO_FULL },
+	{ "Copy full source to thin target", FULL_TO_THIN },
+	{ "Provisioning of target same as source", AS_SOURCE },
+	{ "Implementation decides", THIN_WE_DECIDE },
 	{ NULL },
 };
 
@@ -68,7 +81,9 @@ const struct parameter create_replica_parameters[] = {
 	[REPLICA_WAIT_FOR]         = { "WaitForCopyState", VALUE_ENUM, .values = first_states },
 	[REPLICA_OBJECTIVE]        = { "RecoveryPointObjective", VALUE_NUMBER },
 	[REPLICA_SKEW_LIMIT]       = { "SkewLimit", VALUE_SIZE },
+	[REPLICA_THIN]             = { "ThinProvisioningPolicy", VALUE_ENUM, .values = thin_policies },
 	/* None of them has these; they are known, so that a refusal says why. */
+	[REPLICA_QUORUM]           = { "ReplicationQuorum", VALUE_NUMBER, .hidden = true },
 	[REPLICA_TARGET_SYSTEM]    = { "TargetStorageSystem", VALUE_TEXT, .hidden = true },
 	[REPLICA_USERNAME]         = { "Username", VALUE_TEXT, .hidden = true },
 	[REPLICA_PASSWORD]         = { "Password", VALUE_TEXT, .hidden = true },
@@ -218,6 +233,29 @@ static int check_skew_limit(const struct request *r)
 	return a->number ? 0 : refuse(why, -EINVAL, "SkewLimit is 1 byte at least");
 }
 
+/* Which the client supplies by naming it. */
+static bool is_there(const struct argument *supplier)
+{
+	return supplier->number == USE_EXISTING || supplier->number == CLIENT_MUST_SUPPLY;
+}
+
+/* What is done is that holes stay holes, and what is not one takes space. */
+static int check_settings(const struct request *r)
+{
+	const struct argument *thin = &r->args[REPLICA_THIN];
+	struct why *why = &r->result->why;
+
+	if (thin->number == THIN_TO_FULL || thin->number == FULL_TO_THIN)
+		return refuse(why, -EOPNOTSUPP,
+			      "holes of the source are holes of its target, and nothing else is: "
+			      "ThinProvisioningPolicy=2, 5 or 7");
+	if (r->args[REPLICA_QUORUM].given)
+		return refuse_advise(why, -EOPNOTSUPP, "FailedCopyStopsHostIO=true, of each mirror",
+				     "writes are answered whatever becomes of the mirrors, or "
+				     "need each that says so; a number of them cannot be said");
+	return 0;
+}
+
 static int check_mirror(const struct request *r)
 {
 	const struct argument *a = r->args, *supplier = &a[REPLICA_SUPPLIER];
@@ -228,14 +266,17 @@ static int check_mirror(const struct request *r)
 		err = refuse_any(r, REPLICA_TARGET_SYSTEM, REPLICA_TARGET_SYSTEM);
 	if (!err)
 		err = check_objective(r) ?: check_skew_limit(r);
+	if (!err)
+		err = check_settings(r);
 	if (err)
 		return err;
 	if (!a[REPLICA_TARGET_VOLUME].given)
 		return refuse(why, -EINVAL, "a mirror needs TargetStorageVolume=");
-	if (supplier->number == USE_AND_CREATE || supplier->number == CLIENT_MUST_SUPPLY)
-		return refuse(why, -EOPNOTSUPP,
-			      "a target is there, TargetElementSupplier=1, or it is made, 2 or 4");
-	if (r->force && supplier->number != USE_EXISTING)
+	if (supplier->number == USE_AND_CREATE)
+		return refuse(
+			why, -EOPNOTSUPP,
+			"a target is there, TargetElementSupplier=1 or 5, or it is made, 2 or 4");
+	if (r->force && !is_there(supplier))
 		return refuse(why, -EINVAL,
 			      "Force is for a target that is there: "
 			      "TargetElementSupplier=1");
@@ -257,7 +298,7 @@ static int create_mirror(const struct request *r)
 		.objective_s = a[REPLICA_OBJECTIVE].number,
 		.skew_limit = a[REPLICA_SKEW_LIMIT].number,
 		.priority = a[REPLICA_COPY_PRIORITY].number,
-		.existing = a[REPLICA_SUPPLIER].number == USE_EXISTING,
+		.existing = is_there(&a[REPLICA_SUPPLIER]),
 		.stops_host_io = a[REPLICA_STOPS_HOST_IO].number,
 		.manual = a[REPLICA_RECOVERY].number == RECOVERY_MANUAL,
 		.state = a[REPLICA_WAIT_FOR].number,

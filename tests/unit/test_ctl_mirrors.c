@@ -400,6 +400,13 @@ START_TEST(refused_mirrors)
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Force", -EINVAL },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img ElementName=m", -EEXIST },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetElementSupplier=1", -ENOENT },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetElementSupplier=5", -ENOENT },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetElementSupplier=3", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img ThinProvisioningPolicy=3", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img ThinProvisioningPolicy=4", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img ThinProvisioningPolicy=1", -EINVAL },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img ReplicationQuorum=1", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=7 ThinProvisioningPolicy=2", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Password=x", -EACCES },
 		{ "CreateReplica SyncType=8 TargetStorageVolume=c.img ElementName=m", -EEXIST },
 		{ "CreateReplica SyncType=9 ElementName=m", -EEXIST },
@@ -421,8 +428,12 @@ START_TEST(refused_mirrors)
 	ck_assert_int_eq(command(DISK,
 				 "Plan CreateReplica SyncType=6 TargetStorageVolume=c.img "
 				 "RecoveryPointObjective=0 Mode=Synchronous CopyMethodology=8 "
-				 "TargetElementSupplier=4"),
+				 "TargetElementSupplier=4 ThinProvisioningPolicy=2"),
 			 0);
+	ck_assert_int_eq(command(DISK, "Plan CreateReplica SyncType=6 TargetElementSupplier=5 "
+				       "TargetStorageVolume=other.img"),
+			 0);
+	expect("\nMessage: other.img would lose what it holds");
 	ck_assert_str_eq(list("disks"), "a.img/ b.img/ other.img/ ");
 	ck_assert_str_eq(list("replicas"), "m/ ");
 	/* A name of a clone is no mirror's. */
