@@ -27,9 +27,11 @@ struct operation {
 	bool force, plan, consistent;
 	bool together;           /* they stop at one instant */
 	struct pair_step *steps; /* of those that are not skipped, by number */
-	struct roles **roles;    /* of the same, where they change */
-	bool *first, *drained;   /* of the same: its target is half a disk; async_release is due */
-	struct disk **parted;    /* likewise: its source, until it is recorded; references */
+	/* The same by source: who holds ranges of several disks takes them by the number of the disk. */
+	struct pair_step **order;
+	struct roles **roles;  /* of the same, where they change */
+	bool *first, *drained; /* of the same: its target is half a disk; async_release is due */
+	struct disk **parted;  /* likewise: its source, until it is recorded; references */
 	size_t count, prepared;
 };
 
@@ -46,14 +48,23 @@ static int refuse_of(const struct operation *o, size_t i, int err, struct why *w
 
 /* ---- before ---- */
 
+static int by_source(const void *a, const void *b)
+{
+	const struct pair_step *x = *(struct pair_step *const *)a;
+	const struct pair_step *y = *(struct pair_step *const *)b;
+
+	return x->p->leg.source < y->p->leg.source ? -1 : x->p->leg.source > y->p->leg.source;
+}
+
 static int operation_init(struct operation *o, const struct group_step *steps, size_t count)
 {
 	o->steps = calloc(count + 1, sizeof(*o->steps));
+	o->order = calloc(count + 1, sizeof(struct pair_step *));
 	o->first = calloc(count + 1, sizeof(*o->first));
 	o->drained = calloc(count + 1, sizeof(*o->drained));
 	o->parted = calloc(count + 1, sizeof(*o->parted));
 	o->roles = calloc(count + 1, sizeof(*o->roles));
-	if (!o->steps || !o->roles || !o->first || !o->drained || !o->parted)
+	if (!o->steps || !o->order || !o->roles || !o->first || !o->drained || !o->parted)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
 		struct pair *p = pair_of_number(o->t->pairs, steps[i].pair);
@@ -63,6 +74,9 @@ static int operation_init(struct operation *o, const struct group_step *steps, s
 		if (!steps[i].skip)
 			o->steps[o->count++] = (struct pair_step){ .p = p, .from = steps[i].from };
 	}
+	for (size_t i = 0; i < o->count; i++)
+		o->order[i] = &o->steps[i];
+	qsort(o->order, o->count, sizeof(struct pair_step *), by_source);
 	return 0;
 }
 
@@ -74,6 +88,7 @@ static void operation_free(struct operation *o)
 	for (size_t i = 0; o->roles && i < o->count; i++)
 		roles_free(o->roles[i]);
 	free(o->roles);
+	free(o->order);
 	free(o->steps);
 	free(o->first);
 	free(o->drained);
@@ -258,42 +273,29 @@ static int check_all(struct operation *o, struct why *why)
 
 /* ---- one instant ---- */
 
-static int by_source(const void *a, const void *b)
-{
-	const struct pair *x = *(struct pair *const *)a, *y = *(struct pair *const *)b;
-
-	return x->leg.source < y->leg.source ? -1 : x->leg.source > y->leg.source;
-}
-
 /* Those that write: none of another state is left by then. */
 static int part_all(struct operation *o, struct why *why)
 {
-	struct pair **pairs = calloc(o->count, sizeof(struct pair *));
 	struct leg **legs = calloc(o->count, sizeof(struct leg *));
 	struct disk **sources = calloc(o->count, sizeof(struct disk *));
 	size_t which = 0, found = 0;
-	int err = pairs && legs && sources ? 0 : -ENOMEM;
+	int err = legs && sources ? 0 : -ENOMEM;
 
-	for (size_t i = 0; i < o->count && !err; i++)
-		pairs[i] = o->steps[i].p;
-	if (!err)
-		qsort(pairs, o->count, sizeof(struct pair *), by_source);
 	for (; found < o->count && !err; found += !err) {
-		legs[found] = &pairs[found]->leg;
-		sources[found] = pair_source(pairs[found]);
+		legs[found] = &o->order[found]->p->leg;
+		sources[found] = pair_source(o->order[found]->p);
 		err = sources[found] ? 0 : -ENOENT;
 	}
 	if (!err)
 		err = mirror_part(legs, sources, o->count, &which);
 	if (err == -EAGAIN)
-		refuse(why, err, "%s: it is not Synchronized just now", pairs[which]->name);
+		refuse(why, err, "%s: it is not Synchronized just now", o->order[which]->p->name);
 	else if (err)
 		refuse(why, err, "%s", strerror(-err));
 	for (size_t i = 0; i < o->count && !err; i++)
 		o->parted[i] = pair_source(o->steps[i].p);
 	for (size_t i = 0; i < found; i++)
 		disk_unref(sources[i]);
-	free(pairs);
 	free(legs);
 	free(sources);
 	return err;
@@ -340,9 +342,11 @@ static int prepare_all(struct operation *o, struct why *why)
 	int err = 0;
 
 	while (!err && o->prepared < o->count) {
-		err = prepare_one(o, &o->steps[o->prepared], why);
+		struct pair_step *s = o->order[o->prepared];
+
+		err = prepare_one(o, s, why);
 		if (err)
-			refuse_of(o, o->prepared, err, why);
+			refuse_of(o, s - o->steps, err, why);
 		o->prepared += !err;
 	}
 	return err;
@@ -361,7 +365,7 @@ static int do_all(struct operation *o, struct why *why)
 			refuse(why, err, "it cannot be recorded: %s", strerror(-err));
 	}
 	for (size_t i = 0; i < o->prepared; i++)
-		o->steps[i].end(&o->steps[i], !err);
+		o->order[i]->end(o->order[i], !err);
 	rejoin_all(o);
 	return err;
 }

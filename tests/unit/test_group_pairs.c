@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <lmdb.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "groups.h"
+#include "pairs_inner.h"
 #include "temp_pair.h"
 #include "unit.h"
 
@@ -387,6 +389,71 @@ START_TEST(what_has_no_one_instant)
 }
 END_TEST
 
+/* ---- who holds what several disks have ---- */
+
+static void *fail_over_all(void *err)
+{
+	*(int *)err = operate_all(OP_FAILOVER);
+	return NULL;
+}
+
+static bool has_waiter(struct disk *d)
+{
+	bool has;
+
+	pthread_mutex_lock(&d->ranges.mutex);
+	has = d->ranges.waiting > 0;
+	pthread_mutex_unlock(&d->ranges.mutex);
+	return has;
+}
+
+static bool is_held(struct disk *d)
+{
+	bool held;
+
+	pthread_mutex_lock(&d->ranges.mutex);
+	held = d->ranges.first != NULL;
+	pthread_mutex_unlock(&d->ranges.mutex);
+	return held;
+}
+
+/* The source with the greater number is that of the mirror with the smaller one. */
+static void make_crosswise(struct disk **low, struct disk **high)
+{
+	struct disk *a = temp_disk("a.img"), *e = temp_disk("e.img");
+	bool ordered = a->number < e->number;
+
+	*low = ordered ? a : e;
+	*high = ordered ? e : a;
+	operate_on(first, OP_DETACH);
+	ck_assert_int_eq(add(make_pair((*high)->label, (struct pair_request){ .target = "x.img" })),
+			 0);
+	ck_assert_int_eq(add(make_pair((*low)->label, (struct pair_request){ .target = "y.img" })),
+			 0);
+}
+
+/* As restores of several disks do, which have nothing else in common with it. */
+START_TEST(sources_by_number)
+{
+	struct disk *low, *high;
+	struct range whole;
+	pthread_t thread;
+	int err = -1;
+
+	make_crosswise(&low, &high);
+	range_lock_write(&low->ranges, &whole, 0, UINT64_MAX);
+	ck_assert(!pthread_create(&thread, NULL, fail_over_all, &err));
+	while (!has_waiter(low))
+		usleep(1000);
+	ck_assert(!is_held(high));
+	range_unlock(&low->ranges, &whole);
+	pthread_join(thread, NULL);
+	ck_assert_msg(!err, "%s", why.message);
+	disk_unref(low);
+	disk_unref(high);
+}
+END_TEST
+
 UNIT_MAIN("group pairs", pairs_setup, teardown, they_come_and_go, they_are_recorded,
 	  one_that_ends_leaves, other_modes, adaptive_ones, who_does_not_go_with_others, unrecorded,
-	  prepared_and_taken_back, missing_sources, what_has_no_one_instant)
+	  prepared_and_taken_back, missing_sources, what_has_no_one_instant, sources_by_number)
