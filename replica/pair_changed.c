@@ -48,11 +48,14 @@ int pairs_differ_but(struct disk *d, const struct pair *but)
 		if (p->leg.target == d->number && atomic_load(&p->leg.skews))
 			err = pair_skewed(p);
 		pthread_mutex_lock(&p->recording);
-		/* A copy goes over what its target is. */
-		if (!err && pair_writes(&p->r))
-			atomic_store(&p->leg.lacks, true);
-		if (!err && p->leg.marks)
-			err = marks_outdate(p->leg.marks, MIXED) ?: marks_set_all(p->leg.marks);
+		/* Marked first: who proves meanwhile that it lacks nothing asks for marks last. */
+		if (!err && p->leg.marks) {
+			err = marks_set_all(p->leg.marks);
+			err = marks_outdate(p->leg.marks, MIXED) ?: err;
+			/* A copy goes over what its target is. */
+			if (pair_writes(&p->r))
+				atomic_store(&p->leg.lacks, true);
+		}
 		pthread_mutex_unlock(&p->recording);
 		keeper_poke(p);
 	}

@@ -495,16 +495,19 @@ static int load_one(void *arg, const struct pair_record *record)
 
 	if (err)
 		return err;
+	/* First, while it is in the state that it died in: one that is Suspended tells nothing. */
+	find_outdated(&r, marks_outdated(marks));
 	if (!ps->t->was_clean) {
 		pair_follow(FACT_CRASHED, &r);
 		/* A generation that is half copied is a copy in progress. */
 		if (pair_is_async(&r) && r.copy_state == COPY_SYNCHRONIZED && r.shows && r.manual)
 			r.copy_state = COPY_SUSPENDED;
 	}
-	find_outdated(&r, marks_outdated(marks));
 	if (r.rewritten)
 		err = marks_set_all(marks);
 	r.rewritten = r.copy_state == COPY_SKEWED && r.rewritten;
+	/* An older program did not say it. */
+	r.written = r.written || (r.copy_state == COPY_SKEWED && r.whole);
 	err = err ?: pair_new(ps, &r, marks, &p);
 	if (err)
 		marks_close(marks);
