@@ -9,7 +9,7 @@
 
 #define COLUMNS 79
 #define INDENT 2
-/* Of one operation; the manual has all. */
+/* Of one operation, and one less where there are many; the manual has all. */
 #define KEYS_TOLD 3
 
 /* Behind what is there, or on a new line where this one is full. */
@@ -68,7 +68,7 @@ static void add_operations(struct text *out, const char *control, const struct c
 		if (c->refused || is_of_others(c, table))
 			continue;
 		text_addf(&list, "%s", before);
-		command_words(c, KEYS_TOLD, &list);
+		command_words(c, table == replica_commands ? KEYS_TOLD - 1 : KEYS_TOLD, &list);
 		text_addf(&list, c->force ? " !" : "");
 		before = "; ";
 	}

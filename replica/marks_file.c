@@ -27,7 +27,9 @@
 #include "file.h"
 
 #define MAGIC "tndmarks"
-#define VERSION 1
+#define VERSION 2
+/* It had no word for what is outdated. */
+#define VERSION_WITHOUT_WORD 1
 #define ACTIVE_AT MARKS_PAGE
 #define DIFFERS_AT (16u << 20)
 #define MARKS_MAX (500ull << 40) /* what there is room for between the two, nearly */
@@ -318,14 +320,17 @@ int marks_create(struct file *file, uint32_t number, uint64_t size, bool all, st
 	return 0;
 }
 
-static int read_head(struct file *f, uint32_t number, uint64_t *size, enum outdated *outdated)
+static int read_head(struct file *f, uint32_t number, uint64_t *size, uint32_t *version,
+		     enum outdated *outdated)
 {
 	uint8_t head[MARKS_PAGE];
 	int err = f->ops->read(f, head, sizeof(head), 0, 0);
 
 	if (err)
 		return err;
-	if (memcmp(head + HEAD_MAGIC, MAGIC, 8) || get_le32(head + HEAD_VERSION) != VERSION ||
+	*version = get_le32(head + HEAD_VERSION);
+	if (memcmp(head + HEAD_MAGIC, MAGIC, 8) ||
+	    (*version != VERSION && *version != VERSION_WITHOUT_WORD) ||
 	    get_le32(head + HEAD_NUMBER) != number ||
 	    get_le32(head + HEAD_REGION) != MARKS_REGION ||
 	    get_le32(head + HEAD_AREA) != MARKS_AREA ||
@@ -376,8 +381,9 @@ int marks_open(struct file *file, uint32_t number, struct marks **out)
 {
 	struct marks *m;
 	uint64_t size;
+	uint32_t version;
 	enum outdated outdated;
-	int err = read_head(file, number, &size, &outdated);
+	int err = read_head(file, number, &size, &version, &outdated);
 
 	if (!err)
 		err = new_marks(number, size, &m);
@@ -389,6 +395,8 @@ int marks_open(struct file *file, uint32_t number, struct marks **out)
 		return err;
 	}
 	m->file = file;
+	if (version == VERSION_WITHOUT_WORD && marks_bytes(m))
+		outdated = MIXED;
 	/* It may have been written by one that died before it was durable. */
 	m->head_says = m->least = outdated;
 	*out = m;

@@ -4,8 +4,8 @@
  * above that, until both are the same.
  *
  *   asynchronous -> synchronous   when more differs. Who writes tells the keeper (leg.limit). A
- *                                 generation that is half copied is completed first, so that the
- *                                 target stays whole; then nothing more is let behind
+ *                                 generation that is half copied is completed first; then nothing
+ *                                 more is let behind, and the target is whole when both are the same
  *   synchronous -> asynchronous   when both are the same, and have been kept so for a while: 10 s,
  *                                 twice as long each time that it was too much again soon
  *

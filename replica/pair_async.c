@@ -560,6 +560,9 @@ bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next)
 void async_cycle_ended(struct pair *p, enum drain drain, int err)
 {
 	pthread_mutex_lock(&p->lock);
+	/* One that was stopped in the middle goes on, whenever its time would be. */
+	if (err)
+		p->cycle_at = 0;
 	if (!err && drain == DRAIN_WANTED && p->drain == DRAIN_WANTED)
 		p->drain = DRAIN_DONE;
 	pthread_cond_broadcast(&p->poked);

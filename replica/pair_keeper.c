@@ -227,8 +227,13 @@ static int unsynchronize(struct pair *p)
 
 	pthread_mutex_lock(&p->changing);
 	r = pair_record_of(p);
-	if (!pair_is_async(&r) && marks_bytes(p->leg.marks) && pair_follow(FACT_DIFFERS, &r)) {
+	if (r.copy_state != COPY_SYNCHRONIZED || pair_is_async(&r) || p->leg.writes)
+		atomic_store(&p->stopped_in_vain, false);
+	if (!pair_is_async(&r) && (marks_bytes(p->leg.marks) || !p->leg.writes) &&
+	    pair_follow(FACT_DIFFERS, &r)) {
 		err = pair_set(p, COPY_SYNCHRONIZED, &r);
+		if (!err)
+			atomic_store(&p->stopped_in_vain, false);
 		if (!err && !pair_writes(&r))
 			pair_disengage(p);
 	}
@@ -414,8 +419,8 @@ static uint64_t work(struct pair *p)
 	if (pair_is_async(&r) && pair_writes(&r) && !atomic_load(&p->stop))
 		return work_async(p, &r);
 	/* Without its source nothing can be copied, and nothing is lost: see Failover. */
-	if (r.copy_state == COPY_SYNCHRONIZED && !pair_is_async(&r) && marks_bytes(p->leg.marks) &&
-	    has_source(p))
+	if (r.copy_state == COPY_SYNCHRONIZED && !pair_is_async(&r) &&
+	    (marks_bytes(p->leg.marks) || atomic_load(&p->stopped_in_vain)) && has_source(p))
 		return unsynchronize(p) ? now + RETRY_NS : 0;
 	if (r.copy_state == COPY_UNSYNCHRONIZED && !atomic_load(&p->stop)) {
 		err = copy_on(p);

@@ -294,6 +294,7 @@ static int record_mode(struct pair *p, enum copy_state from, struct pair_record 
 /* Its copy goes on, in whatever mode it is. */
 static void go_on(struct pair *p)
 {
+	atomic_store(&p->stopped_in_vain, true);
 	atomic_store(&p->stop, false);
 	keeper_poke(p);
 }

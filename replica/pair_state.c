@@ -150,7 +150,13 @@ int pair_engage(struct pair *p, struct disk *source, struct why *why)
 
 	if (!target)
 		return refuse(why, -ENOENT, "its target is not there");
-	err = take_target(p, source, target, why);
+	/* What is marked is copied, and new writes do not wait for that: then it is no moment. */
+	err = marks_bytes(p->leg.marks) ? marks_outdate(p->leg.marks, MIXED) : 0;
+	if (err)
+		refuse(why, err, "its marks cannot be written: %s", strerror(-err));
+	else if (marks_bytes(p->leg.marks))
+		atomic_store(&p->leg.lacks, true);
+	err = err ?: take_target(p, source, target, why);
 	if (err) {
 		settle_target(p);
 		disk_unref(target);
@@ -288,6 +294,8 @@ int pair_resume(struct pair *p, struct why *why)
 static void go_on(struct pair *p)
 {
 	settle_target(p);
+	/* Its leg may have been taken off already: the keeper engages it again. */
+	atomic_store(&p->stopped_in_vain, true);
 	atomic_store(&p->stop, false);
 	keeper_poke(p);
 }

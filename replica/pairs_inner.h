@@ -45,6 +45,7 @@ struct pair {
 	int error;            /* under lock: why copying does not get on */
 	bool copying;         /* under lock */
 	_Atomic bool stop;    /* its copying */
+	_Atomic bool stopped_in_vain;      /* a stop was taken back, perhaps with its leg off */
 	_Atomic unsigned rewrites;         /* how often others wrote one of its disks */
 	_Atomic bool leave;                /* likewise its target: see pair_leave_target */
 	_Atomic bool verify;               /* is asked for, or being done */

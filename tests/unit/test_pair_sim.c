@@ -661,7 +661,9 @@ static void some_operation(void)
 
 static void verify(void)
 {
-	if (!world->number || tandem_verify_pair(temp.t, world->number, false, &why))
+	uint32_t job;
+
+	if (!world->number || tandem_verify_pair(temp.t, world->number, false, &job, &why))
 		return;
 	note(" verify");
 	settle();
