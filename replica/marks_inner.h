@@ -47,7 +47,7 @@ struct marks {
 
 	_Atomic enum outdated outdated; /* D(that it is, at least) */
 	enum outdated head_says;        /* under writing: the head in the file does, or may do */
-	enum outdated least;            /* under writing: what it is; who outdates it says so, too */
+	enum outdated least; /* under writing: what it is; who outdates it says so, too */
 
 	pthread_mutex_t rounds; /* one at a time */
 

@@ -25,7 +25,7 @@ struct pair_record {
 	bool adaptive; /* its mode follows from what differs */
 	bool verifies; /* a proof is to be made, also after a restart */
 	bool rewritten; /* others wrote its target: all of it differs, and its marks may not say so yet */
-	bool steady;   /* of an asynchronous one: the target is read as some moment of its source */
+	bool steady; /* of an asynchronous one: the target is read as some moment of its source */
 	uint32_t objective_s; /* likewise, and of an adaptive one: RecoveryPointObjective */
 	uint64_t shows; /* likewise: this generation of its past is that moment; 0: what it holds */
 	uint64_t skew_limit; /* of an adaptive one: SkewLimit */

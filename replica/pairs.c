@@ -378,7 +378,8 @@ bool is_target_of_async(const struct disk *d)
 	for (struct pair *p = NULL; ps && (p = pairs_after(ps, p));) {
 		struct pair_record r = pair_record_of(p);
 
-		if (p->leg.target == d->number && !pair_is_gone(p) && (pair_is_async(&r) || r.adaptive))
+		if (p->leg.target == d->number && !pair_is_gone(p) &&
+		    (pair_is_async(&r) || r.adaptive))
 			return true;
 	}
 	return false;
