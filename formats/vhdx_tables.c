@@ -96,6 +96,18 @@ static int commit(struct image *img, uint64_t flushed)
 	return err;
 }
 
+/*
+ * Entries that no disk had yet may hold anything. What is logged of them comes back when the log is
+ * replayed, also after a growing disk has cleared them, so it is zeros.
+ */
+static void clear_unused(const struct vhdx_layout *l, uint64_t at, uint8_t *page)
+{
+	uint64_t end = l->bat.at + vhdx_bat_count(l, vhdx_blocks(l, l->size)) * sizeof(uint64_t);
+
+	if (end < at + VHDX_PAGE)
+		memset(page + (end > at ? end - at : 0), 0, at + VHDX_PAGE - (end > at ? end : at));
+}
+
 /* Sorted, so that a page of the table is changed in one entry. */
 static int save_sorted(struct image *img, const struct block_change *changes, size_t count)
 {
@@ -105,20 +117,21 @@ static int save_sorted(struct image *img, const struct block_change *changes, si
 
 	for (size_t i = 0; i < count && !err; i++) {
 		uint64_t at = vhdx_bat_place(&v->layout, changes[i].block);
+		uint64_t first = at & ~(uint64_t)(VHDX_PAGE - 1);
 		uint64_t end = BLOCK_PLACE(changes[i].entry) + v->layout.block_size;
 		uint8_t *page;
 
-		err = vhdx_log_page(&v->log, at & ~(uint64_t)(VHDX_PAGE - 1), &page);
+		err = vhdx_log_page(&v->log, first, &page);
 		if (err == -E2BIG) {
 			err = commit(img, flushed);
 			if (!err)
 				err = vhdx_settle(img);
 			if (!err)
-				err = vhdx_log_page(&v->log, at & ~(uint64_t)(VHDX_PAGE - 1),
-						    &page);
+				err = vhdx_log_page(&v->log, first, &page);
 		}
 		if (err)
 			break;
+		clear_unused(&v->layout, first, page);
 		put_le64(page + at % VHDX_PAGE, table_entry(changes[i].entry));
 		/* Their data is durable, so the file is so long. */
 		if (BLOCK_KIND(changes[i].entry) == BLOCK_PRESENT && end > flushed)
