@@ -317,6 +317,26 @@ START_TEST(unrecorded)
 }
 END_TEST
 
+/* Nobody writes, and what stopped for nothing goes on all the same. */
+START_TEST(unrecorded_and_idle)
+{
+	unsigned long long end;
+	int err;
+
+	make_consistent();
+	both_are(COPY_SYNCHRONIZED);
+	atomic_store(&failing, true);
+	ck_assert_int_eq(operate_all(OP_SPLIT), -ENOSPC);
+	atomic_store(&failing, false);
+	end = unit_now_ms() + 20000;
+	while ((err = operate_all(OP_SPLIT)) && unit_now_ms() < end)
+		ck_assert_msg(err == -EBUSY || err == -EAGAIN, "%d: %s", err, why.message);
+	ck_assert_msg(!err, "%s", why.message);
+	both_are(COPY_SPLIT);
+	ck_assert(is_same("a.img", "b.img") && is_same("c.img", "d.img"));
+}
+END_TEST
+
 /* The second is found to be impossible when the first is prepared already. */
 START_TEST(prepared_and_taken_back)
 {
@@ -456,4 +476,5 @@ END_TEST
 
 UNIT_MAIN("group pairs", pairs_setup, teardown, they_come_and_go, they_are_recorded,
 	  one_that_ends_leaves, other_modes, adaptive_ones, who_does_not_go_with_others, unrecorded,
-	  prepared_and_taken_back, missing_sources, what_has_no_one_instant, sources_by_number)
+	  unrecorded_and_idle, prepared_and_taken_back, missing_sources, what_has_no_one_instant,
+	  sources_by_number)
