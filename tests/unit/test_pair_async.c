@@ -128,12 +128,15 @@ START_TEST(the_end_is_written_all_the_time)
 END_TEST
 
 /* Until it is killed. */
-static void run_child(bool first)
+static void run_child(bool first, int whole)
 {
 	begin();
 	open_source();
-	if (first)
+	if (first) {
 		make_async();
+		await(COPY_SYNCHRONIZED);
+		ck_assert_int_eq(write(whole, "", 1), 1);
+	}
 	stamper(NULL);
 	_exit(1);
 }
@@ -155,18 +158,26 @@ static bool is_whole(void)
 START_TEST(it_is_one_generation_after_a_kill)
 {
 	uint64_t last = 0, moments = 9, shown = 0;
+	int whole[2];
+	char c;
 
 	stamp_some(300);
 	close_source();
 	temp_close();
+	ck_assert_int_eq(pipe(whole), 0);
 	for (unsigned i = 0; i < unit_scaled(25); i++) {
 		pid_t child = fork();
 		uint64_t n;
 		int status;
 
 		if (!child)
-			run_child(!i);
-		usleep(unit_below(&moments, 1000000) + (i ? 0 : 1500000));
+			run_child(!i, whole[1]);
+		/* However long the first copy takes. */
+		if (!i) {
+			close(whole[1]);
+			ck_assert_int_eq(read(whole[0], &c, 1), 1);
+		}
+		usleep(unit_below(&moments, 1000000));
 		kill(child, SIGKILL);
 		ck_assert_int_eq(waitpid(child, &status, 0), child);
 		ck_assert(WIFSIGNALED(status));
