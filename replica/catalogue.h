@@ -16,7 +16,7 @@
 #include "identity.h"
 #include "why.h"
 
-#define CATALOGUE_SCHEMA 4
+#define CATALOGUE_SCHEMA 5
 
 struct catalogue;
 struct catalogue_txn;

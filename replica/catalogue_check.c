@@ -167,10 +167,8 @@ static const char *look_version(struct walk *w, MDB_val k, MDB_val v)
 {
 	uint64_t n[3], place, length;
 
-	if (!key_read(k.mv_data, k.mv_size, n, 3) || v.mv_size != 12)
+	if (!key_read(k.mv_data, k.mv_size, n, 3) || !version_value_read(v, &place, &length))
 		return "is no record of a version";
-	place = get_le(v.mv_data, 8);
-	length = get_le((const uint8_t *)v.mv_data + 8, 4);
 	if (n[0] != w->disk) {
 		end_disk(w);
 		w->disk = n[0];

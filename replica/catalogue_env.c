@@ -23,7 +23,8 @@
  *
  * Numbers are big-endian, so that they sort; from versions on, keys are key.h's.
  * Records are record.c's. Schema 1 had the first four only, 2 all but those of clones,
- * 3 all but pairs, without which a mirror would be taken for what its source is.
+ * 3 all but pairs, without which a mirror would be taken for what its source is; 4 wrote place
+ * and length of versions in full, which is read still.
  * Groups did not change the schema: an older program that does not know them does no
  * harm to them, and its state is ours with no groups. Their records have a version of
  * their own.

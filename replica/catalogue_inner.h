@@ -85,6 +85,26 @@ static inline uint64_t get_le(const uint8_t *from, size_t n)
 	return v;
 }
 
+/*
+ * Place and length of a version: packed like a key, for there may be a billion. Before schema 5
+ * they took 12 bytes, of which the first was the place's lowest: a multiple of 64, so no count.
+ */
+static inline bool version_value_read(MDB_val v, uint64_t *place, uint64_t *length)
+{
+	const uint8_t *bytes = v.mv_data;
+	uint64_t n[2];
+
+	if (v.mv_size == 12 && bytes[0] % 64 == 0) {
+		n[0] = get_le(bytes, 8);
+		n[1] = get_le(bytes + 8, 4);
+	} else if (!key_read(bytes, v.mv_size, n, 2) || n[1] > UINT32_MAX) {
+		return false;
+	}
+	*place = n[0];
+	*length = n[1];
+	return true;
+}
+
 /* Returns err, which the transaction's commit will return if it is the first. */
 static inline int remember(struct catalogue_txn *t, int err)
 {

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "crew.h"
 
@@ -102,33 +103,49 @@ static void release_blocks(struct settle_batch *b)
 	b->holds_blocks = false;
 }
 
-/* Kept for the next batch: a new one is thousands of page faults. */
+/* By mmap: what malloc once gave back of this size it keeps from then on. */
+static void free_arena(char *arena)
+{
+	munmap(arena, SETTLE_ARENA);
+}
+
 static char *take_arena(struct history *h)
 {
-	char *arena = NULL;
+	void *arena = NULL;
 
 	pthread_mutex_lock(&h->lock);
 	if (h->arena_count)
 		arena = h->arenas[--h->arena_count];
 	pthread_mutex_unlock(&h->lock);
-	return arena ? arena : aligned_alloc(4096, SETTLE_ARENA);
+	if (!arena)
+		arena = mmap(NULL, SETTLE_ARENA, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return arena == MAP_FAILED ? NULL : arena;
 }
 
-static void put_arena(struct history *h, char *arena)
-{
-	pthread_mutex_lock(&h->lock);
-	if (h->arena_count < SETTLE_STAGES) {
-		h->arenas[h->arena_count++] = arena;
-		arena = NULL;
-	}
-	pthread_mutex_unlock(&h->lock);
-	free(arena);
-}
-
+/* Under lock. */
 void settle_free_arenas(struct history *h)
 {
 	while (h->arena_count)
-		free(h->arenas[--h->arena_count]);
+		free_arena(h->arenas[--h->arena_count]);
+}
+
+/*
+ * Kept for the next batch, for a new one is thousands of page faults; but no longer than there is
+ * something to settle: there may be many disks at rest.
+ */
+static void put_arena(struct history *h, char *arena)
+{
+	pthread_mutex_lock(&h->lock);
+	if (h->arena_count < SETTLE_STAGES && h->pending.bytes) {
+		h->arenas[h->arena_count++] = arena;
+		arena = NULL;
+	}
+	if (!h->pending.bytes)
+		settle_free_arenas(h);
+	pthread_mutex_unlock(&h->lock);
+	if (arena)
+		free_arena(arena);
 }
 
 static int copy_moments(struct settle_batch *b)

@@ -12,9 +12,6 @@
 /* Keys that are near are stepped to; a seek costs as much as a few steps. */
 #define STEPS_MAX 4
 
-/* Place and length. */
-#define VALUE_SIZE 12
-
 /* ---- a cursor of one disk's versions ---- */
 
 struct walk {
@@ -32,7 +29,7 @@ static int walk_open(struct walk *w, MDB_txn *txn, MDB_dbi dbi, uint32_t disk)
 
 static int walk_move(struct walk *w, MDB_val k, MDB_cursor_op op)
 {
-	uint64_t numbers[3];
+	uint64_t numbers[3], length;
 	MDB_val v;
 	int err = from_mdb(mdb_cursor_get(w->cursor, &k, &v, op));
 
@@ -45,12 +42,11 @@ static int walk_move(struct walk *w, MDB_val k, MDB_cursor_op op)
 	w->end = numbers[0] != w->disk;
 	if (w->end)
 		return 0;
-	if (v.mv_size != VALUE_SIZE || !numbers[2])
+	if (!numbers[2] || !version_value_read(v, &w->at.place, &length))
 		return -EIO;
 	w->at.block = numbers[1];
 	w->at.last = numbers[2];
-	w->at.place = get_le(v.mv_data, 8);
-	w->at.length = get_le((const uint8_t *)v.mv_data + 8, 4);
+	w->at.length = length;
 	return 0;
 }
 
@@ -85,14 +81,12 @@ int version_put(struct catalogue_txn *t, uint32_t disk, const struct version *v)
 {
 	struct key block = key_of3(disk, v->block, v->last);
 	struct key last = key_of3(disk, v->last, v->block);
-	uint8_t bytes[VALUE_SIZE];
-	MDB_val k = key_val(&block), value = val(bytes, sizeof(bytes));
+	struct key packed = key_of2(v->place, v->length);
+	MDB_val k = key_val(&block), value = key_val(&packed);
 	int err;
 
 	if (!v->last)
 		return remember(t, -EINVAL);
-	put_le(bytes, v->place, 8);
-	put_le(bytes + 8, v->length, 4);
 	err = from_mdb(mdb_put(t->txn, t->c->versions, &k, &value, MDB_NOOVERWRITE));
 	if (err == -EEXIST)
 		return err;

@@ -336,7 +336,7 @@ START_TEST(a_newer_schema)
 	change("meta", "schema", 6, newer, sizeof(newer));
 	ck_assert_int_eq(try_to_open(), -EPROTO);
 	ck_assert_ptr_null(c);
-	ck_assert_ptr_nonnull(strstr(why.message, "newer tandemfs (schema 5"));
+	ck_assert_ptr_nonnull(strstr(why.message, "newer tandemfs (schema 6"));
 	change("meta", "schema", 6, bad, sizeof(bad));
 	ck_assert_int_eq(try_to_open(), -EIO);
 	ck_assert_str_ne(why.message, "");

@@ -522,6 +522,28 @@ static void damage(const char *database, const void *key, size_t key_len, const 
 	open_it();
 }
 
+/* The 12 bytes that were written before schema 5: place and length in full. */
+START_TEST(as_it_was_before)
+{
+	const uint8_t before[12] = { 0x40, 0x20, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0 };
+	const struct version v = { 5, 7, 0x2040, 16384 };
+	struct key k = key_of3(1, 5, 7);
+	struct version_totals totals;
+	struct catalogue_txn *txn;
+	struct version got;
+
+	put(1, 5, 7, 4096);
+	damage("versions", k.bytes, k.len, before, sizeof(before));
+	ck_assert_int_eq(versions_find(c, 1, 5, 1, 7, &got), 0);
+	check_same(&got, &v);
+	txn = begun();
+	ck_assert_int_eq(version_del(txn, 1, 5, 7), 0);
+	ck_assert_int_eq(catalogue_commit(txn), 0);
+	ck_assert_int_eq(version_totals(c, 1, &totals), 0);
+	ck_assert(!totals.count && !totals.bytes);
+}
+END_TEST
+
 static int pass(void *arg, uint64_t segment, const struct version_totals *totals)
 {
 	return 0;
@@ -673,5 +695,5 @@ START_TEST(readers_and_a_writer)
 END_TEST
 
 UNIT_MAIN("versions", setup, teardown, like_an_array, keys_sort_as_numbers, never_replaced,
-	  no_generation, a_visit_that_stops, damaged_versions, damaged_order, damaged_totals,
-	  readers_and_a_writer)
+	  no_generation, a_visit_that_stops, as_it_was_before, damaged_versions, damaged_order,
+	  damaged_totals, readers_and_a_writer)
