@@ -200,8 +200,9 @@ enum disk_state disk_state(struct disk *d);
 bool disk_is_open(struct disk *d);
 /* Somebody has it open for writing. */
 bool disk_is_written(struct disk *d);
-/* It is in the mount: Ready or ReadOnly. */
+/* It is in the mount: Ready or ReadOnly. The second one under lock. */
 bool disk_is_served(struct disk *d);
+bool disk_serves(const struct disk *d);
 
 /*
  * A client opens it: -ENOENT when it is not served, -EROFS for writing to a
