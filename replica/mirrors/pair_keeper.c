@@ -162,6 +162,9 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 		err = pair_set(p, COPY_UNSYNCHRONIZED, &r);
 	}
 	marks_renew_end(p->leg.marks, !err);
+	/* What was copied is active still: after a crash it would all be copied again. */
+	if (!err)
+		p->clean_at = 0;
 	if (err && lacked)
 		atomic_store(&p->leg.lacks, true);
 	pthread_mutex_unlock(&p->changing);
