@@ -99,9 +99,10 @@ void keeper_clean(struct pair *p)
 {
 	uint64_t now = monotonic_ns();
 
-	if (now < p->clean_at || !marks_any_active(p->leg.marks))
+	if ((now < p->clean_at && !p->clean_all) || !marks_any_active(p->leg.marks))
 		return;
-	marks_clean(p->leg.marks, false, flush_for_marks, p);
+	marks_clean(p->leg.marks, p->clean_all, flush_for_marks, p);
+	p->clean_all = false;
 	p->clean_at = monotonic_ns() + CLEAN_NS;
 }
 
@@ -163,8 +164,7 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 	}
 	marks_renew_end(p->leg.marks, !err);
 	/* What was copied is active still: after a crash it would all be copied again. */
-	if (!err)
-		p->clean_at = 0;
+	p->clean_all |= !err;
 	if (err && lacked)
 		atomic_store(&p->leg.lacks, true);
 	pthread_mutex_unlock(&p->changing);
