@@ -129,7 +129,7 @@ struct disk {
 	 * them. Before lock. */
 	pthread_rwlock_t looking;
 	bool shut; /* under looking: the file is closed, and of the pool there is the name only */
-	bool was_taken_up; /* under opening: it was open before */
+	bool closed_late; /* under opening: by the daemon before, perhaps; until it is open again */
 
 	pthread_mutex_t lock;
 	/* Under lock. */

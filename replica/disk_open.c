@@ -87,9 +87,9 @@ static int take_up(struct disk *d)
 	 * After a crash it may be that of the daemon before, whose descriptors the kernel closes a
 	 * little after it has ended, if requests were under way through them.
 	 */
-	if (!d->format->flat || (!d->tandem->was_clean && !d->was_taken_up))
+	if (!d->format->flat || d->closed_late)
 		watch_own_close(d->tandem->watch, d->pool, d->file_name);
-	d->was_taken_up = true;
+	d->closed_late = false;
 	return start(d);
 }
 

@@ -184,6 +184,7 @@ static void compare_with_stop(struct batch *b, struct disk *d, const struct disk
 	bool paired = disk_is_paired(d);
 
 	d->changed_unseen = changed && paired;
+	d->closed_late = !b->t->was_clean && !b->t->serving;
 	if (changed && (past || paired || b->hint == SCAN_STARTUP))
 		events_emit(b->t->events, EVENT_WARNING, "DiskChanged",
 			    disk_object(d, object, sizeof(object)), "While=stopped Size=%llu",

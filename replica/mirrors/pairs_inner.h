@@ -72,7 +72,7 @@ struct pair {
 	struct disk *swapped[2];               /* under changing: references; see pair_roles.c */
 	uint32_t job;                          /* its own; 0: none */
 	uint64_t clean_at, retry_at, retry_ns; /* its own */
-	bool clean_all; /* likewise: at once, also what was just written */
+	bool clean_all;                        /* likewise: at once, also what was just written */
 };
 
 /* None is ever taken out of the list before the daemon ends. */
