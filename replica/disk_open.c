@@ -82,13 +82,11 @@ static int take_up(struct disk *d)
 
 	if (err)
 		return err;
-	/*
-	 * A close by others that is heard from now on was before this look: locks keep them out.
-	 * After a crash it may be that of the daemon before, whose descriptors the kernel closes a
-	 * little after it has ended, if requests were under way through them.
-	 */
-	if (!d->format->flat || d->closed_late)
+	/* A close by others that is heard from now on was before this look: locks keep them out. */
+	if (!d->format->flat)
 		watch_own_close(d->tandem->watch, d->pool, d->file_name);
+	if (d->closed_late)
+		watch_late_close(d->tandem->watch, d->pool, d->file_name);
 	d->closed_late = false;
 	return start(d);
 }

@@ -27,6 +27,8 @@
 #define SECOND 1000000000ull
 #define LATER_NS (200 * 1000000ull)
 #define OWN_CLOSE_NS SECOND
+/* Of the daemon before; we may be slow, and a guest would get errors. */
+#define LATE_CLOSE_NS (10 * SECOND)
 #define STALLED_NS SECOND
 #define TICK_NS (500 * 1000000l)
 #define SAMPLE_NS (5 * SECOND)
@@ -135,13 +137,13 @@ static void drop_own_closes(struct watch *w, uint64_t before)
 	}
 }
 
-void watch_own_close(struct watch *w, const struct pool *p, const char *name)
+static void expect_close(struct watch *w, const struct pool *p, const char *name, uint64_t ns)
 {
 	struct own_close *c = w ? malloc(sizeof(*c)) : NULL;
 
 	if (!c)
 		return; /* at worst it is taken for somebody else's */
-	c->until = monotonic_ns() + OWN_CLOSE_NS;
+	c->until = monotonic_ns() + ns;
 	c->pool = p->number;
 	snprintf(c->name, sizeof(c->name), "%s", name);
 	pthread_mutex_lock(&w->own_lock);
@@ -149,6 +151,16 @@ void watch_own_close(struct watch *w, const struct pool *p, const char *name)
 	c->next = w->own;
 	w->own = c;
 	pthread_mutex_unlock(&w->own_lock);
+}
+
+void watch_own_close(struct watch *w, const struct pool *p, const char *name)
+{
+	expect_close(w, p, name, OWN_CLOSE_NS);
+}
+
+void watch_late_close(struct watch *w, const struct pool *p, const char *name)
+{
+	expect_close(w, p, name, LATE_CLOSE_NS);
 }
 
 /* Events of one name may be merged into one, so closes are not counted off. */

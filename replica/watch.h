@@ -20,7 +20,9 @@ void watch_forget(struct watch *w, struct pool *p);
  * of a close under that name in the next moments is ours. w may be NULL. Any thread.
  */
 void watch_own_close(struct watch *w, const struct pool *p, const char *name);
-/* That was said of this name a moment ago. */
+/* Likewise, but the daemon before had it open, and died: the kernel closes it a little later. */
+void watch_late_close(struct watch *w, const struct pool *p, const char *name);
+/* One of the two was said of this name a moment ago. */
 bool watch_is_own_close(struct watch *w, const struct pool *p, const char *name);
 /* From any thread, never blocks: look through everything soon. */
 void watch_look(struct watch *w);

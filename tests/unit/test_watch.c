@@ -214,6 +214,31 @@ START_TEST(our_own_writes_are_not_heard)
 }
 END_TEST
 
+/* The kernel closes what a dead daemon had open a little after its end, when the next one listens. */
+START_TEST(closed_late_by_the_one_before)
+{
+	char buf[512] = "";
+	struct disk *d;
+	int before;
+
+	temp_make("a.img", SIZE);
+	temp_open_and_crash();
+	start();
+	before = open(temp_path("a.img"), O_RDWR | O_CLOEXEC);
+	ck_assert_int_ge(before, 0);
+	d = temp_disk("a.img");
+	ck_assert_int_eq(disk_open(d, true), 0);
+	ck_assert_int_eq(disk_write(d, buf, 512, 0, 0), 0);
+	close(before);
+	temp_make("b.img", SIZE);
+	becomes("b.img", "Ready");
+	ck_assert_uint_eq(temp_events("DiskChanged"), 0);
+	ck_assert_str_eq(temp_state("a.img"), "Ready");
+	disk_close(d);
+	disk_unref(d);
+}
+END_TEST
+
 START_TEST(missing_until_closed)
 {
 	struct disk *d;
@@ -362,5 +387,5 @@ END_TEST
 
 UNIT_MAIN("watch", setup, temp_tandem_end, appears_and_vanishes, not_before_it_is_closed, renamed,
 	  renamed_while_open, moved_in_and_out, published_by_link, replaced, changed,
-	  our_own_writes_are_not_heard, missing_until_closed, in_a_second_pool, overflow,
-	  looks_again_by_itself, stalled, stops_in_the_middle)
+	  our_own_writes_are_not_heard, closed_late_by_the_one_before, missing_until_closed,
+	  in_a_second_pool, overflow, looks_again_by_itself, stalled, stops_in_the_middle)
