@@ -211,11 +211,22 @@ static int open_env(struct catalogue *c, const char *dir, unsigned flags)
 	return check_whole(c);
 }
 
+/*
+ * A transaction does not write pages that it used and gave up again, so the file may end before
+ * them: for check_whole it would be one that was cut off. So it is longer before it begins.
+ */
+static bool make_longer(int fd, uint64_t size)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && ((uint64_t)st.st_size >= size || !ftruncate(fd, (off_t)size));
+}
+
 bool catalogue_reserve(struct catalogue *c, uint64_t more)
 {
 	MDB_envinfo info;
 	MDB_stat st;
-	bool scarce = false;
+	bool scarce;
 	uint64_t used;
 	int fd;
 
@@ -225,6 +236,7 @@ bool catalogue_reserve(struct catalogue *c, uint64_t more)
 	if (used + RESERVE <= c->reserved || mdb_env_get_fd(c->env, &fd))
 		return true;
 	used += RESERVE + RESERVE_STEP;
+	scarce = !make_longer(fd, used);
 	if (!fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, used) ||
 	    !fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, used -= RESERVE_STEP))
 		c->reserved = used;

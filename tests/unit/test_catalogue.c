@@ -303,6 +303,23 @@ START_TEST(clean_and_unclean)
 }
 END_TEST
 
+/* Pages that were used and given up in one transaction are not written: the file may end before them. */
+START_TEST(what_was_given_up_at_once)
+{
+	for (uint64_t round = 1; round <= 40; round++) {
+		struct catalogue_txn *txn = begun();
+		struct version v = { .last = round, .place = 4096, .length = 4096 };
+
+		for (v.block = 0; v.block < 40 * round; v.block++)
+			ck_assert_int_eq(version_put(txn, 1, &v), 0);
+		while (v.block-- > 0)
+			ck_assert_int_eq(version_del(txn, 1, v.block, v.last), 0);
+		ck_assert_int_eq(catalogue_commit(txn), 0);
+		open_again();
+	}
+}
+END_TEST
+
 /* ---- from anywhere ---- */
 
 /* Through LMDB's own hands, with the catalogue closed. */
@@ -705,6 +722,6 @@ END_TEST
 
 UNIT_MAIN("catalogue", setup, teardown, disks, identities_follow_their_disks,
 	  an_identity_that_moved_on, all_or_nothing, numbers_are_never_given_twice, each_in_order,
-	  pools, settings, clean_and_unclean, a_newer_schema, records_of_others, records_that_lie,
-	  clones_that_lie, no_catalogue_at_all, zeros, cut_off, cut_in_the_middle, not_a_file,
-	  little_address_space, the_reserve, by_many_threads)
+	  pools, settings, clean_and_unclean, what_was_given_up_at_once, a_newer_schema,
+	  records_of_others, records_that_lie, clones_that_lie, no_catalogue_at_all, zeros, cut_off,
+	  cut_in_the_middle, not_a_file, little_address_space, the_reserve, by_many_threads)
