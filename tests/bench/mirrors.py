@@ -2,7 +2,7 @@
 """Disks with a synchronous mirror beside them: what the second copy costs, and what it must cost at least.
 
 `two-files` is that least: fio has both files itself, and twice as many requests under way. A mirrored write is one in
-each, so half of its speed is what counts.
+each, so half of its speed is what counts. `two-disks` is the same through FUSE: two disks of one tandemfs, no mirror.
 """
 import functools
 import glob
@@ -17,13 +17,20 @@ from process import BenchError
 from systems import COMMAND_SECONDS, RAW, TANDEM_TOOLS, Running, System, Tandem, launch_tandemfs, qsd_image
 
 
-def launch_two_files(slot):
-    paths = [slot.image(name=name) for name in ("one", "two")]
-
+def in_both(slot, paths, pids=lambda: ()):
     def more(profile):
         return (f"--filename={':'.join(paths)}", f"--size={2 * slot.size}", "--ioengine=libaio",
                 f"--iodepth={2 * profile.depth}")
-    return Running(paths[0], more=more, shares=2)
+    return Running(paths[0], pids, more=more, shares=len(paths))
+
+
+def launch_two_files(slot):
+    return in_both(slot, [slot.image(name=name) for name in ("one", "two")])
+
+
+def launch_two_disks(slot):
+    one = launch_tandemfs(slot, others=("two",))
+    return in_both(slot, [one.path, os.path.join(os.path.dirname(one.path), "two.img")], one.pids)
 
 
 def launch_tandemfs_mirror(slot):
@@ -85,6 +92,7 @@ def launch_qsd(slot, mirrored):
 
 MIRROR_SYSTEMS = (
     System("two-files",      "as asked", (),                         launch_two_files),
+    System("two-disks",      "as asked", TANDEM_TOOLS,               launch_two_disks),
     System("tandemfs-plain", "as asked", TANDEM_TOOLS,               launch_tandemfs),
     System("tandemfs",       "as asked", TANDEM_TOOLS,               launch_tandemfs_mirror),
     System("qsd-plain",      "none",     ("qemu-storage-daemon",),   functools.partial(launch_qsd, mirrored=False)),

@@ -278,11 +278,14 @@ class Tandem:
         process.end_pids(self.pids, self.leftovers)
 
 
-def launch_tandemfs(slot, kind=RAW, fills=False):
-    """fills: an image that is written through tandemfs lies as tandemfs puts it, others as somebody else did."""
+def launch_tandemfs(slot, kind=RAW, fills=False, others=()):
+    """fills: an image that is written through tandemfs lies as tandemfs puts it, others as somebody else did.
+    others: names of more such images."""
     if not slot.settings.tandemfs:
         raise Absent("no binary: build it, or say --tandemfs PATH")
     image = slot.new_image(kind, "disks/x") if fills else slot.image(kind, "disks/x")
+    for other in others:
+        slot.image(kind, f"disks/{other}")
     tandem = Tandem(slot.settings, os.path.dirname(image), slot.leftovers)
     tandem.start(slot.undo)
     name = os.path.basename(image) + ("" if kind is RAW else ".raw")
