@@ -39,6 +39,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Address space, not memory or disk: room for billions of versions. */
 #define MAP_SIZE (1ull << 40)
