@@ -20,7 +20,7 @@
  * it was about differs.
  *
  * Locks: legs, their mode and target are changed with the source's opening, all of its
- * range and its flushing held, and so are read with any of the three. A source's locks come
+ * range and its flushing held, and so are read with any of the three; who asks only which target it is needs none. A source's locks come
  * before its targets', which are disks like others; there is no ring of them.
  */
 #ifndef TANDEMFS_MIRROR_H
@@ -36,13 +36,13 @@ struct leg {
 	void (*lost)(void *owner);  /* never blocks */
 	int (*skewed)(void *owner); /* a client is about to write to the target: recorded first */
 	struct marks *marks;
-	uint32_t source, target; /* disks */
-	_Atomic bool stops;      /* the source takes no writes while it is lost */
-	bool writes;             /* else it marks */
-	struct disk *to;         /* open, while it writes and the source is in use; a reference */
-	_Atomic bool parted;     /* it is to write no more: see mirror_part */
-	_Atomic bool failed;     /* it writes no more */
-	_Atomic int error;       /* of that */
+	uint32_t source, target;   /* disks */
+	_Atomic bool stops;        /* the source takes no writes while it is lost */
+	bool writes;               /* else it marks */
+	_Atomic(struct disk *) to; /* open, while it writes and the source is in use; a reference */
+	_Atomic bool parted;       /* it is to write no more: see mirror_part */
+	_Atomic bool failed;       /* it writes no more */
+	_Atomic int error;         /* of that */
 	_Atomic bool lacks;     /* while it writes: something of the source was never given to it */
 	_Atomic uint64_t limit; /* more differs: its owner is told, once; 0: never */
 	_Atomic bool skews;     /* clients may write its target, which is to be marked */
