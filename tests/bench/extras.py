@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import process
 from process import BenchError
+from mirror_extras import MIRROR_EXTRAS
 from past_extras import PAST_EXTRAS
 from systems import Tandem
 
@@ -23,6 +24,7 @@ class Extra:
     at_most: float            # None: no target
     measure: object           # call(Fleet) → list of values, in unit; the median counts
     suite: str = "raw"        # with which it is measured if nothing else is said
+    at_least: float = None
 
 
 class Fleet:
@@ -95,13 +97,15 @@ EXTRAS = (
     Extra("mount",  "until tandemfs returns, 1,000 images",       "s",    1, mount_time),
     Extra("status", "cat .replication/status, 1,000 disks",       "ms",  50, status_time),
     *(Extra(*row, suite="past") for row in PAST_EXTRAS),
+    *(Extra(*row) for row in MIRROR_EXTRAS),
 )
 
 
 def run_extra(extra, settings, parent, leftovers):
-    """{"name", "text", "unit", "values", "median", "at_most", "met", "why"}; without a value met is None and why says why."""
+    """{"name", "text", "unit", "values", "median", "at_most", "at_least", "met", "why"}; without a value met is None and why
+    says why."""
     result = {"name": extra.name, "text": extra.text, "unit": extra.unit, "at_most": extra.at_most,
-              "values": [], "median": None, "met": None, "why": None}
+              "at_least": extra.at_least, "values": [], "median": None, "met": None, "why": None}
     try:
         if not settings.tandemfs:
             raise BenchError("no tandemfs")
@@ -111,6 +115,8 @@ def run_extra(extra, settings, parent, leftovers):
         result["median"] = statistics.median(result["values"])
         if extra.at_most is not None:
             result["met"] = result["median"] <= extra.at_most
+        if extra.at_least is not None:
+            result["met"] = result["median"] >= extra.at_least
     except (BenchError, OSError, subprocess.TimeoutExpired) as error:
         result["why"] = str(error)
     return result

@@ -33,12 +33,13 @@ def launch_two_disks(slot):
     return in_both(slot, [one.path, os.path.join(os.path.dirname(one.path), "two.img")], one.pids)
 
 
-def launch_tandemfs_mirror(slot):
+def launch_tandemfs_mirror(slot, words=""):
+    """words: of the command that makes it."""
     image = slot.image(name="disks/x")
     tandem = Tandem(slot.settings, os.path.dirname(image), slot.leftovers)
     tandem.start(slot.undo)
     disk = os.path.basename(image)
-    tandem.tell(disk, f"mirror y.img wait={COMMAND_SECONDS}s")
+    tandem.tell(disk, f"mirror y.img {words} wait={COMMAND_SECONDS}s")
     (state,) = glob.glob(os.path.join(tandem.mountpoint, ".replication", "replicas", "*", "CopyState"))
     with open(state, encoding="utf-8") as text:
         if "Synchronized" not in text.read():

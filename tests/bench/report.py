@@ -138,12 +138,18 @@ def reason(one):
     return f": least of {one['wanted']:g}, " + ", ".join(limits)
 
 
+def asked(extra):
+    if extra["at_least"] is not None:
+        return f">= {extra['at_least']}"
+    return "" if extra["at_most"] is None else f"<= {extra['at_most']}"
+
+
 def targets(verdicts, extras):
     rows = [[f"{one['suite']}, {one['place']}", f"{one['profile']} / {one['base']}",
              "-" if one["at_least"] is None else f">= {one['at_least']:.3g}",
              "-" if one["ratio"] is None else f"{one['ratio']:.2f}", verdict(one["met"]) + reason(one)] for one in verdicts]
-    rows += [["", one["text"], "in " + one["unit"] if one["at_most"] is None else f"<= {one['at_most']} {one['unit']}",
+    rows += [["", one["text"], f"in {one['unit']}" if asked(one) == "" else f"{asked(one)} {one['unit']}",
               "-" if one["median"] is None else f"{one['median']:.2f}",
-              "" if one["at_most"] is None and not one["why"] else
+              "" if asked(one) == "" and not one["why"] else
               verdict(one["met"]) + (f": {one['why']}" if one["why"] else "")] for one in extras]
     return [f"{line}  {row[-1]}" for line, row in zip(columns([row[:-1] for row in rows], left=2), rows)]

@@ -254,8 +254,8 @@ class Tandem:
         """A path in the directory of a disk."""
         return os.path.join(self.mountpoint, ".replication", "disks", label, *names)
 
-    def tell(self, label, words):
-        """A command to a disk; raises with the words that it is refused with."""
+    def tell(self, label, words, kind="disks"):
+        """A command to a disk, or another kind of object; raises with the words that it is refused with."""
         def write(path):
             handle = os.open(path, os.O_RDWR)
             try:
@@ -266,7 +266,7 @@ class Tandem:
                 raise BenchError(f"{words}: {why.removeprefix('Message: ')}") from None
             finally:
                 os.close(handle)
-        process.within(COMMAND_SECONDS, write, self.of_disk(label, "control"))
+        process.within(COMMAND_SECONDS, write, os.path.join(self.mountpoint, ".replication", kind, label, "control"))
 
     def stop(self):
         """Unmounts and waits until the daemon has ended, by its lock; by force only when that does not happen."""
