@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Giving back what no kept moment needs, one dropped moment after the other.
+ * Giving back what no kept moment needs, for dropped moments, as many as there are.
  *
  * A version stands for the generations (end of the one before it, its own end],
  * and is needed as long as one of them is kept. Let `lower` and `upper` be the kept
@@ -8,14 +8,19 @@
  * [dropped, upper), and begin after lower: the one before them ends at lower or
  * later. What ends before was looked at with another moment, or lower needs it.
  * Of several that are dropped, whichever is collected last finds what only they
- * needed together. A moment that is kept from now on has a generation that is
+ * needed together; so those between the same two kept moments are collected in one go,
+ * from the first of them on. A moment that is kept from now on has a generation that is
  * not over yet, so nothing beyond that is looked at.
  *
- * The order: D(moment dropped) -> the settler goes by it no more -> versions out of
- * the catalogue, by the page -> D -> their space -> the moment out of the
- * catalogue. A crash on the way leaves the moment dropped, and it is collected
- * again; only the space of one page may stay behind, until its segment goes. A
- * segment goes while the settler pauses: then what no version is in is of nobody.
+ * The order: D(moments dropped) -> the settler goes by them no more -> versions out of
+ * the catalogue, by the page -> D -> their space -> the moments out of the
+ * catalogue. A crash on the way leaves the moments dropped, and they are collected
+ * again; only the space of what is FREED at once may stay behind, until its segment goes.
+ * A segment goes while the settler pauses: then what no version is in is of nobody.
+ *
+ * Space is given back for many versions at once because a call for each of them takes longer
+ * than a guest needs to make another: those of several moments lie side by side, and most
+ * of it goes as a whole segment, which is one call.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -26,8 +31,13 @@
 /* Versions of one transaction; and when there is no space but for what gives some back. */
 #define PAGE 512
 #define PAGE_SMALL 64
+/* Of which the space is given back at once. */
+#define FREED (32 * PAGE)
 
-/* ---- one page ---- */
+/* Places. */
+struct freed {
+	uint64_t from, to;
+};
 
 /* What a job is about. */
 struct work {
@@ -36,63 +46,36 @@ struct work {
 	struct disk *d;
 	struct history *h;
 	uint64_t lower, from, upper;
-};
-
-/* Versions that went, and their segments. */
-struct page {
-	struct version went[PAGE];
+	struct freed *freed;
 	size_t count;
-	uint64_t segments[PAGE]; /* distinct */
-	bool empty[PAGE];        /* no version is in it */
-	size_t segment_count;
 };
 
-/* 1: nobody needs it. */
-static int is_garbage(const struct work *w, struct catalogue_txn *txn, const struct version *v)
-{
-	struct version before;
-	int err = version_before(txn, w->d->number, v->block, v->last, &before);
+/* ---- space ---- */
 
-	if (err == -ENOENT)
-		return w->lower == 0;
-	return err ? err : before.last >= w->lower;
+/* Segments of the disk that versions are in. */
+struct sweep {
+	bool *used;
+	uint64_t count;
+};
+
+static int visit_segment(void *arg, uint64_t segment, const struct version_totals *totals)
+{
+	struct sweep *s = arg;
+
+	(void)totals;
+	if (segment < s->count)
+		s->used[segment] = true;
+	return 0;
 }
 
-static void note_segment(struct page *p, uint64_t segment)
+/* used is to be freed, also after an error. */
+static int look_at_segments(const struct work *w, struct sweep *s)
 {
-	for (size_t i = p->segment_count; i-- > 0;)
-		if (p->segments[i] == segment)
-			return;
-	p->segments[p->segment_count++] = segment;
-}
-
-static int delete_garbage(const struct work *w, struct catalogue_txn *txn,
-			  const struct version *list, size_t count, struct page *p)
-{
-	int err = 0;
-
-	for (size_t i = 0; i < count && !err; i++) {
-		int garbage = is_garbage(w, txn, &list[i]);
-
-		if (garbage <= 0) {
-			err = garbage;
-			continue;
-		}
-		err = version_del(txn, w->d->number, list[i].block, list[i].last);
-		if (err || !list[i].place)
-			continue;
-		p->went[p->count++] = list[i];
-		note_segment(p, list[i].place / SEGMENT_SIZE);
-	}
-	for (size_t i = 0; i < p->segment_count && !err; i++) {
-		struct version_totals totals;
-
-		err = version_segment(txn, w->d->number, p->segments[i], &totals);
-		p->empty[i] = err == -ENOENT;
-		if (p->empty[i])
-			err = 0;
-	}
-	return err;
+	s->count = segments_end(history_store(w->h)) / SEGMENT_SIZE + 1;
+	s->used = calloc(s->count, sizeof(*s->used));
+	if (!s->used)
+		return -ENOMEM;
+	return version_segments(w->t->catalogue, w->d->number, visit_segment, s);
 }
 
 /* Unless the settler has put something into it since. An error costs space only. */
@@ -112,51 +95,110 @@ static void drop_segment(const struct work *w, uint64_t segment)
 	history_resume(w->h);
 }
 
-/* After the commit. */
-static void give_back(const struct work *w, const struct page *p)
+static int by_place(const void *a, const void *b)
 {
-	struct segments *store = history_store(w->h);
+	const struct freed *x = a, *y = b;
 
-	for (size_t i = 0; i < p->segment_count; i++) {
-		if (p->empty[i]) {
-			drop_segment(w, p->segments[i]);
-			continue;
-		}
-		for (size_t k = 0; k < p->count; k++)
-			if (p->went[k].place / SEGMENT_SIZE == p->segments[i])
-				segments_free(store, p->went[k].place, p->went[k].length);
-	}
+	return (x->from > y->from) - (x->from < y->from);
 }
 
-static int collect_page(const struct work *w, const struct version *list, size_t count,
-			struct page *p)
+/* Those that follow on each other, from the first of `count` on. */
+static size_t run_of(const struct freed *list, size_t count)
+{
+	size_t n = 1;
+
+	while (n < count && list[n].from == list[n - 1].to)
+		n++;
+	return n;
+}
+
+/* Of versions that are not in the catalogue any more. */
+static void give_back(struct work *w)
+{
+	struct segments *store = history_store(w->h);
+	uint64_t dropped = UINT64_MAX;
+	struct sweep s;
+	bool known = !look_at_segments(w, &s);
+	size_t n;
+
+	qsort(w->freed, w->count, sizeof(*w->freed), by_place);
+	for (size_t i = 0; i < w->count; i += n) {
+		uint64_t segment = w->freed[i].from / SEGMENT_SIZE;
+
+		n = run_of(w->freed + i, w->count - i);
+		if (!known || segment >= s.count || s.used[segment])
+			segments_free_range(store, w->freed[i].from, w->freed[i + n - 1].to);
+		else if (segment != dropped)
+			drop_segment(w, dropped = segment);
+	}
+	free(s.used);
+	if (w->count)
+		collector_gave(w->t->snapshots->collector);
+	w->count = 0;
+}
+
+/* ---- one page ---- */
+
+/* 1: nobody needs it. */
+static int is_garbage(const struct work *w, struct catalogue_txn *txn, const struct version *v)
+{
+	struct version before;
+	int err = version_before(txn, w->d->number, v->block, v->last, &before);
+
+	if (err == -ENOENT)
+		return w->lower == 0;
+	return err ? err : before.last >= w->lower;
+}
+
+/* *freed: how many of them have space. */
+static int delete_garbage(struct work *w, struct catalogue_txn *txn, const struct version *list,
+			  size_t count, size_t *freed)
+{
+	int err = 0;
+
+	*freed = 0;
+	for (size_t i = 0; i < count && !err; i++) {
+		const struct version *v = &list[i];
+		int garbage = is_garbage(w, txn, v);
+
+		if (garbage <= 0) {
+			err = garbage;
+			continue;
+		}
+		err = version_del(txn, w->d->number, v->block, v->last);
+		if (!err && v->place)
+			w->freed[w->count + (*freed)++] =
+				(struct freed){ v->place, v->place + record_space(v->length) };
+	}
+	return err;
+}
+
+static int collect_page(struct work *w, const struct version *list, size_t count)
 {
 	struct catalogue_txn *txn;
+	size_t freed = 0;
 	int err = catalogue_begin(w->t->catalogue, &txn);
 
-	p->count = p->segment_count = 0;
 	if (!err) {
-		err = delete_garbage(w, txn, list, count, p);
+		err = delete_garbage(w, txn, list, count, &freed);
 		if (err)
 			catalogue_abort(txn);
 		else
 			err = catalogue_commit(txn);
 	}
-	if (!err) {
-		give_back(w, p);
-		collector_gave(w->t->snapshots->collector);
-	}
+	if (!err)
+		w->count += freed;
 	return err;
 }
 
-static int collect_versions(const struct work *w)
+static int collect_versions(struct work *w)
 {
 	struct version *list = malloc((PAGE + 1) * sizeof(*list)), *last = NULL;
-	struct page *p = malloc(sizeof(*p));
-	int err = list && p ? 0 : -ENOMEM;
+	int err = list ? 0 : -ENOMEM;
 
 	while (!err) {
-		size_t count, room = catalogue_is_scarce(w->t->catalogue) ? PAGE_SMALL : PAGE;
+		bool scarce = catalogue_is_scarce(w->t->catalogue);
+		size_t count, room = scarce ? PAGE_SMALL : PAGE;
 
 		err = versions_between(w->t->catalogue, w->d->number, w->from, w->upper, last, list,
 				       room, &count);
@@ -164,16 +206,17 @@ static int collect_versions(const struct work *w)
 			break;
 		last = &list[PAGE];
 		*last = list[count - 1];
-		err = collect_page(w, list, count, p);
+		err = collect_page(w, list, count);
+		if (scarce || w->count + PAGE > FREED)
+			give_back(w);
 		if (!err && atomic_load(w->stop))
 			err = -ECANCELED;
 	}
 	free(list);
-	free(p);
 	return err;
 }
 
-/* ---- one job ---- */
+/* ---- moments ---- */
 
 /* A restore goes by it, or it is what is seen of the disk. */
 static bool is_in_use(struct disk *d, const struct moment_record *m)
@@ -229,48 +272,31 @@ static void set_range(struct work *w, uint64_t generation)
 		w->upper = now;
 }
 
-static int forget_moment(struct tandem *t, struct disk *d, uint64_t generation)
+/* All of them, or none. */
+static int forget_moments(const struct work *w, const struct dropped *list, size_t count)
 {
 	struct catalogue_txn *txn;
-	int err = catalogue_begin(t->catalogue, &txn);
+	int err = catalogue_begin(w->t->catalogue, &txn);
 
 	if (err)
 		return err;
-	err = moment_del(txn, d->number, generation);
-	if (err == -ENOENT) { /* it never was recorded */
-		catalogue_abort(txn);
-		return 0;
+	for (size_t i = 0; i < count && !err; i++) {
+		err = moment_del(txn, w->d->number, list[i].generation);
+		if (err == -ENOENT) /* it never was recorded */
+			err = 0;
 	}
-	if (err) {
-		catalogue_abort(txn);
-		return err;
-	}
-	return catalogue_commit(txn);
-}
-
-struct sweep {
-	bool *used;
-	uint64_t count;
-};
-
-static int visit_segment(void *arg, uint64_t segment, const struct version_totals *totals)
-{
-	struct sweep *s = arg;
-
-	(void)totals;
-	if (segment < s->count)
-		s->used[segment] = true;
-	return 0;
+	if (!err)
+		return catalogue_commit(txn);
+	catalogue_abort(txn);
+	return err;
 }
 
 /* Segments that no version is in: a crash came between the catalogue and them. */
 static int drop_segments(const struct work *w)
 {
-	struct sweep s = { .count = segments_end(history_store(w->h)) / SEGMENT_SIZE };
-	int err;
+	struct sweep s;
+	int err = look_at_segments(w, &s);
 
-	s.used = calloc(s.count + 1, sizeof(*s.used));
-	err = s.used ? version_segments(w->t->catalogue, w->d->number, visit_segment, &s) : -ENOMEM;
 	for (uint64_t i = 0; i < s.count && !err; i++)
 		if (!s.used[i])
 			drop_segment(w, i);
@@ -278,19 +304,84 @@ static int drop_segments(const struct work *w)
 	return err;
 }
 
-int collect(struct tandem *t, struct disk *d, uint64_t generation, _Atomic bool *stop)
+static int by_generation(const void *a, const void *b)
+{
+	const struct dropped *x = a, *y = b;
+
+	return (x->generation > y->generation) - (x->generation < y->generation);
+}
+
+/* How many of a sorted list have no kept moment between them. */
+static size_t together(const struct work *w, const struct dropped *list, size_t count)
+{
+	size_t n = 1;
+
+	while (n < count && list[n].generation < w->upper)
+		n++;
+	return n;
+}
+
+/* Of the list those that are dropped by now come first, sorted; how many. */
+static size_t drop_moments(struct tandem *t, struct disk *d, struct dropped *list, size_t count)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		bool needed;
+
+		list[i].err = drop_moment(t, d, list[i].generation, &needed);
+		if (!list[i].err && !needed) {
+			struct dropped swap = list[n];
+
+			list[n++] = list[i];
+			list[i] = swap;
+		}
+	}
+	qsort(list, n, sizeof(*list), by_generation);
+	return n;
+}
+
+void collect(struct tandem *t, struct disk *d, struct dropped *list, size_t count,
+	     _Atomic bool *stop)
 {
 	struct work w = { .t = t, .d = d, .h = atomic_load(&d->history), .stop = stop };
-	bool needed = false;
-	int err = generation ? drop_moment(t, d, generation, &needed) : 0;
+	size_t n, dropped = drop_moments(t, d, list, count);
+	int err = 0;
 
-	if (err || needed)
-		return err;
-	set_range(&w, generation);
+	w.freed = malloc(FREED * sizeof(*w.freed));
+	if (!w.freed)
+		err = -ENOMEM;
+	for (size_t i = 0; i < dropped; i += n) {
+		n = 1;
+		if (!err) {
+			set_range(&w, list[i].generation);
+			n = together(&w, list + i, dropped - i);
+			err = collect_versions(&w);
+			give_back(&w);
+		}
+		if (!err)
+			err = forget_moments(&w, list + i, n);
+		for (size_t k = i; k < i + n; k++)
+			list[k].err = err;
+	}
+	free(w.freed);
+	if (dropped)
+		snapshots_changed(t, d);
+}
+
+int collect_rest(struct tandem *t, struct disk *d, _Atomic bool *stop)
+{
+	struct work w = { .t = t, .d = d, .h = atomic_load(&d->history), .stop = stop };
+	int err;
+
+	w.freed = malloc(FREED * sizeof(*w.freed));
+	if (!w.freed)
+		return -ENOMEM;
+	set_range(&w, 0);
 	err = collect_versions(&w);
-	if (!err && generation)
-		err = forget_moment(t, d, generation);
-	if (!err && !generation)
+	give_back(&w);
+	free(w.freed);
+	if (!err)
 		err = drop_segments(&w);
 	if (!err)
 		snapshots_changed(t, d);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A thread that collects dropped moments, one at a time: see collect.c. What it
- * does not come to is recorded as dropped, and the next start finds it.
+ * A thread that collects dropped moments, all that a disk has at a time: see collect.c. What
+ * it does not come to is recorded as dropped, and the next start finds it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,6 +10,8 @@
 
 /* Jobs that could not be done are tried again. */
 #define RETRY_NS 10000000000ull
+/* Moments that are collected at once. */
+#define BATCH 512
 
 struct job {
 	uint32_t disk;
@@ -19,6 +21,14 @@ struct job {
 
 struct jobs {
 	struct job *first, **last;
+};
+
+/* Jobs of one disk. What is not of a moment is one of its own. */
+struct batch {
+	uint32_t disk;
+	struct job *jobs[BATCH];
+	struct dropped list[BATCH];
+	size_t count;
 };
 
 struct collector {
@@ -33,6 +43,7 @@ struct collector {
 	bool running;
 	_Atomic bool stop;
 	pthread_t thread;
+	struct batch batch; /* of the thread */
 };
 
 /* ---- jobs ---- */
@@ -129,21 +140,71 @@ bool collector_await(struct collector *c)
 	return had;
 }
 
-/* 0: it is done, or there is nothing to be done any more. */
-static int run(struct collector *c, const struct job *j)
+/* Under lock. false: there is nothing to do. */
+static bool take_batch(struct collector *c, struct batch *b)
 {
-	struct disk *d = tandem_disk_numbered(c->t, j->disk);
-	struct track_record track;
-	int err;
+	struct jobs others = { .last = &others.first };
+	struct job *j = jobs_take(&c->ready);
 
+	if (!j)
+		return false;
+	b->disk = j->disk;
+	b->jobs[0] = j;
+	b->count = 1;
+	if (!j->generation)
+		return true;
+	while (b->count < BATCH && (j = jobs_take(&c->ready))) {
+		if (j->disk == b->disk && j->generation)
+			b->jobs[b->count++] = j;
+		else
+			jobs_add(&others, j);
+	}
+	if (others.first) {
+		*others.last = c->ready.first;
+		if (!c->ready.first)
+			c->ready.last = others.last;
+		c->ready.first = others.first;
+	}
+	return true;
+}
+
+static void set_error(struct batch *b, int err)
+{
+	for (size_t i = 0; i < b->count; i++)
+		b->list[i].err = err;
+}
+
+static void run(struct collector *c, struct batch *b)
+{
+	struct disk *d = tandem_disk_numbered(c->t, b->disk);
+	struct track_record track;
+
+	for (size_t i = 0; i < b->count; i++)
+		b->list[i] = (struct dropped){ b->jobs[i]->generation, 0 };
 	if (!d) /* deleted; or it is not listed yet, or its pool is away */
-		err = track_get(c->t->catalogue, j->disk, &track) ? 0 : -EAGAIN;
+		set_error(b, track_get(c->t->catalogue, b->disk, &track) ? 0 : -EAGAIN);
 	else if (!atomic_load(&d->history))
-		err = 0; /* comes again with its image */
+		set_error(b, 0); /* comes again with its image */
+	else if (b->list[0].generation)
+		collect(c->t, d, b->list, b->count, &c->stop);
 	else
-		err = collect(c->t, d, j->generation, &c->stop);
+		set_error(b, collect_rest(c->t, d, &c->stop));
 	disk_unref(d);
-	return err == -ENOENT ? 0 : err;
+}
+
+/* Under lock. */
+static void end_batch(struct collector *c, struct batch *b)
+{
+	for (size_t i = 0; i < b->count; i++) {
+		struct job *j = b->jobs[i];
+
+		if (!b->list[i].err || b->list[i].err == -ENOENT) {
+			free(j);
+			continue;
+		}
+		j->generation = b->list[i].generation; /* the list was sorted */
+		jobs_add(&c->later, j);
+	}
 }
 
 static void wait_for_jobs(struct collector *c)
@@ -159,26 +220,21 @@ static void wait_for_jobs(struct collector *c)
 static void *collector(void *arg)
 {
 	struct collector *c = arg;
+	struct batch *b = &c->batch;
 
 	pthread_mutex_lock(&c->lock);
 	while (!atomic_load(&c->stop)) {
-		struct job *j = jobs_take(&c->ready);
-		int err;
-
-		if (!j) {
+		if (!take_batch(c, b)) {
 			wait_for_jobs(c);
 			continue;
 		}
-		c->busy = j->disk;
+		c->busy = b->disk;
 		pthread_mutex_unlock(&c->lock);
-		err = run(c, j);
+		run(c, b);
 		pthread_mutex_lock(&c->lock);
 		c->busy = 0;
 		pthread_cond_broadcast(&c->gave);
-		if (err)
-			jobs_add(&c->later, j);
-		else
-			free(j);
+		end_batch(c, b);
 	}
 	pthread_mutex_unlock(&c->lock);
 	return NULL;

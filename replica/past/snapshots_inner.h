@@ -282,8 +282,15 @@ void moment_await_close(struct disk *d, uint64_t generation, uint64_t until);
 
 /* ---- collect.c ---- */
 
-/* One dropped moment of a disk with its history; 0: whatever nobody needs. -ECANCELED: stopped. */
-int collect(struct tandem *t, struct disk *d, uint64_t generation, _Atomic bool *stop);
+struct dropped {
+	uint64_t generation;
+	int err; /* 0: it is done, or there is nothing to do any more; -ECANCELED: stopped */
+};
+/* Dropped moments of a disk with its history; the list may be in another order then. */
+void collect(struct tandem *t, struct disk *d, struct dropped *list, size_t count,
+	     _Atomic bool *stop);
+/* Whatever nobody needs. -ECANCELED: stopped. */
+int collect_rest(struct tandem *t, struct disk *d, _Atomic bool *stop);
 
 /* ---- collector.c ---- */
 

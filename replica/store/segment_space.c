@@ -18,23 +18,6 @@ static int punch(struct segments *s, struct segment *seg, uint64_t from, uint64_
 	return err;
 }
 
-int segments_free(struct segments *s, uint64_t place, uint64_t length)
-{
-	uint64_t off = place % SEGMENT_SIZE;
-	struct segment *seg;
-	int err;
-
-	if (!segment_is_place(place) || length > RECORD_DATA_MAX ||
-	    off + record_space(length) > SEGMENT_ROOM)
-		return -EINVAL;
-	err = segment_get(s, place / SEGMENT_SIZE, &seg);
-	if (err)
-		return err == -ENOENT ? 0 : err;
-	err = punch(s, seg, off, off + record_space(length));
-	segment_put(s, seg);
-	return err;
-}
-
 /* What is in memory has its space in the file, and is to have it. */
 int segments_free_range(struct segments *s, uint64_t from, uint64_t to)
 {

@@ -115,9 +115,10 @@ int segments_replay(struct segments *s, uint64_t from,
  * that is appended to).
  */
 int segments_drop_before(struct segments *s, uint64_t place);
-/* The record at that place, with so much data, is not needed: its space is given back. */
-int segments_free(struct segments *s, uint64_t place, uint64_t length);
-/* No record in [from, to), which are places, is needed. Of the store: unless it is in memory only. */
+/*
+ * No record in [from, to), which are places, is needed: its space is given back. Of the store:
+ * unless it is in memory only.
+ */
 int segments_free_range(struct segments *s, uint64_t from, uint64_t to);
 /* Nothing in that segment (place / SEGMENT_SIZE) is needed. The current one is only emptied. */
 int segments_drop(struct segments *s, uint64_t segment);

@@ -18,6 +18,7 @@
 #   daemon_pid                   the daemon behind MNT, as it says itself
 #   kill_daemon SIGNAL           after KILL also waits for its end and removes the dead mount; not
 #                                with --restart
+#   kill_it                      the same of one with --restart; and until the next one serves
 #   tell WHOM COMMAND...         one command to WHOM/control (`tell . CreateDisk Name=a.img Size=1M`)
 #   loop_setup FILE              attaches a loop device past the page cache, prints its path
 #
@@ -251,6 +252,21 @@ kill_daemon() {
 		is_whole_if_asked "${state:-$(state_directory)}"
 		;;
 	esac
+}
+
+served_by() { "$TANDEMFS" --status "$MNT" | sed -n 's/^Daemon: //p'; }
+
+another_serves() {
+	local pid
+	pid=$(served_by)
+	[ "$pid" != "$1" ] && [ "$pid" != - ] && "$TANDEMFS" --status "$MNT" | grep -q '^State: serving'
+}
+
+kill_it() {
+	local pid
+	pid=$(served_by)
+	kill -KILL "$pid"
+	await 30 another_serves "$pid"
 }
 
 tell() {

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""past_model.py ROUND MOUNTPOINT STATE [Key=Value...]: one life of the daemon, beside a model of a disk with a past.
+"""past_model.py ROUND|CHECK|EMPTY MOUNTPOINT STATE [Key=Value...]: one life of the daemon, beside a model of a disk with a past.
 
 First it looks whether everything is as it must be: the disk holds all that was acknowledged, and every snapshot and kept
 moment what the disk held then. Then it writes, punches, flushes, makes and deletes snapshots, restores them and aborts that
-at random, until the daemon is gone or there is an end file, STATE.end. STATE.working says that it has begun.
+at random, until the daemon is gone or there is an end file, STATE.end. STATE.working says that it has begun. CHECK only looks;
+EMPTY then deletes all snapshots and forgets what was before.
 
 The model is what each block held, from which write on. A write gives its number to the whole of its blocks. A moment
 is right if all blocks are as they were after some one write: one that was begun when the snapshot was asked for, and not
@@ -31,6 +32,7 @@ TRACKED = 2  # blocks; what passes none of these borders is of one generation, a
 DEAD = (errno.ENOTCONN, errno.ECONNABORTED, errno.ECONNREFUSED)
 DISK = "past.img"
 SNAPSHOTS = 10
+LAST_KEPT = 100  # of what a block held; after a ForgetHistory the last moment may still be there
 
 
 class Died(Exception):
@@ -162,6 +164,11 @@ class Model:
             must(left, f"{what}: block {block} holds {value}, which was from {held}; blocks before it are of {ranges}; "
                        f"it is between {low} and {high}")
             ranges = left
+
+    def forget(self, last):
+        """Of each block, all but what it held last."""
+        self.numbers = [numbers[-last:] for numbers in self.numbers]
+        self.values = [held[-last:] for held in self.values]
 
     def at(self, number):
         return [held[bisect.bisect_right(numbers, number) - 1] for numbers, held in zip(self.numbers, self.values)]
@@ -371,6 +378,12 @@ class Life:
         elif count:
             self.look()
 
+    def empty(self):
+        while self.model.snapshots:
+            self.unsnapshot()
+        must(self.do("ForgetHistory Before=now Force"), "history is forgotten")
+        self.model.forget(LAST_KEPT)
+
     def run(self, is_over):
         writer = threading.Thread(target=self.write)
         writer.start()
@@ -403,6 +416,8 @@ def main():
         if what == "ROUND":
             open(path + ".working", "w").close()
             life.run(lambda: os.path.exists(path + ".end"))
+        if what == "EMPTY":
+            life.empty()
     except Died:
         must(os.path.exists(path + ".working"), "the daemon was there")
     except SystemExit as failure:

@@ -217,5 +217,63 @@ START_TEST(goes_on_after_a_stop)
 }
 END_TEST
 
+/* Some moment that is kept is after `before`, and not after v. */
+static bool is_needed(const struct version *v, uint64_t before)
+{
+	for (size_t i = 0; i < p.count; i++)
+		if (p.kept[i].generation > before && p.kept[i].generation <= v->last)
+			return true;
+	return false;
+}
+
+static void check_that_all_are_needed(void)
+{
+	struct version v[64], last = { 0 }, after = { 0 };
+	size_t count;
+
+	do {
+		ck_assert_int_eq(versions_of_blocks(temp.t->catalogue, p.d->number, 0,
+						    after.last ? &after : NULL, v, UNIT_LENGTH(v),
+						    &count),
+				 0);
+		for (size_t i = 0; i < count; i++) {
+			bool first = !last.last || last.block != v[i].block;
+
+			ck_assert_msg(is_needed(&v[i], first ? 0 : last.last),
+				      "block %llu has a version until %llu that nobody needs",
+				      (unsigned long long)v[i].block,
+				      (unsigned long long)v[i].last);
+			last = after = v[i];
+		}
+	} while (count);
+}
+
+/* Many are dropped before the first is collected, with some between them that stay. */
+START_TEST(many_at_once)
+{
+	for (unsigned round = 0; round < unit_scaled(5); round++) {
+		while (p.count < 50) {
+			past_scribble(&p);
+			past_scribble(&p);
+			past_snapshot(&p, NULL);
+		}
+		past_scribble(&p);
+		settle_and_collect();
+		past_disk_let_go(&p);
+		temp_close();
+		temp_open(); /* without a collector */
+		past_disk_again(&p);
+		while (p.count > 8)
+			past_delete(&p, unit_below(&p.seed, p.count));
+		again();
+		settle_and_collect();
+		past_check_all(&p);
+		check_that_all_are_needed();
+	}
+	delete_all();
+	ck_assert(past_is_empty(&p));
+}
+END_TEST
+
 UNIT_MAIN("collector", setup, teardown, one, shared, exclusive, model, read_meanwhile,
-	  goes_on_after_a_stop)
+	  goes_on_after_a_stop, many_at_once)
