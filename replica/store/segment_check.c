@@ -2,9 +2,11 @@
 #include "segment_check.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "crc32c.h"
 #include "segments_inner.h"
 
 #define PAGE 4096ull
@@ -110,17 +112,35 @@ int segments_next_taken(struct segments *s, uint64_t number, uint64_t from, uint
 	return err;
 }
 
+/* Its data are what its head says. */
+static bool has_its_data(const struct segment *seg, uint64_t at, const struct record_head *h)
+{
+	uint64_t len = record_data(&h->record);
+	uint8_t *data = malloc(len + 1);
+	bool has = data &&
+		   !(len ? seg->file->ops->read(seg->file, data, len, at + RECORD_HEAD, 0) : 0) &&
+		   crc32c(0, data, len) == h->data_crc;
+
+	free(data);
+	return has;
+}
+
 bool segments_is_torn(struct segments *s, uint64_t place)
 {
 	static const uint8_t nothing[RECORD_HEAD];
 	uint8_t head[RECORD_HEAD] = { 0 };
 	struct record_head h;
 	struct segment *seg;
+	bool torn;
 
 	if (!segment_is_place(place) || segment_get(s, place / SEGMENT_SIZE, &seg))
 		return false;
 	if (seg->file->ops->read(seg->file, head, sizeof(head), place % SEGMENT_SIZE, 0))
 		memset(head, 0, sizeof(head)); /* the file ends there */
+	if (record_head_get(&h, place, head))
+		torn = h.writer == seg->head.writer && !has_its_data(seg, place % SEGMENT_SIZE, &h);
+	else
+		torn = memcmp(head, nothing, sizeof(head));
 	segment_put(s, seg);
-	return memcmp(head, nothing, sizeof(head)) && !record_head_get(&h, place, head);
+	return torn;
 }

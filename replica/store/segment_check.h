@@ -29,7 +29,7 @@ int segments_taken(struct segments *s, uint64_t number, uint64_t from, uint64_t 
 
 /* The first offset of a segment at or behind `from` that takes space; -ENXIO: none does. */
 int segments_next_taken(struct segments *s, uint64_t number, uint64_t from, uint64_t *found);
-/* Something was being appended there, and it is no record. */
+/* Something was being appended there, and it is no record, or has not its data. */
 bool segments_is_torn(struct segments *s, uint64_t place);
 
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fake_dir.h"
+#include "segments_inner.h"
 #include "unit.h"
 
 static struct segment_dir *dir;
@@ -155,5 +156,19 @@ START_TEST(torn)
 }
 END_TEST
 
+/* Its head is one still. */
+START_TEST(torn_data)
+{
+	struct file *f;
+	char name[17];
+
+	name_of(last_place / SEGMENT_SIZE, name);
+	f = fake_dir_file(dir, name);
+	ck_assert_int_eq(f->ops->write(f, "?", 1, last_place % SEGMENT_SIZE + RECORD_HEAD, 0), 0);
+	open_again();
+	ck_assert(segments_is_torn(s, last_place));
+}
+END_TEST
+
 UNIT_MAIN("segment_check", setup, teardown, whole, one_is_gone, the_first_is_gone, one_has_no_head,
-	  dropped, torn)
+	  dropped, torn, torn_data)
