@@ -148,7 +148,7 @@ static int begin_roles(struct operation *o, struct why *why)
 		if (!o->roles[i])
 			return -ENOMEM;
 		err = async_check_operation(o->steps[i].p, o->op, why)
-			      ?: roles_begin(o->roles[i], o->plan, why);
+			      ?: roles_begin(o->roles[i], o->steps[i].from, o->plan, why);
 		if (err)
 			refuse_of(o, i, err, why);
 	}
@@ -240,6 +240,13 @@ static int check_alone(struct operation *o, size_t i, struct why *why)
 	return 0;
 }
 
+/* Its target is used as it is then, beside those of the others. */
+static bool leaves_targets(const struct operation *o, size_t i)
+{
+	return o->op == OP_SPLIT || o->op == OP_FAILOVER ||
+	       (o->op == OP_REVERSE_ROLES && o->steps[i].from != COPY_FAILEDOVER);
+}
+
 /* What several of them hold at once nobody may wait for who holds what others want. */
 static int check_together(struct operation *o, size_t i, struct why *why)
 {
@@ -248,8 +255,10 @@ static int check_together(struct operation *o, size_t i, struct why *why)
 	if (err)
 		return err;
 	if (o->together || (changes_roles(o) && o->count > 1))
-		return check_source(o, i, why);
-	if (!o->consistent || o->op != OP_SPLIT || !pair_is_async(&o->steps[i].r))
+		err = check_source(o, i, why);
+	if (err || o->together)
+		return err;
+	if (!o->consistent || !leaves_targets(o, i) || !pair_is_async(&o->steps[i].r))
 		return 0;
 	return refuse_advise(
 		why, -EOPNOTSUPP, "DeactivateConsistency",

@@ -450,7 +450,9 @@ static int begin(struct cycle *c)
 	r = pair_record_of(p);
 	pthread_mutex_lock(&p->applying);
 	c->stops = p->stops;
-	if (!pair_is_async(&r) || !pair_writes(&r) || is_ended(c))
+	/* Who stops them says so before he goes on to `stops`: that may be before this. */
+	if (!pair_is_async(&r) || !pair_writes(&r) || is_ended(c) ||
+	    async_drain_wanted(p) == DRAIN_DONE)
 		err = -ECANCELED;
 	pthread_mutex_unlock(&p->applying);
 	async_look_at_readers(p, c->target);
@@ -463,8 +465,14 @@ static int begin(struct cycle *c)
 int async_cycle(struct pair *p, struct disk *source)
 {
 	struct cycle c = { .p = p, .source = source, .target = pair_target(p) };
-	int err = c.target ? disk_open_apart(c.target) : -ENOENT;
+	int err;
 
+	/* Who has stopped them has seen that nothing is copied, or waits until that is so. */
+	if (async_drain_wanted(p) == DRAIN_DONE) {
+		disk_unref(c.target);
+		return -ECANCELED;
+	}
+	err = c.target ? disk_open_apart(c.target) : -ENOENT;
 	if (err) {
 		leg_lose(&p->leg, err);
 	} else {

@@ -58,6 +58,10 @@ static int check_both(struct breaking *b, struct why *why)
 	if (!disk_is_served(b->d))
 		return refuse(why, -EBUSY, "%s is %s", b->d->label,
 			      disk_state_name(disk_state(b->d)));
+	/* Also one that has nothing in it any more has files, and a place in the catalogue. */
+	if (atomic_load(&b->goes->history))
+		return refuse_advise(why, -EBUSY, "CancelIo, and MirrorVirtualDisk to a new file",
+				     "%s has, or had, a past of its own", b->goes->label);
 	/* The mirror has the target open, while the source is in use. */
 	err = swap_check_disk(b->d, why) ?: swap_check_other(b->goes, 1, why);
 	if (err || disk_size(b->d) == disk_size(b->goes))

@@ -61,6 +61,8 @@ static void say(struct pair *p, bool copying, int error)
 	changed = p->copying != copying || p->error != error;
 	p->copying = copying;
 	p->error = error;
+	if (!copying)
+		pthread_cond_broadcast(&p->set);
 	pthread_mutex_unlock(&p->lock);
 	if (changed)
 		pair_changed(p);

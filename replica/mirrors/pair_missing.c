@@ -7,24 +7,63 @@
 #include <errno.h>
 #include <string.h>
 
+#include "clones.h"
+#include "history.h"
 #include "pair_swap.h"
 #include "pairs_inner.h"
 #include "scan.h"
 #include "snapshots_inner.h"
 
-/* Its moments are of what it held; what its write log has nobody can look at just now. */
-static int check_past(struct pair *p, struct disk *source, struct disk *target, struct why *why)
+static int is_seen(void *arg, const struct moment_record *m)
 {
-	struct track_record track;
-
-	if (!marks_bytes(p->leg.marks) ||
-	    track_get(source->tandem->catalogue, source->number, &track) == -ENOENT)
-		return 0;
-	return refuse(why, -EBUSY, "%s has, or had, a past, and is not what %s is", source->label,
-		      target->label);
+	(void)arg;
+	return !m->dropped && !m->hidden;
 }
 
-int missing_check(struct pair *p, const struct swap *swap, struct why *why)
+/* Its past is of an image that it is not in any more. */
+static bool has_past_to_lose(struct pair *p, struct disk *source, struct track_record *track)
+{
+	return marks_bytes(p->leg.marks) &&
+	       track_get(source->tandem->catalogue, source->number, track) != -ENOENT;
+}
+
+/* What is in its write log alone goes with its past. */
+static int check_log(struct disk *source, const struct track_record *track, bool force,
+		     struct why *why)
+{
+	uint64_t bytes = 0;
+	int err = force ? 0
+			: past_unsettled(source->tandem, source->number, track->settled, &bytes);
+
+	if (err)
+		return refuse_advise(why, err, "bring its file back; or Failover Force",
+				     "the write log of %s cannot be read: %s", source->label,
+				     strerror(-err));
+	if (!bytes)
+		return 0;
+	return refuse_advise(why, -EPERM, "bring its file back; or Failover Force",
+			     "%llu bytes that were written to %s are in its write log only, and "
+			     "would be lost for good",
+			     (unsigned long long)bytes, source->label);
+}
+
+/* Its moments are of what it held. */
+static int check_past(struct pair *p, const struct swap *swap, bool force, struct why *why)
+{
+	struct disk *source = swap->d;
+	struct track_record track = { 0 };
+
+	if (!has_past_to_lose(p, source, &track))
+		return 0;
+	if (track.window_s || track.restore_from || snapshots_count(source) ||
+	    disk_is_cloned(source) || disk_is_clone(source) ||
+	    moments_each(source->tandem->catalogue, source->number, is_seen, NULL))
+		return refuse(why, -EBUSY, "%s has a past, and is not what %s is", source->label,
+			      swap->other->label);
+	return check_log(source, &track, force, why);
+}
+
+int missing_check(struct pair *p, const struct swap *swap, bool force, struct why *why)
 {
 	struct disk *source = swap->d, *target = swap->other;
 	uint64_t size = marks_size(p->leg.marks);
@@ -37,23 +76,46 @@ int missing_check(struct pair *p, const struct swap *swap, struct why *why)
 		err = refuse(why, -EBUSY, "%s had %llu bytes, and %s has %llu", source->label,
 			     (unsigned long long)size, target->label,
 			     (unsigned long long)disk_size(target));
-	return err ? err : check_past(p, source, target, why);
+	return err ? err : check_past(p, swap, force, why);
+}
+
+/* Nobody has it open: what its write log has still is there because there was no space for it. */
+static int check_settled(struct disk *target)
+{
+	struct history *h = atomic_load(&target->history);
+	struct history_facts f = { 0 };
+
+	if (h)
+		history_facts(h, &f);
+	return f.unsettled ? -ENOSPC : 0;
 }
 
 static int prepare(struct pair_step *s, struct swap *swap, struct why *why)
 {
 	struct pair *p = s->p;
-	int err = disk_flush(swap->other) ?: swap_drop_notes(swap->other);
+	struct track_record track;
+	int err = check_settled(swap->other)
+			  ?: disk_flush(swap->other)
+			  ?: swap_drop_notes(swap->other);
 
 	if (err)
 		return refuse(why, err, "%s cannot be completed: %s", swap->other->label,
 			      strerror(-err));
 	swap_choose_names(swap);
+	s->forgets = has_past_to_lose(p, swap->d, &track);
 	/* After a crash, what was under way may be marked, and nothing that was answered be missing. */
 	s->r.diverged = marks_bytes(p->leg.marks) && marks_outdated(p->leg.marks);
+	return 0;
+}
+
+static int mark(struct pair_step *s)
+{
+	struct marks *marks = s->p->leg.marks;
 	/* What other mirrors of it have is not what it is from here on. */
-	err = marks_bytes(p->leg.marks) ? pairs_differ_but(swap->d, p) : 0;
-	return err ? refuse(why, err, "it cannot be recorded: %s", strerror(-err)) : 0;
+	int err = marks_bytes(marks) ? pairs_differ_but(s->swap->d, s->p) : 0;
+
+	/* What is in its write log alone its old image lacks. */
+	return err ? err : s->forgets ? marks_set_all(marks) : 0;
 }
 
 /* Nobody uses either, and nobody can before they are found again. */
@@ -89,6 +151,8 @@ static void end(struct pair_step *s, bool recorded)
 		disk_unclaim(s->swap->other);
 		return;
 	}
+	if (s->forgets)
+		past_remove_files(s->swap->d->tandem, s->swap->d->number);
 	find_again(s->p, s->swap->d, s->swap->other);
 	pair_announce(s->p, enum_name(copy_states, s->from), "Failedover");
 	keeper_poke(s->p);
@@ -101,6 +165,7 @@ int missing_prepare(struct pair_step *s, struct swap *swap, struct why *why)
 	if (err)
 		return err;
 	s->swap = swap;
+	s->mark = mark;
 	s->end = end;
 	err = prepare(s, swap, why);
 	if (err)

@@ -13,9 +13,10 @@
 /* An operation waits so long for the generation that it needs. */
 #define DRAIN_NS 30000000000ull
 
+/* What goes back to its source is given what is written to that, too, until roles change. */
 bool pair_is_async(const struct pair_record *r)
 {
-	return r->mode == MODE_ASYNCHRONOUS;
+	return r->mode == MODE_ASYNCHRONOUS && !r->back;
 }
 
 /* ---- with its disk ---- */
@@ -111,21 +112,67 @@ void async_release(struct pair *p)
 int async_check_operation(struct pair *p, enum replica_operation op, struct why *why)
 {
 	static const bool known[OP_MAX] = {
-		[OP_ABORT] = true,          [OP_ACTIVATE] = true, [OP_DEACTIVATE] = true,
-		[OP_DETACH] = true,         [OP_DISSOLVE] = true, [OP_FRACTURE] = true,
-		[OP_RESYNC_REPLICA] = true, [OP_RESUME] = true,   [OP_RESET_TO_SYNC] = true,
-		[OP_RESET_TO_ASYNC] = true, [OP_SPLIT] = true,    [OP_SUSPEND] = true,
-		[OP_UNPREPARE] = true,      [OP_PREPARE] = true,  [OP_RESET_TO_ADAPTIVE] = true,
+		[OP_ABORT] = true,
+		[OP_ACTIVATE] = true,
+		[OP_DEACTIVATE] = true,
+		[OP_DETACH] = true,
+		[OP_DISSOLVE] = true,
+		[OP_FRACTURE] = true,
+		[OP_RESYNC_REPLICA] = true,
+		[OP_RESUME] = true,
+		[OP_RESET_TO_SYNC] = true,
+		[OP_RESET_TO_ASYNC] = true,
+		[OP_SPLIT] = true,
+		[OP_SUSPEND] = true,
+		[OP_UNPREPARE] = true,
+		[OP_PREPARE] = true,
+		[OP_FAILOVER] = true,
+		[OP_FAILBACK] = true,
+		[OP_REVERSE_ROLES] = true,
+		[OP_RESTORE_FROM_REPLICA] = true,
+		[OP_RESET_TO_ADAPTIVE] = true,
 	};
 	struct pair_record r = pair_record_of(p);
 
-	if (!pair_is_async(&r) || known[op])
+	if (pair_is_async(&r) && !known[op])
+		return refuse(why, -EOPNOTSUPP, "an asynchronous mirror has no %s",
+			      enum_name(replica_operations, op));
+	/* The target is behind as long as the source is written. */
+	if (pair_is_async(&r) && op == OP_REVERSE_ROLES && r.copy_state == COPY_SYNCHRONIZED)
+		return refuse_advise(
+			why, -EBUSY,
+			"ResetToSync, ReverseRoles, ResetToAsync; or Split, and then this",
+			"the target of an asynchronous mirror is not what its source is");
+	return 0;
+}
+
+/*
+ * With no lock held. No cycle runs when this returns, and none begins before async_release; the target
+ * is what it is.
+ */
+int async_stop_cycles(struct pair *p, struct why *why)
+{
+	uint64_t ns = monotonic_ns() + DRAIN_NS;
+	struct timespec until = { ns / 1000000000, ns % 1000000000 };
+	bool waits = true;
+
+	pthread_mutex_lock(&p->lock);
+	if (p->drain != DRAIN_NONE) {
+		pthread_mutex_unlock(&p->lock);
+		return refuse(why, -EBUSY, "another operation waits for its next generation");
+	}
+	p->drain = DRAIN_DONE;
+	pthread_mutex_unlock(&p->lock);
+	keeper_poke(p); /* it may wait for its turn */
+	async_halt(p);
+	pthread_mutex_lock(&p->lock);
+	while (p->copying && waits)
+		waits = !pthread_cond_clockwait(&p->set, &p->lock, CLOCK_MONOTONIC, &until);
+	pthread_mutex_unlock(&p->lock);
+	if (waits)
 		return 0;
-	/* Its target has a past from now on, so that no ResetToSync helps: see swap_check_other. */
-	return refuse_advise(why, -EOPNOTSUPP,
-			     op == OP_FAILOVER ? "Detach Force: its target is a disk by itself then"
-					       : "Detach, and mirror to a new file",
-			     "an asynchronous mirror has no %s", enum_name(replica_operations, op));
+	async_release(p);
+	return refuse(why, -ETIMEDOUT, "its copy does not end");
 }
 
 /* They leave a target that clients may write. */

@@ -26,29 +26,11 @@
 #include "history.h"
 #include "notes.h"
 #include "operations.h"
-#include "pair_swap.h"
-#include "pairs_inner.h"
+#include "pair_roles.h"
 #include "snapshots_inner.h"
 
 /* A request that takes so long may not come back. */
 #define STUCK_NS 5000000000ull
-
-struct roles {
-	struct pair *p;
-	enum replica_operation op;
-	bool force;
-	struct disk *source, *target; /* references */
-	bool used;                    /* both are open */
-	bool ours;                    /* by us as well */
-	struct disk *to;              /* the target, which the mirror does not need any more */
-	struct pair_record r, next;   /* what is recorded, and is to be */
-	struct swap swap;
-	bool swaps, swapped; /* they are to change places at once; they have */
-	/* While nobody uses them: */
-	bool flushed;  /* the source has everything, durably */
-	bool differ;   /* something is marked */
-	bool outdated; /* because the target was not given what was answered */
-};
 
 /* ---- in use, or not ---- */
 
@@ -98,102 +80,14 @@ static int check_stuck(struct roles *c, struct why *why)
 static void settle_early(struct roles *c)
 {
 	struct history *h = atomic_load(&c->source->history);
+	struct history *o = atomic_load(&c->target->history);
 
 	if (h)
 		history_settle(h);
+	if (o)
+		history_settle(o);
 	disk_flush(c->source);
 	disk_flush(c->target);
-}
-
-/* ---- may it be ---- */
-
-static bool is_whole(const struct roles *c)
-{
-	return c->r.whole && !atomic_load(&c->p->leg.lacks);
-}
-
-/* Moments of it are what it holds now, where nothing was written since. */
-static bool has_moments(struct disk *d)
-{
-	struct history *h = atomic_load(&d->history);
-	struct moment_record m;
-
-	return snapshots_count(d) || disk_is_cloned(d) ||
-	       (h && !history_moment_seen(h, UINT64_MAX, &m));
-}
-
-static int check_disks(struct roles *c, struct why *why)
-{
-	unsigned opened = c->ours + (c->p->leg.to != NULL);
-	struct disk *s = c->source, *t = c->target;
-	int err = swap_check_disk(s, why) ?: swap_check_other(t, opened, why);
-
-	if (err)
-		return err;
-	if (!s->identity.len)
-		return refuse(why, -EOPNOTSUPP, "%s cannot be known again after a restart",
-			      s->label);
-	if (disk_size(s) != disk_size(t))
-		return refuse_advise(why, -EBUSY, "Resize", "%s has %llu bytes, and %s has %llu",
-				     s->label, (unsigned long long)disk_size(s), t->label,
-				     (unsigned long long)disk_size(t));
-	if (c->op != OP_FAILOVER && (!disk_is_served(s) || s->image->read_only))
-		return refuse(why, -EBUSY, "%s is %s", s->label, disk_state_name(disk_state(s)));
-	return 0;
-}
-
-/* It becomes another disk, or an older one. */
-static int check_content(struct roles *c, struct why *why)
-{
-	bool open = disk_openers(c->source) > (unsigned)c->ours;
-
-	if (!c->differ)
-		return 0;
-	if (has_moments(c->source))
-		return refuse_advise(why, -EBUSY, "delete its snapshots and ForgetHistory",
-				     "%s and %s differ, and the snapshots and kept history of %s "
-				     "go with what it holds now",
-				     c->source->label, c->target->label, c->source->label);
-	if (!c->outdated)
-		return 0;
-	if (open && c->op == OP_REVERSE_ROLES)
-		return refuse_advise(why, -EBUSY, "close it first",
-				     "%s is open, and %s is not what it is now", c->source->label,
-				     c->target->label);
-	if (open && !c->force)
-		return refuse_advise(why, -EBUSY, "close it first; or Force",
-				     "%s is open, and %s is not what it is now", c->source->label,
-				     c->target->label);
-	if (c->op == OP_REVERSE_ROLES && !c->force)
-		return refuse_advise(why, -EPERM, "ReverseRoles Force",
-				     "what was written to %s since would be lost",
-				     c->source->label);
-	return 0;
-}
-
-static int check_state(struct roles *c, enum copy_state from, struct why *why)
-{
-	struct pair_facts f;
-	int err;
-
-	if (pair_numbered(c->p->of->t, c->p->number, &f))
-		return refuse(why, -ENOENT, "there is no such mirror");
-	if (f.state != from)
-		return refuse(why, -EBUSY, "CopyState is %s by now",
-			      enum_name(copy_states, f.state));
-	/* That its target is lost is a fact before it is recorded. */
-	err = from == COPY_FAILEDOVER || from == COPY_BROKEN ? keeper_lose(c->p) : 0;
-	if (err)
-		return refuse(why, err, "it cannot be recorded: %s", strerror(-err));
-	c->r = c->next = pair_record_of(c->p);
-	if (c->r.first)
-		return refuse_advise(why, -EBUSY, "wait until it is Synchronized",
-				     "the first copy is not complete, and %s is no disk yet",
-				     f.target);
-	if (c->r.moves)
-		return refuse_advise(why, -EBUSY, "BreakMirrorVirtualDisk",
-				     "it is there to move %s to %s", f.source, f.target);
-	return 0;
 }
 
 /* ---- while nobody uses them ---- */
@@ -201,9 +95,10 @@ static int check_state(struct roles *c, enum copy_state from, struct why *why)
 static int quiet(struct roles *c, struct why *why)
 {
 	struct history *h = atomic_load(&c->source->history);
+	struct history *o = atomic_load(&c->target->history);
 	struct leg *leg = &c->p->leg;
 	int settled = h ? history_settle(h) : 0, err = settled ?: disk_flush(c->source);
-	int target = disk_flush(c->target);
+	int target = (o ? history_settle(o) : 0) ?: disk_flush(c->target);
 
 	if (!c->used && (disk_is_open(c->source) || disk_is_open(c->target)))
 		return refuse(why, -EBUSY, "%s was opened just now", c->source->label);
@@ -217,23 +112,29 @@ static int quiet(struct roles *c, struct why *why)
 	c->differ = marks_bytes(leg->marks) != 0;
 	c->outdated = c->differ && marks_outdated(leg->marks);
 	/* What its moments need of it cannot be had from the other image. */
-	if (settled && (c->differ || has_moments(c->source)))
+	if (settled && (c->differ || swap_has_moments(c->source)))
 		return refuse_advise(why, settled, "delete its snapshots and ForgetHistory",
 				     "%s lacks what is in the write log: %s", c->source->label,
 				     strerror(-settled));
 	return 0;
 }
 
-/* What they are told to write next is what their source is from here on. */
-static int mark_other_mirrors(struct roles *c)
+/* What other mirrors are told to write next is what their source is from here on. */
+static int mark_swap(struct pair_step *s)
 {
+	struct roles *c = s->roles;
+
+	if (!c->flushed)
+		marks_doubt(c->p->leg.marks);
 	return c->differ ? pairs_differ_but(c->source, c->p) : 0;
 }
 
-/* Of a source that cannot be flushed. All that is not durable there is marked. */
-static int give_up_notes(struct disk *d)
+/* All that is not durable there is marked. */
+static int give_up_notes(struct pair_step *s)
 {
-	return d->image->notes ? notes_clear(d->image->notes) : 0;
+	struct roles *c = s->roles;
+
+	return !c->flushed && c->source->image->notes ? notes_clear(c->source->image->notes) : 0;
 }
 
 static int drop_notes(struct roles *c, struct why *why)
@@ -242,8 +143,6 @@ static int drop_notes(struct roles *c, struct why *why)
 
 	if (!err && c->flushed)
 		err = swap_drop_notes(c->source);
-	else if (!err)
-		err = give_up_notes(c->source);
 	return err ? refuse(why, err, "notes cannot be given up: %s", strerror(-err)) : 0;
 }
 
@@ -252,7 +151,7 @@ static int prepare(struct roles *c, struct why *why)
 {
 	bool written = c->used && pair_writes(&c->next);
 	struct leg *leg = &c->p->leg;
-	int err = check_disks(c, why) ?: check_content(c, why);
+	int err = roles_check_disks(c, why) ?: roles_check_content(c, why);
 
 	if (err)
 		return err;
@@ -267,17 +166,12 @@ static int prepare(struct roles *c, struct why *why)
 	err = drop_notes(c, why);
 	if (err)
 		return err;
-	if (!c->flushed)
-		marks_doubt(leg->marks);
 	err = swap_copy_attributes(&c->swap);
 	if (err)
 		return refuse(why, err, "%s cannot have the owner and mode of %s: %s",
 			      c->target->label, c->source->label, strerror(-err));
 	swap_choose_names(&c->swap);
-	err = mark_other_mirrors(c);
-	if (err)
-		swap_take_back_attributes(&c->swap);
-	return err ? refuse(why, err, "it cannot be recorded: %s", strerror(-err)) : 0;
+	return 0;
 }
 
 /* Under changing: whoever asks for what is in them has no lock, and may be late. */
@@ -300,7 +194,7 @@ void pair_forget_images(struct pair *p)
 static void change_places(struct roles *c)
 {
 	struct leg *leg = &c->p->leg;
-	bool writes = c->next.copy_state == COPY_SYNCHRONIZED;
+	bool writes = c->next.copy_state == COPY_SYNCHRONIZED && !pair_is_async(&c->next);
 
 	if (!writes) {
 		c->to = leg->to;
@@ -383,6 +277,8 @@ static int prepare_swap(struct pair_step *s, struct why *why)
 		swap_unlock(&c->swap);
 	s->r = c->next;
 	s->swap = &c->swap;
+	s->mark = mark_swap;
+	s->give_up = give_up_notes;
 	s->end = end_swap;
 	return err;
 }
@@ -392,7 +288,7 @@ static bool choose(struct roles *c)
 {
 	struct pair_record *next = &c->next;
 
-	next->whole = false;
+	next->whole = next->steady = next->written = false;
 	switch (c->op) {
 	case OP_FAILOVER:
 		next->copy_state = COPY_FAILEDOVER;
@@ -412,57 +308,6 @@ static bool choose(struct roles *c)
 			next->copy_state = COPY_UNSYNCHRONIZED;
 		return c->r.copy_state != COPY_FAILEDOVER;
 	}
-}
-
-/* The target has what its source lacks, and the other way around. */
-static int check_copy_back(struct roles *c, struct why *why)
-{
-	const char *op = enum_name(replica_operations, c->op);
-	char advice[40];
-	int err;
-
-	if (!disk_is_served(c->target))
-		return refuse(why, -ETIMEDOUT, "%s, which was the source, is %s", c->target->label,
-			      disk_state_name(disk_state(c->target)));
-	snprintf(advice, sizeof(advice), "%s Force", op);
-	err = c->op == OP_FAILBACK ? check_disks(c, why) : 0;
-	if (err)
-		return err;
-	if (c->r.diverged && !c->force)
-		return refuse_advise(why, -EPERM, advice,
-				     "%s, which was the source, has what was written to it and not "
-				     "to its target: that would be lost",
-				     c->target->label);
-	return 0;
-}
-
-/* Of one that is stopped in another state somebody has said so. */
-static bool is_behind(const struct roles *c)
-{
-	struct marks *marks = c->p->leg.marks;
-
-	return c->r.copy_state == COPY_BROKEN && !pair_is_async(&c->r) && marks_bytes(marks) &&
-	       marks_outdated(marks);
-}
-
-static int check_whole(struct roles *c, struct why *why)
-{
-	char advice[40];
-
-	if (c->force)
-		return 0;
-	if (is_behind(c) && is_whole(c))
-		return refuse_advise(why, -EPERM,
-				     "ResyncReplica, if its source is there; or Failover Force",
-				     "%s was lost, and lacks what was written to %s and answered "
-				     "since",
-				     c->target->label, c->source->label);
-	if (is_whole(c) || c->r.copy_state == COPY_SYNCHRONIZED)
-		return 0;
-	snprintf(advice, sizeof(advice), "%s Force", enum_name(replica_operations, c->op));
-	return refuse_advise(why, -EPERM, advice,
-			     "%s is in the middle of a copy, and would be half a disk",
-			     c->target->label);
 }
 
 /* They have not changed places yet. */
@@ -497,26 +342,11 @@ void roles_free(struct roles *c)
 	if (!c)
 		return;
 	let_go(c);
+	if (c->stopped)
+		async_release(c->p);
 	disk_unref(c->source);
 	disk_unref(c->target);
 	free(c);
-}
-
-int roles_begin(struct roles *c, bool plan, struct why *why)
-{
-	bool swaps;
-	int err;
-
-	if (!c->source || !c->target || (!c->source->image && c->op != OP_FAILOVER))
-		return refuse(why, -ENOENT, "its %s is not there", c->target ? "source" : "target");
-	c->r = c->next = pair_record_of(c->p);
-	swaps = choose(c);
-	if (plan || !swaps || !c->source->image)
-		return 0;
-	err = check_stuck(c, why) ?: take_up(c, why);
-	if (!err)
-		settle_early(c);
-	return err;
 }
 
 static bool is_missing(const struct roles *c)
@@ -526,7 +356,7 @@ static bool is_missing(const struct roles *c)
 
 int roles_check(struct roles *c, struct pair_step *s, struct why *why)
 {
-	int err = check_state(c, s->from, why);
+	int err = roles_check_state(c, s->from, why);
 
 	if (err)
 		return err;
@@ -538,13 +368,79 @@ int roles_check(struct roles *c, struct pair_step *s, struct why *why)
 		return 0;
 	if (!c->swaps) {
 		s->r.copy_state = c->r.copy_state;
-		return check_copy_back(c, why) ?: pair_check_copy(c->p, &s->r, true, why);
+		return roles_check_copy_back(c, why) ?: pair_check_copy(c->p, &s->r, true, why);
 	}
+	if (pair_is_async(&c->r) && !c->plan && !c->stopped)
+		return refuse(why, -EBUSY, "it has just become asynchronous");
 	c->swap = (struct swap){ .d = c->source, .other = c->target };
-	err = check_whole(c, why);
+	err = roles_check_whole(c, why);
 	if (err)
 		return err;
-	return is_missing(c) ? missing_check(c->p, &c->swap, why) : check_disks(c, why);
+	return is_missing(c) ? missing_check(c->p, &c->swap, c->force, why)
+			     : roles_check_disks(c, why);
+}
+
+/*
+ * Of an asynchronous one: its target is the last whole generation, and holds it. Whoever is refused
+ * after that has lost nothing: it showed it anyway.
+ */
+static int make_whole(struct roles *c, struct why *why)
+{
+	struct marks *m = c->p->leg.marks;
+	int err;
+
+	pthread_mutex_lock(&c->p->changing);
+	c->r = pair_record_of(c->p);
+	c->differ = c->r.shows || marks_bytes(m);
+	c->outdated = c->differ && marks_outdated(m);
+	err = pair_is_async(&c->r)
+		      ? roles_check_content(c, why) ?: async_make_whole(c->p, false, why)
+		      : 0; /* adaptive */
+	if (!err && pair_is_async(&c->r))
+		async_let_go(c->p); /* nobody has it open */
+	pthread_mutex_unlock(&c->p->changing);
+	return err;
+}
+
+static int check_as_planned(struct roles *c, enum copy_state from, struct why *why)
+{
+	struct pair_step s = { .p = c->p, .from = from };
+	struct tandem *t = c->p->of->t;
+	int err;
+
+	pthread_mutex_lock(&t->discovery);
+	pthread_mutex_lock(&c->p->changing);
+	err = roles_check(c, &s, why);
+	pthread_mutex_unlock(&c->p->changing);
+	pthread_mutex_unlock(&t->discovery);
+	return err;
+}
+
+static int stop_following(struct roles *c, enum copy_state from, struct why *why)
+{
+	int err = check_stuck(c, why) ?: async_stop_cycles(c->p, why);
+
+	c->stopped = !err;
+	return err ? err : check_as_planned(c, from, why) ?: make_whole(c, why);
+}
+
+int roles_begin(struct roles *c, enum copy_state from, bool plan, struct why *why)
+{
+	int err;
+
+	if (!c->source || !c->target || (!c->source->image && c->op != OP_FAILOVER))
+		return refuse(why, -ENOENT, "its %s is not there", c->target ? "source" : "target");
+	c->plan = plan;
+	c->r = c->next = pair_record_of(c->p);
+	if (!choose(c) || plan)
+		return 0;
+	err = pair_is_async(&c->r) ? stop_following(c, from, why) : 0;
+	if (err || !c->source->image)
+		return err;
+	err = check_stuck(c, why) ?: take_up(c, why);
+	if (!err)
+		settle_early(c);
+	return err;
 }
 
 int roles_prepare(struct pair_step *s, struct why *why)
@@ -573,7 +469,7 @@ int pair_change_roles(struct pair *p, enum replica_operation op, enum copy_state
 	struct roles *c = roles_new(p, op, force);
 	struct pair_step s = { .p = p, .from = from };
 	struct tandem *t = p->of->t;
-	int err = c ? roles_begin(c, plan, why) : refuse(why, -ENOMEM, "out of memory");
+	int err = c ? roles_begin(c, from, plan, why) : refuse(why, -ENOMEM, "out of memory");
 
 	if (!err) {
 		pthread_mutex_lock(&t->discovery);
@@ -622,8 +518,9 @@ int pair_turn_back(struct pair *p)
 		pthread_mutex_lock(&p->changing);
 		c.r = c.next = pair_record_of(p);
 		c.next.copy_state = COPY_SYNCHRONIZED;
-		c.next.back = c.next.restores = c.next.diverged = false;
-		c.next.whole = true;
+		c.next.back = c.next.restores = c.next.diverged = c.next.written = false;
+		c.next.whole = c.r.mode != MODE_ASYNCHRONOUS;
+		c.next.steady = !c.next.whole;
 		c.next.sync_time_ms = past_now(t->snapshots);
 		s.from = c.r.copy_state;
 		err = c.r.copy_state == COPY_UNSYNCHRONIZED && c.r.back && !atomic_load(&p->stop)
@@ -638,6 +535,7 @@ int pair_turn_back(struct pair *p)
 			finish(&c);
 		pthread_mutex_unlock(&t->discovery);
 	}
+	let_go(&c);
 	disk_unref(c.source);
 	disk_unref(c.target);
 	return err;

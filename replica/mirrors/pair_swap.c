@@ -12,6 +12,7 @@
 #include "names.h"
 #include "notes.h"
 #include "pairs.h"
+#include "snapshots.h"
 #include "scan.h"
 #include "watch.h"
 
@@ -32,21 +33,33 @@ int swap_check_disk(struct disk *d, struct why *why)
 		       : 0;
 }
 
+/* Those that are hidden are of a copy that has ended, and nobody reads them any more. */
+bool swap_has_moments(struct disk *d)
+{
+	struct history *h = atomic_load(&d->history);
+	struct moment_record m;
+
+	return snapshots_count(d) || disk_is_cloned(d) ||
+	       (h && !history_moment_seen(h, UINT64_MAX, &m));
+}
+
 int swap_check_other(struct disk *d, unsigned ours, struct why *why)
 {
+	int err;
+
 	if (!disk_is_served(d))
 		return refuse(why, -EBUSY, "%s is %s", d->label, disk_state_name(disk_state(d)));
-	/* Also one that has nothing in it any more has files, and a place in the catalogue. */
-	if (atomic_load(&d->history) || disk_is_cloned(d))
-		return refuse_advise(why, -EBUSY, "Detach, and mirror to a new file",
-				     "%s has, or had, a past of its own", d->label);
+	if (swap_has_moments(d))
+		return refuse_advise(why, -EBUSY, "delete its snapshots and ForgetHistory",
+				     "%s has a past of its own", d->label);
+	err = swap_check_disk(d, why);
+	if (err)
+		return err;
 	if (disk_is_mirrored(d))
 		return refuse_advise(why, -EBUSY, "Detach them", "%s has mirrors of its own",
 				     d->label);
 	if (groups_have(d->tandem, d->number))
 		return refuse_advise(why, -EBUSY, "RemoveDisk", "%s is in a group", d->label);
-	if (atomic_load(&d->children))
-		return refuse(why, -EBUSY, "disks are built upon %s", d->label);
 	if (!d->identity.len)
 		return refuse(why, -EOPNOTSUPP, "%s cannot be known again after a restart",
 			      d->label);
@@ -75,20 +88,24 @@ void swap_unlock(struct swap *s)
 
 void swap_hold(struct swap *s)
 {
-	struct history *h = atomic_load(&s->d->history);
+	struct history *h = atomic_load(&s->d->history), *o = atomic_load(&s->other->history);
 
 	if (h)
 		history_hold_image(h);
+	if (o)
+		history_hold_image(o);
 	pthread_mutex_lock(&s->d->flushing);
 	pthread_mutex_lock(&s->other->flushing);
 }
 
 void swap_release(struct swap *s)
 {
-	struct history *h = atomic_load(&s->d->history);
+	struct history *h = atomic_load(&s->d->history), *o = atomic_load(&s->other->history);
 
 	pthread_mutex_unlock(&s->other->flushing);
 	pthread_mutex_unlock(&s->d->flushing);
+	if (o)
+		history_release_image(o);
 	if (h)
 		history_release_image(h);
 }

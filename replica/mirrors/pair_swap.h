@@ -9,7 +9,7 @@
  * around at the end:
  *
  *   swap_lock: opening of both -> all of the ranges of both
- *   swap_hold: stages and resizing of its history -> flushing of both
+ *   swap_hold: stages and resizing of their histories -> flushing of both
  *   swap_images: looking of both -> table
  */
 #ifndef TANDEMFS_PAIR_SWAP_H
@@ -21,7 +21,7 @@
 #include "disk.h"
 
 struct swap {
-	struct disk *d, *other; /* other has no past */
+	struct disk *d, *other; /* other has no moments */
 	struct range range, other_range;
 	struct kept { /* what it is called in the mount afterwards; "": its file is called so */
 		char name[NAME_MAX + 1 + 4];
@@ -36,6 +36,8 @@ struct swap {
 
 /* What keeps a disk in its file. 0, or -EBUSY, whatever its state. */
 int swap_check_disk(struct disk *d, struct why *why);
+/* Moments of it are what it holds now, where nothing was written since. */
+bool swap_has_moments(struct disk *d);
 /*
  * Nothing is known of it that is about its content and would be about another one; and nobody
  * has it open, but for `ours`. It is served.

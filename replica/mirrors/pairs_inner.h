@@ -119,7 +119,7 @@ int pair_skewed(void *owner);
 /* By the keeper: others wrote its target, and nobody writes to it any more, or shows what it was. */
 void pair_leave_target(struct pair *p);
 
-/* ---- pair_state.c; under changing ---- */
+/* ---- pair_state.c, and pair_steps.c up to pair_end_step; under changing ---- */
 
 /*
  * Records, sets, announces. What it leads to is done by who calls. -EAGAIN: its state is not
@@ -137,7 +137,18 @@ struct pair_step {
 	struct pair_record r; /* as it is, then as it is to be recorded */
 	bool goes;            /* instead of that */
 	struct swap *swap;    /* its disks are in each other's files then; NULL */
+	bool forgets;         /* with that, the past of the source */
 	struct roles *roles;  /* see pair_roles.c */
+	/*
+	 * NULL, or what is durable before it is recorded, and is right though more than needed if
+	 * that fails: that all of some mirrors differs. All steps are prepared by then.
+	 */
+	int (*mark)(struct pair_step *s);
+	/*
+	 * NULL, or what is given up for it and does not come back: last, when all are marked and
+	 * nothing but the commit can keep it from being recorded.
+	 */
+	int (*give_up)(struct pair_step *s);
 	void (*end)(struct pair_step *s, bool recorded);
 };
 /* By number. A state that is another is announced; one that goes, or whose disks swap, is not yet. */
@@ -195,7 +206,7 @@ int pair_turn_back(struct pair *p);
  * take long. NULL: out of memory. -errno: nothing is to be done but roles_free.
  */
 struct roles *roles_new(struct pair *p, enum replica_operation op, bool force);
-int roles_begin(struct roles *c, bool plan, struct why *why);
+int roles_begin(struct roles *c, enum copy_state from, bool plan, struct why *why);
 /* With discovery and changing, these three; roles_prepare may be the last of them, or be undone. */
 int roles_check(struct roles *c, struct pair_step *s, struct why *why);
 int roles_prepare(struct pair_step *s, struct why *why);
@@ -212,7 +223,7 @@ void pair_forget_images(struct pair *p);
  * it open: checked, prepared and ended like any step. s->r is how the pair is to be recorded;
  * swap->d is the source, swap->other the target.
  */
-int missing_check(struct pair *p, const struct swap *swap, struct why *why);
+int missing_check(struct pair *p, const struct swap *swap, bool force, struct why *why);
 int missing_prepare(struct pair_step *s, struct swap *swap, struct why *why);
 
 /* ---- pair_copy.c ---- */
@@ -250,6 +261,7 @@ int async_check_operation(struct pair *p, enum replica_operation op, struct why 
 int async_prepare(struct pair *p, enum replica_operation op, bool force, bool *drained,
 		  struct why *why);
 void async_release(struct pair *p);
+int async_stop_cycles(struct pair *p, struct why *why);
 /* Under changing: nothing is written to the target from here on. Whether it is a whole generation. */
 bool async_halt(struct pair *p);
 /* Under changing, and halted: the target holds what it shows, its last whole generation. */

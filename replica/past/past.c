@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "clones_inner.h"
+#include "segment_check.h"
 
 /* ---- directories ---- */
 
@@ -292,4 +293,64 @@ void past_remove_files(struct tandem *t, uint32_t number)
 		unlinkat(past, name, AT_REMOVEDIR);
 	}
 	close(past);
+}
+
+/* ---- of a disk without its image ---- */
+
+static int add_length(void *arg, uint64_t place, const struct record *r, const void *data)
+{
+	(void)place;
+	(void)data;
+	*(uint64_t *)arg += r->length;
+	return 0;
+}
+
+static void note_trouble(void *arg, uint64_t segment, enum segment_trouble trouble)
+{
+	(void)segment;
+	(void)trouble;
+	*(bool *)arg = true;
+}
+
+/* Where it is damaged nobody knows what is behind that: -EIO. */
+static int count_unsettled(struct segments *log, uint64_t settled, uint64_t *bytes)
+{
+	bool trouble = false;
+	uint64_t end;
+	int err = segments_survey(log, settled, note_trouble, &trouble)
+			  ?: segments_replay(log, settled, add_length, bytes, &end);
+
+	if (err)
+		return err;
+	return trouble || end < segments_flushed_before(log) || segments_is_torn(log, end) ? -EIO
+											   : 0;
+}
+
+int past_unsettled(struct tandem *t, uint32_t number, uint64_t settled, uint64_t *bytes)
+{
+	int past = dir_of(t, number, false), fd, err;
+	struct segment_dir *dir;
+	struct segments *log;
+	uint64_t found = 0;
+
+	if (past < 0)
+		return past;
+	fd = open_dir(past, "log");
+	close(past);
+	err = fd < 0 ? fd : segment_dir_open_to_read(fd, &dir);
+	if (err) {
+		if (fd >= 0)
+			close(fd);
+		return err;
+	}
+	err = segments_open(dir, SEGMENTS_LOG, settled, &log);
+	if (err) {
+		dir->ops->close(dir);
+		return err;
+	}
+	err = count_unsettled(log, settled, &found);
+	segments_close(log);
+	if (!err)
+		*bytes = found;
+	return err;
 }

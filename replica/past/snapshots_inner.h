@@ -247,6 +247,8 @@ int past_prepare(struct disk *d);
 /* A past of a disk that nobody uses yet: an empty one there; or what the catalogue has of it. */
 int past_make(struct disk *d, uint32_t block_size, struct history **out);
 int past_reopen(struct disk *d, struct history **out);
+/* Of one whose image is not there: what its write log has that may not be in that. Nothing changes. */
+int past_unsettled(struct tandem *t, uint32_t number, uint64_t settled, uint64_t *bytes);
 /* STATE/past/NUMBER goes. */
 void past_remove_files(struct tandem *t, uint32_t number);
 /* -EBUSY unless the disk is Ready or ReadOnly. */

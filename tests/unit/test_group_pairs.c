@@ -2,15 +2,18 @@
 /* Mirrors in groups: who may join, and that a mirror that ends is in none, over stops and crashes. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "groups.h"
+#include "notes.h"
 #include "pairs_inner.h"
 #include "temp_pair.h"
 #include "unit.h"
@@ -224,6 +227,17 @@ int mdb_txn_commit(MDB_txn *txn)
 	return ENOSPC;
 }
 
+static struct disk *_Atomic unflushable;
+
+/* Also for the libraries. */
+__attribute__((visibility("default"))) int fdatasync(int fd)
+{
+	struct disk *d = atomic_load(&unflushable);
+
+	errno = EIO;
+	return d && fd == file_fd(d->image->file) ? -1 : syscall(SYS_fdatasync, fd);
+}
+
 static int operate_all(enum replica_operation op)
 {
 	struct group_step steps[8] = { 0 };
@@ -362,6 +376,40 @@ START_TEST(prepared_and_taken_back)
 }
 END_TEST
 
+/* Of a source that cannot be flushed, what was answered is in its notes only. */
+START_TEST(notes_of_one_that_is_taken_back)
+{
+	struct snapshot_facts s;
+	struct disk *c = temp_disk("c.img"), *a = temp_disk("a.img");
+	static const uint8_t boot[16] = "a boot", binding[NOTES_BINDING] = "an image";
+	struct notes *notes;
+	int dirfd = open(temp.dir, O_RDONLY | O_DIRECTORY);
+
+	make_consistent();
+	ck_assert_int_eq(operate_on(second, OP_SPLIT), 0);
+	ck_assert_int_eq(tandem_snapshot(temp.t, &c, 1, "old", false, &s, &why), 0);
+	write_to("c.img");
+	ck_assert_int_eq(notes_open(dirfd, "a.notes", boot, &notes), 0);
+	ck_assert_int_eq(notes_begin(notes, binding), 0);
+	ck_assert_int_eq(notes_add(notes, 1, "note", 4, NULL, 0), 0);
+	ck_assert_int_eq(disk_open(a, true), 0);
+	ck_assert_ptr_null(a->image->notes);
+	a->image->notes = notes;
+	atomic_store(&unflushable, a);
+	ck_assert_int_eq(operate_all(OP_FAILOVER), -EBUSY);
+	ck_assert_ptr_nonnull(strstr(why.message, "two: c.img and d.img differ"));
+	ck_assert_uint_gt(notes_bytes(notes), 0);
+	atomic_store(&unflushable, NULL);
+	a->image->notes = NULL;
+	notes_close(notes);
+	ck_assert_int_eq(faccessat(dirfd, "a.notes", F_OK, 0), 0);
+	disk_close(a);
+	disk_unref(a);
+	disk_unref(c);
+	close(dirfd);
+}
+END_TEST
+
 /* As after the loss of what the sources were on. */
 START_TEST(missing_sources)
 {
@@ -476,5 +524,5 @@ END_TEST
 
 UNIT_MAIN("group pairs", pairs_setup, teardown, they_come_and_go, they_are_recorded,
 	  one_that_ends_leaves, other_modes, adaptive_ones, who_does_not_go_with_others, unrecorded,
-	  unrecorded_and_idle, prepared_and_taken_back, missing_sources, what_has_no_one_instant,
-	  sources_by_number)
+	  unrecorded_and_idle, prepared_and_taken_back, notes_of_one_that_is_taken_back,
+	  missing_sources, what_has_no_one_instant, sources_by_number)

@@ -239,7 +239,6 @@ START_TEST(refused)
 	ck_assert_int_eq(tandem_mirror(temp.t, target, &q, &f, &why), -EBUSY);
 	ck_assert_int_eq(operate(OP_RESET_TO_SYNC, false), -EBUSY);
 	ck_assert_int_eq(tandem_verify_pair(temp.t, number, false, &job, &why), -EBUSY);
-	ck_assert_int_eq(operate(OP_FAILOVER, true), -EOPNOTSUPP);
 	ck_assert_int_eq(facts().state, COPY_SUSPENDED);
 	do_it(OP_RESUME);
 	await(COPY_SYNCHRONIZED);

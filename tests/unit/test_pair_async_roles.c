@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The target of an asynchronous mirror takes over: it is one generation of its source then, whenever
+ * that is asked for. Refused, it is as before.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "stamps.h"
+#include "unit.h"
+
+static pthread_t writer;
+
+static void write_on(void)
+{
+	atomic_store(&journal->stop, false);
+	ck_assert_int_eq(pthread_create(&writer, NULL, stamper, NULL), 0);
+}
+
+static void stop_writing(void)
+{
+	atomic_store(&journal->stop, true);
+	pthread_join(writer, NULL);
+}
+
+/* By the name in the mount, which it keeps. */
+static void open_named(void)
+{
+	struct pool *p = tandem_pool_named(temp.t, "");
+
+	source = tandem_disk_mounted(temp.t, p, "a.img");
+	pool_unref(p);
+	ck_assert_ptr_nonnull(source);
+	ck_assert_int_eq(disk_open(source, true), 0);
+}
+
+static void restart(void)
+{
+	close_source();
+	temp_close();
+	begin();
+	open_named();
+}
+
+static void follow(void)
+{
+	stamp_some(300);
+	make_async();
+	await(COPY_SYNCHRONIZED);
+}
+
+static bool is_half(void *arg)
+{
+	(void)arg;
+	return facts().shows && facts().applied;
+}
+
+/* In the middle of a generation that is not copied on; nobody has the source open. */
+static void stop_half(void)
+{
+	follow();
+	write_on();
+	for (unsigned i = 0; i < 200; i++) {
+		ck_assert(unit_until(is_half, NULL, 20));
+		do_it(OP_SUSPEND);
+		if (facts().shows)
+			break;
+		do_it(OP_RESUME);
+		await(COPY_SYNCHRONIZED);
+	}
+	stop_writing();
+	ck_assert_uint_ne(facts().shows, 0);
+}
+
+static void check_sides(const char *is, const char *target)
+{
+	ck_assert_str_eq(facts().source, is);
+	ck_assert_str_eq(facts().target, target);
+}
+
+/* The source holds that generation, and goes on from there. */
+static void goes_on_from(uint64_t n)
+{
+	ck_assert_uint_eq(generation_of(source), n);
+	atomic_store(&journal->done, n);
+	stamp_some(50);
+	ck_assert_uint_eq(generation_of(source), n + 50);
+}
+
+static void go_back(void)
+{
+	uint64_t n = atomic_load(&journal->done);
+
+	ck_assert_int_eq(operate(OP_FAILBACK, false), -EPERM);
+	ck_assert_msg(!operate(OP_FAILBACK, true), "%s", why.message);
+	await(COPY_SYNCHRONIZED);
+	ck_assert_int_eq(facts().mode, MODE_ASYNCHRONOUS);
+	check_sides("a.img", "b.img");
+	ck_assert_uint_eq(generation_of(source), n);
+	stamp_some(200);
+	follows();
+}
+
+START_TEST(in_the_middle)
+{
+	uint64_t n;
+
+	stop_half();
+	n = target_generation();
+	ck_assert_int_eq(operate(OP_FAILOVER, false), -EBUSY); /* who has it open would not know */
+	ck_assert_uint_ne(facts().shows, 0);
+	ck_assert_uint_eq(target_generation(), n);
+	close_source();
+	do_it(OP_FAILOVER);
+	open_named();
+	ck_assert_int_eq(facts().state, COPY_FAILEDOVER);
+	check_sides("b.img", "a.img");
+	goes_on_from(n);
+	restart();
+	ck_assert_int_eq(facts().state, COPY_FAILEDOVER);
+	ck_assert_uint_eq(generation_of(source), n + 50);
+	go_back();
+	restart();
+	follows();
+}
+END_TEST
+
+START_TEST(while_it_follows)
+{
+	uint64_t n;
+
+	follow();
+	for (unsigned i = 0; i < unit_scaled(5); i++) {
+		write_on();
+		ck_assert(unit_until(is_half, NULL, 20));
+		stop_writing();
+		close_source();
+		do_it(OP_FAILOVER);
+		open_named();
+		n = generation_of(source);
+		ck_assert_uint_le(n, atomic_load(&journal->done));
+		goes_on_from(n);
+		ck_assert_msg(!operate(OP_FAILBACK, true), "%s", why.message);
+		await(COPY_SYNCHRONIZED);
+		ck_assert_uint_eq(generation_of(source), n + 50);
+		check_sides("a.img", "b.img");
+	}
+	stamp_some(100);
+	follows();
+}
+END_TEST
+
+/* What it was is the target from then on. */
+START_TEST(it_stays_there)
+{
+	uint64_t n;
+
+	stop_half();
+	close_source();
+	do_it(OP_FAILOVER);
+	open_named();
+	n = generation_of(source);
+	goes_on_from(n);
+	ck_assert_msg(!operate(OP_REVERSE_ROLES, true), "%s", why.message);
+	await(COPY_SYNCHRONIZED);
+	check_sides("b.img", "a.img");
+	ck_assert_int_eq(facts().mode, MODE_ASYNCHRONOUS);
+	ck_assert_int_eq(operate(OP_REVERSE_ROLES, false), -EBUSY);
+	stamp_some(100);
+	do_it(OP_SPLIT);
+	ck_assert(is_same("a.img", "b.img"));
+	do_it(OP_REVERSE_ROLES);
+	await(COPY_SYNCHRONIZED);
+	check_sides("a.img", "b.img");
+	stamp_some(100);
+	follows();
+}
+END_TEST
+
+START_TEST(restored_from_it)
+{
+	uint64_t n;
+
+	follow();
+	stamp_some(100);
+	do_it(OP_SPLIT);
+	n = atomic_load(&journal->done);
+	stamp_some(200);
+	close_source();
+	do_it(OP_RESTORE_FROM_REPLICA);
+	open_named();
+	ck_assert_uint_eq(generation_of(source), n);
+	await(COPY_SYNCHRONIZED);
+	check_sides("a.img", "b.img");
+	goes_on_from(n);
+	follows();
+}
+END_TEST
+
+/* Its moments are given up, so that its roles can change. */
+START_TEST(after_reset_to_sync)
+{
+	follow();
+	do_it(OP_RESET_TO_SYNC);
+	await(COPY_SYNCHRONIZED);
+	do_it(OP_REVERSE_ROLES);
+	check_sides("b.img", "a.img");
+	stamp_some(100);
+	do_it(OP_REVERSE_ROLES);
+	check_sides("a.img", "b.img");
+	ck_assert_uint_eq(generation_of(source), atomic_load(&journal->done));
+	restart();
+	await(COPY_SYNCHRONIZED);
+	ck_assert(is_same("a.img", "b.img"));
+	ck_assert_uint_eq(generation_of(source), atomic_load(&journal->done));
+}
+END_TEST
+
+/* A snapshot of either is of what it holds. */
+START_TEST(refused_for_its_moments)
+{
+	struct snapshot_facts made;
+	struct disk *target;
+	uint64_t n;
+
+	follow();
+	do_it(OP_SPLIT);
+	n = target_generation();
+	stamp_some(100);
+	target = temp_disk("b.img");
+	ck_assert_msg(!tandem_snapshot(temp.t, &target, 1, "s", false, &made, &why), "%s",
+		      why.message);
+	disk_unref(target);
+	close_source();
+	ck_assert_int_eq(operate(OP_FAILOVER, true), -EBUSY);
+	ck_assert_int_eq(facts().state, COPY_SPLIT);
+	ck_assert_uint_eq(target_generation(), n);
+	open_source();
+	ck_assert_uint_eq(generation_of(source), atomic_load(&journal->done));
+}
+END_TEST
+
+/* ---- the source is gone ---- */
+
+/* Until it is killed. */
+static void run_child(void)
+{
+	begin();
+	open_source();
+	stamper(NULL);
+	_exit(1);
+}
+
+static void kill_in_the_middle(void)
+{
+	uint64_t moments = 5;
+	bool half = false;
+
+	follow();
+	close_source();
+	temp_close();
+	for (unsigned i = 0; i < 200 && !half; i++) {
+		pid_t child = fork();
+
+		if (!child)
+			run_child();
+		usleep(100000 + unit_below(&moments, 1000000));
+		kill(child, SIGKILL);
+		ck_assert_int_eq(waitpid(child, NULL, 0), child);
+		ck_assert_int_eq(rename(temp_path("a.img"), temp_path("a.away")), 0);
+		begin();
+		half = facts().shows != 0;
+		if (half)
+			return;
+		temp_close();
+		ck_assert_int_eq(rename(temp_path("a.away"), temp_path("a.img")), 0);
+		/* Where the writer goes on. */
+		temp_open();
+		source = temp_disk("a.img");
+		ck_assert_int_eq(disk_open(source, false), 0);
+		atomic_store(&journal->done, generation_of(source));
+		close_source();
+		temp_close();
+	}
+	ck_abort_msg("it is never in the middle");
+}
+
+START_TEST(a_source_that_is_gone)
+{
+	enum copy_state state;
+	uint64_t n, differs;
+
+	kill_in_the_middle();
+	n = target_generation();
+	ck_assert_uint_lt(n, atomic_load(&journal->begun));
+	state = facts().state;
+	differs = facts().differs;
+	/* What is in its write log only is lost for good. */
+	ck_assert_int_eq(operate(OP_FAILOVER, false), -EPERM);
+	ck_assert_int_eq(facts().state, state);
+	ck_assert_uint_eq(facts().differs, differs);
+	ck_assert_uint_eq(target_generation(), n);
+	ck_assert_msg(!operate(OP_FAILOVER, true), "%s", why.message);
+	open_named();
+	ck_assert_int_eq(facts().state, COPY_FAILEDOVER);
+	goes_on_from(n);
+	restart();
+	ck_assert_uint_eq(generation_of(source), n + 50);
+	ck_assert_int_eq(rename(temp_path("a.away"), temp_path("a.img")), 0);
+	temp_rescan();
+	check_sides("b.img", "a.img");
+	go_back();
+	restart();
+	await(COPY_SYNCHRONIZED);
+	stamp_some(50);
+	follows();
+}
+END_TEST
+
+static void flip(const char *path, off_t at)
+{
+	int fd = open(path, O_RDWR);
+	char c;
+
+	ck_assert_int_eq(pread(fd, &c, 1, at), 1);
+	c ^= 1;
+	ck_assert_int_eq(pwrite(fd, &c, 1, at), 1);
+	close(fd);
+}
+
+/* The first record of each file, and so nobody knows what is behind it. */
+static void damage_log(uint32_t disk)
+{
+	char pattern[PATH_MAX + 64];
+	glob_t found;
+
+	snprintf(pattern, sizeof(pattern), "%s/.tandem/past/%u/log/*", temp.dir, disk);
+	ck_assert_int_eq(glob(pattern, 0, NULL, &found), 0);
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		flip(found.gl_pathv[i], 64 + 20);
+	globfree(&found);
+}
+
+START_TEST(a_log_that_is_damaged)
+{
+	uint64_t n;
+
+	kill_in_the_middle();
+	damage_log(temp_number("a.img"));
+	n = target_generation();
+	ck_assert_int_eq(operate(OP_FAILOVER, false), -EIO);
+	ck_assert_ptr_nonnull(strstr(why.message, "cannot be read"));
+	ck_assert_ptr_nonnull(strstr(why.advice, "Failover Force"));
+	ck_assert_uint_eq(target_generation(), n);
+	ck_assert_str_eq(facts().source, "a.img");
+	ck_assert_msg(!operate(OP_FAILOVER, true), "%s", why.message);
+	open_named();
+	goes_on_from(n);
+}
+END_TEST
+
+UNIT_MAIN("roles of asynchronous mirrors", stamps_setup, teardown, in_the_middle, while_it_follows,
+	  it_stays_there, restored_from_it, after_reset_to_sync, refused_for_its_moments,
+	  a_source_that_is_gone, a_log_that_is_damaged)
