@@ -457,6 +457,27 @@ START_TEST(what_has_no_one_instant)
 }
 END_TEST
 
+/* Each has generations of its own, and so there is no one moment of all. */
+START_TEST(asynchronous_ones_take_over)
+{
+	ck_assert_int_eq(operate_on(first, OP_RESET_TO_ASYNC), 0);
+	ck_assert_int_eq(operate_on(second, OP_RESET_TO_ASYNC), 0);
+	make_consistent();
+	both_are(COPY_SYNCHRONIZED);
+	ck_assert_int_eq(operate_all(OP_FAILOVER), -EOPNOTSUPP);
+	ck_assert_str_eq(why.advice, "DeactivateConsistency");
+	both_are(COPY_SYNCHRONIZED);
+	ck_assert_int_eq(tandem_set_group_consistent(temp.t, group, false, false, &why), 0);
+	ck_assert_int_eq(operate_all(OP_FAILOVER), 0);
+	both_are(COPY_FAILEDOVER);
+	write_to("b.img");
+	write_to("d.img");
+	ck_assert_int_eq(operate_all(OP_FAILBACK), 0);
+	both_are(COPY_SYNCHRONIZED);
+	ck_assert(is_same("a.img", "b.img") && is_same("c.img", "d.img"));
+}
+END_TEST
+
 /* ---- who holds what several disks have ---- */
 
 static void *fail_over_all(void *err)
@@ -525,4 +546,4 @@ END_TEST
 UNIT_MAIN("group pairs", pairs_setup, teardown, they_come_and_go, they_are_recorded,
 	  one_that_ends_leaves, other_modes, adaptive_ones, who_does_not_go_with_others, unrecorded,
 	  unrecorded_and_idle, prepared_and_taken_back, notes_of_one_that_is_taken_back,
-	  missing_sources, what_has_no_one_instant, sources_by_number)
+	  missing_sources, what_has_no_one_instant, asynchronous_ones_take_over, sources_by_number)
