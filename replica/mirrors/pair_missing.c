@@ -32,19 +32,22 @@ static int check_log(struct disk *source, const struct track_record *track, bool
 		     struct why *why)
 {
 	uint64_t bytes = 0;
+	bool torn = false;
 	int err = force ? 0
-			: past_unsettled(source->tandem, source->number, track->settled, &bytes);
+			: past_unsettled(source->tandem, source->number, track->settled, &bytes,
+					 &torn);
 
 	if (err)
 		return refuse_advise(why, err, "bring its file back; or Failover Force",
 				     "the write log of %s cannot be read: %s", source->label,
 				     strerror(-err));
-	if (!bytes)
+	if (!bytes && !torn)
 		return 0;
 	return refuse_advise(why, -EPERM, "bring its file back; or Failover Force",
-			     "%llu bytes that were written to %s are in its write log only, and "
+			     "%llu bytes that were written to %s%s are in its write log only, and "
 			     "would be lost for good",
-			     (unsigned long long)bytes, source->label);
+			     (unsigned long long)bytes, source->label,
+			     torn ? ", and a write that cannot be read," : "");
 }
 
 /* Its moments are of what it held. */

@@ -313,7 +313,7 @@ static void note_trouble(void *arg, uint64_t segment, enum segment_trouble troub
 }
 
 /* Where it is damaged nobody knows what is behind that: -EIO. */
-static int count_unsettled(struct segments *log, uint64_t settled, uint64_t *bytes)
+static int count_unsettled(struct segments *log, uint64_t settled, uint64_t *bytes, bool *torn)
 {
 	bool trouble = false;
 	uint64_t end;
@@ -322,16 +322,17 @@ static int count_unsettled(struct segments *log, uint64_t settled, uint64_t *byt
 
 	if (err)
 		return err;
-	return trouble || end < segments_flushed_before(log) || segments_is_torn(log, end) ? -EIO
-											   : 0;
+	*torn = segments_is_torn(log, end);
+	return trouble || end < segments_flushed_before(log) ? -EIO : 0;
 }
 
-int past_unsettled(struct tandem *t, uint32_t number, uint64_t settled, uint64_t *bytes)
+int past_unsettled(struct tandem *t, uint32_t number, uint64_t settled, uint64_t *bytes, bool *torn)
 {
 	int past = dir_of(t, number, false), fd, err;
 	struct segment_dir *dir;
 	struct segments *log;
 	uint64_t found = 0;
+	bool cut = false;
 
 	if (past < 0)
 		return past;
@@ -348,9 +349,11 @@ int past_unsettled(struct tandem *t, uint32_t number, uint64_t settled, uint64_t
 		dir->ops->close(dir);
 		return err;
 	}
-	err = count_unsettled(log, settled, &found);
+	err = count_unsettled(log, settled, &found, &cut);
 	segments_close(log);
-	if (!err)
-		*bytes = found;
-	return err;
+	if (err)
+		return err;
+	*bytes = found;
+	*torn = cut;
+	return 0;
 }

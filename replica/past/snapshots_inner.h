@@ -247,8 +247,12 @@ int past_prepare(struct disk *d);
 /* A past of a disk that nobody uses yet: an empty one there; or what the catalogue has of it. */
 int past_make(struct disk *d, uint32_t block_size, struct history **out);
 int past_reopen(struct disk *d, struct history **out);
-/* Of one whose image is not there: what its write log has that may not be in that. Nothing changes. */
-int past_unsettled(struct tandem *t, uint32_t number, uint64_t settled, uint64_t *bytes);
+/*
+ * Of one whose image is not there: what its write log has that may not be in that. Nothing changes.
+ * *torn: it ends with a record that cannot be read, which was perhaps not answered. -EIO: it is damaged.
+ */
+int past_unsettled(struct tandem *t, uint32_t number, uint64_t settled, uint64_t *bytes,
+		   bool *torn);
 /* STATE/past/NUMBER goes. */
 void past_remove_files(struct tandem *t, uint32_t number);
 /* -EBUSY unless the disk is Ready or ReadOnly. */
