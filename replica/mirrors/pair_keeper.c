@@ -333,9 +333,10 @@ static int copy_on(struct pair *p)
 	/* One generation more is no work that people look for. */
 	if (r.copy_state == COPY_UNSYNCHRONIZED)
 		begin_job(p);
+	/* Said first: who waits until nothing is copied finds the source as clients have it. */
+	say(p, true, 0);
 	err = source ? disk_open(source, false) : -ENOENT;
 	if (!err) {
-		say(p, true, 0);
 		err = pair_is_async(&r) ? async_cycle(p, source) : synchronize(p, source);
 		disk_close(source);
 	}
