@@ -49,12 +49,13 @@ static void find_needed(struct check *c)
 
 static void find_noted(struct check *c, const char *directory, uint32_t number)
 {
-	struct check_disk *d = check_disk_numbered(c, number);
 	char where[40];
 
-	if (d) {
-		d->noted = true;
-		return;
+	for (size_t i = 0; i < c->disk_count; i++) {
+		if (c->disks[i].r.notes == number) {
+			c->disks[i].noted = true;
+			return;
+		}
 	}
 	snprintf(where, sizeof(where), "%s/%u", directory, number);
 	report(&c->report, FINDING_LEFT, where, "no disk has that number");

@@ -339,15 +339,6 @@ int notes_clear(struct notes *n)
 	return err;
 }
 
-void notes_rename(struct notes *n, const char *name)
-{
-	assert(!strchr(name, '/') && strlen(name) <= NAME_MAX);
-	pthread_mutex_lock(&n->lock);
-	assert(n->fd < 0);
-	snprintf(n->name, sizeof(n->name), "%s", name);
-	pthread_mutex_unlock(&n->lock);
-}
-
 int notes_begin(struct notes *n, const uint8_t binding[NOTES_BINDING])
 {
 	int err = notes_clear(n);

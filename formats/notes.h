@@ -67,8 +67,6 @@ uint64_t notes_mark(struct notes *n);
 int notes_drop(struct notes *n, uint64_t mark);
 /* All go, foreign ones too, and the file. notes_add may go on if it could before. */
 int notes_clear(struct notes *n);
-/* From now on its file is called so. After notes_clear, and before the next notes_add. */
-void notes_rename(struct notes *n, const char *name);
 /* There is a file, perhaps without records: whoever made it did not clear it. */
 bool notes_exist(struct notes *n);
 /* Bytes of records that were not dropped; before notes_replay it is not known: 0. */

@@ -35,6 +35,8 @@ struct disk_record {
 	/* Its name in the mount, in the directory of that pool, if it is not that of its file; else "". */
 	char mount_name[NAME_MAX + 1 + 4];
 	uint32_t mount_pool;
+	uint32_t
+		notes; /* what its image's notes are called: the number of the disk that had it first */
 };
 
 struct pool_record {

@@ -44,7 +44,7 @@ int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t n
 
 	if (!d)
 		return -ENOMEM;
-	d->number = number;
+	d->number = d->notes = number;
 	memcpy(d->id, id, sizeof(d->id));
 	d->tandem = t;
 	d->pool = pool_ref(p);

@@ -366,7 +366,7 @@ static bool lacks_writes(struct tandem *t, struct disk *d)
 	char name[16];
 
 	disk_past(d, &past);
-	snprintf(name, sizeof(name), "%u", d->number);
+	snprintf(name, sizeof(name), "%u", d->notes);
 	return past.unsettled || disk_state(d) == DISK_FAILED ||
 	       !faccessat(t->notes_dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW);
 }

@@ -78,7 +78,7 @@ static int open_notes(struct tandem *t, const struct image_name *kind, uint32_t 
 }
 
 static void open_image(struct tandem *t, struct pool *p, const char *name,
-		       const struct image_name *kind, uint32_t number, struct found *f)
+		       const struct image_name *kind, uint32_t notes, struct found *f)
 {
 	struct image_around around = { .read_only = t->read_only, .parents = &p->parents.base };
 	char reason[IMAGE_REASON] = "";
@@ -100,7 +100,7 @@ static void open_image(struct tandem *t, struct pool *p, const char *name,
 		return;
 	}
 	if (!err)
-		err = open_notes(t, kind, number, &around.notes);
+		err = open_notes(t, kind, notes, &around.notes);
 	if (!err)
 		err = image_open(file, kind->format, &around, &f->image, reason);
 	if (err) {
@@ -125,7 +125,7 @@ static void open_image(struct tandem *t, struct pool *p, const char *name,
 }
 
 void probe_file(struct tandem *t, struct pool *p, const char *name, const struct image_name *kind,
-		int fd, uint32_t number, struct found *f)
+		int fd, uint32_t notes, struct found *f)
 {
 	if (strchr(name, ':')) {
 		probe_invalid(f, "a name with ':' reads as POOL:FILE");
@@ -135,6 +135,6 @@ void probe_file(struct tandem *t, struct pool *p, const char *name, const struct
 		probe_invalid(f, "another program has it open for writing");
 		f->written_elsewhere = true;
 	} else {
-		open_image(t, p, name, kind, number, f);
+		open_image(t, p, name, kind, notes, f);
 	}
 }

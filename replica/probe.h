@@ -22,10 +22,10 @@ struct found {
 
 /*
  * fd is the file, open for reading; f->st and f->identity are set already; its
- * number is the disk's. Sets the rest; the caller closes f->image.
+ * notes are STATE/notes/NOTES. Sets the rest; the caller closes f->image.
  */
 void probe_file(struct tandem *t, struct pool *p, const char *name, const struct image_name *kind,
-		int fd, uint32_t number, struct found *f);
+		int fd, uint32_t notes, struct found *f);
 /* It is Invalid, for this reason. */
 void probe_invalid(struct found *f, const char *reason);
 

@@ -66,6 +66,12 @@ static void get_string(struct reader *r, char *dst, size_t size)
 
 enum { DISK_FLAG_READ_ONLY = 1, DISK_FLAG_GONE = 2, DISK_FLAG_FAILED = 4, DISK_FLAG_CHANGED = 8 };
 
+/* It has no other disk's image, or that is not known of it. */
+static bool is_own(const struct disk_record *r)
+{
+	return !r->notes || r->notes == r->number;
+}
+
 void record_encode_disk(struct record *w, const struct disk_record *r)
 {
 	w->len = 0;
@@ -84,10 +90,12 @@ void record_encode_disk(struct record *w, const struct disk_record *r)
 	put_u(w, r->stopped.ctime.tv_nsec, 4);
 	put_bytes(w, r->identity.bytes, r->identity.len);
 	put_bytes(w, r->file_name, strlen(r->file_name));
-	if (!r->mount_name[0])
+	if (!r->mount_name[0] && is_own(r))
 		return; /* as before there were such names */
 	put_u(w, r->mount_pool, 4);
 	put_bytes(w, r->mount_name, strlen(r->mount_name));
+	if (!is_own(r))
+		put_u(w, r->notes, 4);
 }
 
 int record_decode_disk(const void *bytes, size_t len, struct disk_record *out)
@@ -116,6 +124,7 @@ int record_decode_disk(const void *bytes, size_t len, struct disk_record *out)
 		d.mount_pool = get_u(&r, 4);
 		get_string(&r, d.mount_name, sizeof(d.mount_name));
 	}
+	d.notes = !r.bad && r.left ? get_u(&r, 4) : d.number;
 	if (r.bad)
 		return -EIO;
 	*out = d;

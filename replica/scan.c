@@ -66,6 +66,7 @@ void scan_record(const struct disk *d, struct disk_record *r)
 	memcpy(r->file_name, d->file_name, sizeof(r->file_name));
 	memcpy(r->mount_name, d->kept_name.name, sizeof(r->mount_name));
 	r->mount_pool = d->kept_name.pool;
+	r->notes = d->notes;
 }
 
 static void make_uuid(uint8_t id[16])
@@ -207,7 +208,9 @@ static int find_record(struct batch *b, const struct found *f, struct disk_recor
 	memset(r, 0, sizeof(*r));
 	make_uuid(r->id);
 	err = tandem_txn(b->t, &txn);
-	return err ? err : catalogue_new_number(txn, &r->number);
+	err = err ?: catalogue_new_number(txn, &r->number);
+	r->notes = r->number;
+	return err;
 }
 
 static int add_disk(struct batch *b, struct pool *p, const char *name, struct found *f,
@@ -223,6 +226,7 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 	disk_keep_name(d, r.mount_pool, r.mount_name);
 	disk_set_names(d, name);
 	d->identity = f->identity;
+	d->notes = r.notes;
 	d->want_read_only = r.read_only;
 	d->written_elsewhere = f->written_elsewhere;
 	d->awaits_parent = f->awaits_parent;
@@ -435,12 +439,12 @@ static bool is_known_incomplete(struct tandem *t, const struct found *f)
 }
 
 static void probe(struct batch *b, struct pool *p, const char *name, const struct image_name *kind,
-		  int fd, uint32_t number, struct found *f)
+		  int fd, const struct disk_record *r, struct found *f)
 {
 	char reason[200];
 
-	if (b->record || clone_has_source(b->t, number, reason)) {
-		probe_file(b->t, p, name, kind, fd, number, f);
+	if (b->record || clone_has_source(b->t, r->number, reason)) {
+		probe_file(b->t, p, name, kind, fd, r->notes, f);
 	} else {
 		probe_invalid(f, reason);
 		f->awaits_parent = true;
@@ -478,7 +482,7 @@ static int find_new(struct batch *b, struct pool *p, const char *name,
 	if (err)
 		goto out;
 	if (fd >= 0)
-		probe(b, p, name, kind, fd, r.number, &f);
+		probe(b, p, name, kind, fd, &r, &f);
 	if (was && !f.image && !strcmp(was->reason, f.reason)) {
 		/* Nothing new to say; but our own close of it is no reason to look again. */
 		pthread_mutex_lock(&was->lock);

@@ -11,7 +11,7 @@
  *                        nothing differs, else what differs is copied first
  *   RestoreFromReplica   Failover and then Failback
  *
- *   target flushed, its notes are empty -> in one transaction: each disk is in the other's file,
+ *   target flushed -> in one transaction: each disk is in the other's file,
  *   and the pair in its new state, D -> the images change places -> requests go on
  *
  * A source that cannot be flushed any more stops no Failover: what may not be durable there is
@@ -24,7 +24,6 @@
 
 #include "clones.h"
 #include "history.h"
-#include "notes.h"
 #include "operations.h"
 #include "pair_roles.h"
 #include "snapshots_inner.h"
@@ -129,23 +128,6 @@ static int mark_swap(struct pair_step *s)
 	return c->differ ? pairs_differ_but(c->source, c->p) : 0;
 }
 
-/* All that is not durable there is marked. */
-static int give_up_notes(struct pair_step *s)
-{
-	struct roles *c = s->roles;
-
-	return !c->flushed && c->source->image->notes ? notes_clear(c->source->image->notes) : 0;
-}
-
-static int drop_notes(struct roles *c, struct why *why)
-{
-	int err = swap_drop_notes(c->target);
-
-	if (!err && c->flushed)
-		err = swap_drop_notes(c->source);
-	return err ? refuse(why, err, "notes cannot be given up: %s", strerror(-err)) : 0;
-}
-
 /* All that can fail. */
 static int prepare(struct roles *c, struct why *why)
 {
@@ -163,9 +145,6 @@ static int prepare(struct roles *c, struct why *why)
 	err = written ? disk_use_image(c->source, FILE_WRITE) : 0;
 	if (err)
 		return refuse(why, err, "another program uses %s", c->source->label);
-	err = drop_notes(c, why);
-	if (err)
-		return err;
 	err = swap_copy_attributes(&c->swap);
 	if (err)
 		return refuse(why, err, "%s cannot have the owner and mode of %s: %s",
@@ -278,7 +257,6 @@ static int prepare_swap(struct pair_step *s, struct why *why)
 	s->r = c->next;
 	s->swap = &c->swap;
 	s->mark = mark_swap;
-	s->give_up = give_up_notes;
 	s->end = end_swap;
 	return err;
 }

@@ -42,12 +42,6 @@ static int record(struct pair_step *steps, size_t count)
 		return err;
 	for (size_t i = 0; i < count; i++)
 		put_step(txn, &steps[i]);
-	for (size_t i = 0; i < count && !err; i++)
-		err = steps[i].give_up ? steps[i].give_up(&steps[i]) : 0;
-	if (err) {
-		catalogue_abort(txn);
-		return err;
-	}
 	return catalogue_commit(txn);
 }
 

@@ -192,6 +192,7 @@ static void record(const struct disk *d, const struct disk *to, const struct kep
 	memcpy(r->file_name, of.file_name, sizeof(r->file_name));
 	memcpy(r->mount_name, kept->name, sizeof(r->mount_name));
 	r->mount_pool = kept->pool;
+	r->notes = of.notes;
 }
 
 void swap_record(const struct swap *s, struct disk_record *r)
@@ -240,15 +241,6 @@ void swap_put(const struct swap *s, struct catalogue_txn *txn)
 		other->field = was;                  \
 	} while (0)
 
-static void name_notes(struct disk *d)
-{
-	char name[16];
-
-	snprintf(name, sizeof(name), "%u", d->number);
-	if (d->image->notes)
-		notes_rename(d->image->notes, name);
-}
-
 /* Under table. All else stays. */
 static void exchange(struct disk *d, struct disk *other)
 {
@@ -262,6 +254,7 @@ static void exchange(struct disk *d, struct disk *other)
 	EXCHANGE(format);
 	EXCHANGE(pool);
 	EXCHANGE(identity);
+	EXCHANGE(notes); /* they go with what they are of */
 	EXCHANGE(use);
 	EXCHANGE(about);
 	EXCHANGE(known);
@@ -281,8 +274,6 @@ static void exchange(struct disk *d, struct disk *other)
 	}
 	disk_set_names(d, there);
 	disk_set_names(other, here);
-	name_notes(d);
-	name_notes(other);
 }
 
 /* Who knows it still does nothing to the file; what it has stays in memory as long as d. */

@@ -144,11 +144,6 @@ struct pair_step {
 	 * that fails: that all of some mirrors differs. All steps are prepared by then.
 	 */
 	int (*mark)(struct pair_step *s);
-	/*
-	 * NULL, or what is given up for it and does not come back: last, when all are marked and
-	 * nothing but the commit can keep it from being recorded.
-	 */
-	int (*give_up)(struct pair_step *s);
 	void (*end)(struct pair_step *s, bool recorded);
 };
 /* By number. A state that is another is announced; one that goes, or whose disks swap, is not yet. */

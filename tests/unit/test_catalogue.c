@@ -92,12 +92,13 @@ static void check_same(const struct disk_record *a, const struct disk_record *b)
 	ck_assert_str_eq(a->file_name, b->file_name);
 	ck_assert_str_eq(a->mount_name, b->mount_name);
 	ck_assert_uint_eq(a->mount_pool, b->mount_pool);
+	ck_assert_uint_eq(a->notes ? a->notes : a->number, b->notes);
 }
 
 START_TEST(disks)
 {
 	char longest[NAME_MAX + 1];
-	struct disk_record a, b, got;
+	struct disk_record a, b, other, got;
 
 	memset(longest, '\xff', NAME_MAX);
 	longest[NAME_MAX] = '\0';
@@ -108,13 +109,19 @@ START_TEST(disks)
 	memset(b.identity.bytes, 9, IDENTITY_MAX);
 	memset(b.mount_name, 'x', sizeof(b.mount_name) - 1);
 	b.mount_pool = 0xfffffffe;
+	b.notes = 0xfffffffd;
 	put(&a);
 	put(&b);
+	other = record(5, "c.img");
+	other.notes = 1; /* and no name that it keeps */
+	put(&other);
 	open_again();
 	ck_assert_int_eq(catalogue_disk_by_number(c, 1, &got), 0);
 	check_same(&a, &got);
 	ck_assert_int_eq(catalogue_disk_by_identity(c, &b.identity, &got), 0);
 	check_same(&b, &got);
+	ck_assert_int_eq(catalogue_disk_by_number(c, 5, &got), 0);
+	check_same(&other, &got);
 	got.number = 77;
 	ck_assert_int_eq(catalogue_disk_by_number(c, 2, &got), -ENOENT);
 	ck_assert_uint_eq(got.number, 77);
