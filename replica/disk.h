@@ -218,8 +218,9 @@ int disk_open_target(struct disk *d);
 /* It is open once more, whatever its state. -ENOENT: nobody has it open. */
 int disk_join(struct disk *d);
 void disk_close(struct disk *d);
-/* Likewise, and it is no client of what the disk shows. */
+/* Likewise, as disk_open_target and to read, and it is no client, nor one of what the disk shows. */
 int disk_open_apart(struct disk *d);
+int disk_read_apart(struct disk *d);
 void disk_close_apart(struct disk *d);
 /*
  * It shows that generation from now on (history_show), which is kept and pinned; 0: what it holds. A
@@ -240,6 +241,8 @@ int disk_look(struct disk *d);
  */
 void disk_await_close(struct disk *d, unsigned ours);
 unsigned disk_openers(struct disk *d);
+/* Likewise, without those who are apart. */
+unsigned disk_clients(struct disk *d);
 /* When that time is over, if it begins now. CLOCK_MONOTONIC. */
 uint64_t disk_patience(void);
 

@@ -128,15 +128,14 @@ static int may_open(struct disk *d, bool write, bool source, bool *first)
 	return err;
 }
 
-/* Under opening. */
-static bool has_clients(struct disk *d)
+unsigned disk_clients(struct disk *d)
 {
-	bool has;
+	unsigned clients;
 
 	pthread_mutex_lock(&d->lock);
-	has = d->openers > d->apart;
+	clients = d->openers - d->apart;
 	pthread_mutex_unlock(&d->lock);
-	return has;
+	return clients;
 }
 
 /* Under opening: what is shown is seen, unless somebody sees something else. */
@@ -144,7 +143,7 @@ static void see_newest(struct disk *d)
 {
 	struct history *h = atomic_load(&d->history);
 
-	if (h && history_seen(h) != history_shown(h) && !has_clients(d))
+	if (h && history_seen(h) != history_shown(h) && !disk_clients(d))
 		history_show(h, history_shown(h), history_shown(h));
 }
 
@@ -159,12 +158,12 @@ void disk_show(struct disk *d, uint64_t generation, enum disk_show how)
 	if (how == SHOW_SAME)
 		all = seen == history_shown(h);
 	else
-		all = how == SHOW_TO_ALL || !has_clients(d);
+		all = how == SHOW_TO_ALL || !disk_clients(d);
 	history_show(h, generation, all ? generation : seen);
 	pthread_mutex_unlock(&d->opening);
 }
 
-static int open_disk(struct disk *d, bool write, bool source)
+static int open_disk(struct disk *d, bool write, bool source, bool apart)
 {
 	bool first, taken = false;
 	int err;
@@ -188,6 +187,7 @@ static int open_disk(struct disk *d, bool write, bool source)
 		pthread_mutex_lock(&d->lock);
 		if (d->openers++ == 0)
 			atomic_fetch_add(&d->tandem->openers, 1);
+		d->apart += apart;
 		pthread_mutex_unlock(&d->lock);
 	}
 	pthread_mutex_unlock(&d->opening);
@@ -198,12 +198,12 @@ static int open_disk(struct disk *d, bool write, bool source)
 
 int disk_open(struct disk *d, bool write)
 {
-	return open_disk(d, write, false);
+	return open_disk(d, write, false, false);
 }
 
 int disk_open_target(struct disk *d)
 {
-	return open_disk(d, true, true);
+	return open_disk(d, true, true, false);
 }
 
 int disk_join(struct disk *d)
@@ -223,22 +223,12 @@ int disk_join(struct disk *d)
 
 int disk_open_apart(struct disk *d)
 {
-	int err = disk_open_target(d);
-
-	if (err)
-		return err;
-	pthread_mutex_lock(&d->lock);
-	d->apart++;
-	pthread_mutex_unlock(&d->lock);
-	return 0;
+	return open_disk(d, true, true, true);
 }
 
-void disk_close_apart(struct disk *d)
+int disk_read_apart(struct disk *d)
 {
-	pthread_mutex_lock(&d->lock);
-	d->apart--;
-	pthread_mutex_unlock(&d->lock);
-	disk_close(d);
+	return open_disk(d, false, false, true);
 }
 
 int disk_set_target_use(struct disk *d, enum target_use use)
@@ -311,7 +301,7 @@ int disk_complete(struct disk *d)
 	return err;
 }
 
-void disk_close(struct disk *d)
+static void close_disk(struct disk *d, bool apart)
 {
 	struct tandem *t = d->tandem;
 	bool last, unsettled, written;
@@ -330,6 +320,7 @@ void disk_close(struct disk *d)
 	}
 	pthread_mutex_lock(&d->lock);
 	d->openers--;
+	d->apart -= apart;
 	unsettled = last && d->state != DISK_READY && d->state != DISK_READ_ONLY;
 	pthread_mutex_unlock(&d->lock);
 	pthread_mutex_unlock(&d->opening);
@@ -342,6 +333,16 @@ void disk_close(struct disk *d)
 	pthread_mutex_lock(&t->idle_lock);
 	pthread_cond_broadcast(&t->idle);
 	pthread_mutex_unlock(&t->idle_lock);
+}
+
+void disk_close(struct disk *d)
+{
+	close_disk(d, false);
+}
+
+void disk_close_apart(struct disk *d)
+{
+	close_disk(d, true);
 }
 
 uint64_t disk_patience(void)

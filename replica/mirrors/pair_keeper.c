@@ -68,6 +68,17 @@ static void say(struct pair *p, bool copying, int error)
 		pair_changed(p);
 }
 
+/* Before it uses anything, for who waits until nothing is copied. What was wrong may be so still. */
+static void say_copying(struct pair *p)
+{
+	int error;
+
+	pthread_mutex_lock(&p->lock);
+	error = p->error;
+	pthread_mutex_unlock(&p->lock);
+	say(p, true, error);
+}
+
 /* ---- cleaning ---- */
 
 /*
@@ -112,9 +123,9 @@ static void clean(struct pair *p)
 {
 	struct disk *source = pair_source(p);
 
-	if (source && marks_any_active(p->leg.marks) && !disk_open(source, false)) {
+	if (source && marks_any_active(p->leg.marks) && !disk_read_apart(source)) {
 		keeper_clean(p);
-		disk_close(source);
+		disk_close_apart(source);
 	}
 	disk_unref(source);
 }
@@ -333,12 +344,12 @@ static int copy_on(struct pair *p)
 	/* One generation more is no work that people look for. */
 	if (r.copy_state == COPY_UNSYNCHRONIZED)
 		begin_job(p);
-	/* Said first: who waits until nothing is copied finds the source as clients have it. */
-	say(p, true, 0);
-	err = source ? disk_open(source, false) : -ENOENT;
+	say_copying(p);
+	err = source ? disk_read_apart(source) : -ENOENT;
 	if (!err) {
+		say(p, true, 0);
 		err = pair_is_async(&r) ? async_cycle(p, source) : synchronize(p, source);
-		disk_close(source);
+		disk_close_apart(source);
 	}
 	if (err)
 		stop_job(p, err);

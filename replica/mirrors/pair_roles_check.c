@@ -35,7 +35,7 @@ int roles_check_disks(struct roles *c, struct why *why)
 /* It becomes another disk, or an older one. */
 int roles_check_content(struct roles *c, struct why *why)
 {
-	bool open = disk_openers(c->source) > (unsigned)c->ours;
+	bool open = disk_clients(c->source) > (unsigned)c->ours;
 
 	if (!c->differ)
 		return 0;

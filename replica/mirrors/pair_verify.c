@@ -312,10 +312,10 @@ int pair_verify(struct pair *p, bool *later)
 	*later = err == -EAGAIN;
 	atomic_store(&p->interrupt, false);
 	if (!err)
-		err = f.source && f.target ? disk_open(f.source, false) : -ENOENT;
+		err = f.source && f.target ? disk_read_apart(f.source) : -ENOENT;
 	if (!err) {
 		err = go_on(&f);
-		disk_close(f.source);
+		disk_close_apart(f.source);
 	}
 	disk_unref(f.source);
 	disk_unref(f.target);
