@@ -411,7 +411,11 @@ static uint64_t work_async(struct pair *p, const struct pair_record *r)
 		p->retry_ns = RETRY_NS;
 	if (!err || atomic_load(&p->leg.failed))
 		return 0;
-	return monotonic_ns() + (err == -ECANCELED || err == -EAGAIN ? RETRY_NS / 100 : RETRY_NS);
+	if (err == -ECANCELED || err == -EAGAIN)
+		return monotonic_ns() + RETRY_NS / 100;
+	if (atomic_load(&p->verify)) /* there is no moment to compare with */
+		pair_end_verify(p, err);
+	return monotonic_ns() + RETRY_NS;
 }
 
 /* 0: look again at once; else when to do so if nobody pokes. */
