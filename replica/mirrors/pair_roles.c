@@ -267,6 +267,9 @@ static bool choose(struct roles *c)
 	struct pair_record *next = &c->next;
 
 	next->whole = next->steady = next->written = false;
+	/* That it had everything since is known of one that follows only. */
+	if (pair_is_async(&c->r) && atomic_load(&c->p->in_step_ms) > next->sync_time_ms)
+		next->sync_time_ms = atomic_load(&c->p->in_step_ms);
 	switch (c->op) {
 	case OP_FAILOVER:
 		next->copy_state = COPY_FAILEDOVER;

@@ -528,8 +528,10 @@ static void take_over(const struct pair_facts *was)
 		pair_model_adopt(m, holds);
 		return;
 	}
-	if (was->mode == MODE_ASYNCHRONOUS && pair_model_at(m, was->sync_time_ms) > low)
-		low = pair_model_at(m, was->sync_time_ms);
+	if (was->mode == MODE_ASYNCHRONOUS)
+		low = pair_model_at(m, was->sync_time_ms) > low
+			      ? pair_model_at(m, was->sync_time_ms)
+			      : low;
 	else if (was->state == COPY_SYNCHRONIZED || was->state == COPY_UNSYNCHRONIZED)
 		low = m->now;
 	found = pair_model_find(m, low, holds);
@@ -570,9 +572,12 @@ static void check_refused(const struct pair_facts *was, bool rested, int err)
 	HOLDS((f.mode == was->mode || (was->adaptive && !rested)) && f.adaptive == was->adaptive &&
 		      (f.first == was->first || !rested) && f.manual == was->manual &&
 		      f.stops_host_io == was->stops_host_io && f.moves == was->moves &&
-		      f.objective_s == was->objective_s && !strcmp(f.source, was->source) &&
-		      (!strcmp(f.target, was->target) || !rested),
-	      "refused with %d (%s), and not what it was", err, why.message);
+		      (f.objective_s == was->objective_s || f.mode != was->mode) &&
+		      !strcmp(f.source, was->source) && (!strcmp(f.target, was->target) || !rested),
+	      "refused with %d (%s), and not what it was: mode %u, was %u; adaptive %d, was %d; "
+	      "objective %u, was %u; its keeper %s",
+	      err, why.message, f.mode, was->mode, f.adaptive, was->adaptive, f.objective_s,
+	      was->objective_s, rested ? "rested" : "was busy");
 	HOLDS(faulty || !rested || f.whole == was->whole, "refused with %d (%s), it is %swhole",
 	      err, why.message, f.whole ? "" : "not ");
 }
