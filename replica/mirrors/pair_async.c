@@ -47,6 +47,7 @@ struct cycle {
 	struct history *from;
 	struct moment_record moment; /* of the source: what the target becomes */
 	unsigned stops;
+	unsigned rewrites; /* before the moment: what is read of it is of one disk */
 	void *buffers[CHUNKS];
 	struct chunk {
 		uint64_t off, len;
@@ -345,7 +346,7 @@ static int conclude(struct cycle *c)
 	shown = r.shows;
 	pthread_mutex_lock(&p->applying);
 	if (is_ended(c) || !pair_writes(&r) || marks_were_cut(p->leg.marks) ||
-	    disk_state(c->source) == DISK_CHANGED)
+	    disk_state(c->source) == DISK_CHANGED || atomic_load(&p->rewrites) != c->rewrites)
 		err = -EAGAIN;
 	pthread_mutex_unlock(&p->applying);
 	if (!err && r.first)
@@ -405,6 +406,7 @@ static int send(struct cycle *c)
 	int err;
 
 	marks_watch(c->p->leg.marks);
+	c->rewrites = atomic_load(&c->p->rewrites);
 	err = take_moment(c->source, &c->moment);
 	if (err)
 		return err;
@@ -422,7 +424,7 @@ static int send(struct cycle *c)
 	for (size_t i = 0; i < CHUNKS; i++)
 		free(c->buffers[i]);
 	if (!err && atomic_load(&c->p->verify))
-		pair_verify_moment(c->p, c->source, c->target, &c->moment, c->stops);
+		pair_verify_moment(c->p, c->source, c->target, &c->moment, c->stops, c->rewrites);
 	history_lend(c->from, g, false);
 	moment_unpin(c->source, g);
 	collector_add(collector, c->source, g);

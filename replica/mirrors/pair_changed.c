@@ -48,6 +48,8 @@ int pairs_differ_but(struct disk *d, const struct pair *but)
 		if (p->leg.target == d->number && atomic_load(&p->leg.skews))
 			err = pair_skewed(p);
 		pthread_mutex_lock(&p->recording);
+		/* What is copied just now may be of both: see copy_marked(), and struct cycle. */
+		atomic_fetch_add(&p->rewrites, 1);
 		/* Marked first: who proves meanwhile that it lacks nothing asks for marks last. */
 		if (!err && p->leg.marks) {
 			err = marks_set_all(p->leg.marks);

@@ -30,8 +30,8 @@ struct proof {
 	struct pair *p;
 	struct disk *source, *target;
 	const struct moment_record
-		*m; /* of an asynchronous one; its cycle began with so many stops */
-	unsigned stops;
+		*m; /* of an asynchronous one; its cycle began with so many of these */
+	unsigned stops, rewrites;
 	char *a, *b;
 };
 
@@ -154,7 +154,8 @@ static int compare_moment(struct proof *f, uint64_t off, uint64_t *size)
 	*size = f->m->size < now ? f->m->size : now;
 	if (atomic_load(&p->leg.failed))
 		err = -ECANCELED;
-	else if (atomic_load(&p->stop) || p->stops != f->stops)
+	else if (atomic_load(&p->stop) || p->stops != f->stops ||
+		 atomic_load(&p->rewrites) != f->rewrites)
 		err = -EAGAIN;
 	else if (off < *size)
 		err = compare(f, off, *size - off < CHUNK ? *size - off : CHUNK);
@@ -325,9 +326,14 @@ int pair_verify(struct pair *p, bool *later)
 }
 
 void pair_verify_moment(struct pair *p, struct disk *source, struct disk *target,
-			const struct moment_record *m, unsigned stops)
+			const struct moment_record *m, unsigned stops, unsigned rewrites)
 {
-	struct proof f = { .p = p, .source = source, .target = target, .m = m, .stops = stops };
+	struct proof f = { .p = p,
+			   .source = source,
+			   .target = target,
+			   .m = m,
+			   .stops = stops,
+			   .rewrites = rewrites };
 	int err = resume(p);
 
 	if (!err)

@@ -46,7 +46,7 @@ struct pair {
 	bool copying;         /* under lock */
 	_Atomic bool stop;    /* its copying */
 	_Atomic bool stopped_in_vain;      /* a stop was taken back, perhaps with its leg off */
-	_Atomic unsigned rewrites;         /* how often others wrote one of its disks */
+	_Atomic unsigned rewrites;         /* how often a disk of it became another */
 	_Atomic bool leave;                /* likewise its target: see pair_leave_target */
 	_Atomic bool verify;               /* is asked for, or being done */
 	_Atomic uint64_t verified, mended; /* bytes */
@@ -285,7 +285,7 @@ int pair_verify(struct pair *p, bool *later);
  * which is kept, and nobody writes it.
  */
 void pair_verify_moment(struct pair *p, struct disk *source, struct disk *target,
-			const struct moment_record *m, unsigned stops);
+			const struct moment_record *m, unsigned stops, unsigned rewrites);
 /* It cannot be made now. */
 void pair_end_verify(struct pair *p, int err);
 

@@ -67,9 +67,9 @@ uint64_t generation_of(struct disk *d)
 	return last;
 }
 
-uint64_t target_generation(void)
+uint64_t generation_in(const char *file)
 {
-	struct disk *target = temp_disk("b.img");
+	struct disk *target = temp_disk(file);
 	uint64_t n;
 
 	ck_assert_int_eq(disk_open(target, false), 0);
@@ -77,6 +77,11 @@ uint64_t target_generation(void)
 	disk_close(target);
 	disk_unref(target);
 	return n;
+}
+
+uint64_t target_generation(void)
+{
+	return generation_in("b.img");
 }
 
 static bool has_generation(void *arg)

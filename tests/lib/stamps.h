@@ -22,7 +22,8 @@ void stamp_some(unsigned count);
 void *stamper(void *arg);
 /* The number of the generation that the disk reads as, open all the while; fails if it is none. */
 uint64_t generation_of(struct disk *d);
-uint64_t target_generation(void);
+uint64_t generation_in(const char *file);
+uint64_t target_generation(void); /* b.img's */
 /* The target gets what is written now, by itself; fails if it does not. */
 void follows(void);
 /* b.img, called m, with RecoveryPointObjective 1. */

@@ -11,11 +11,36 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "stamps.h"
 #include "unit.h"
+
+/* ---- a file that is read slowly ---- */
+
+static _Atomic ino_t slow; /* 0: none */
+
+__attribute__((visibility("default"))) ssize_t pread(int fd, void *buf, size_t len, off_t off)
+{
+	struct stat st;
+
+	if (atomic_load(&slow) && !fstat(fd, &st) && st.st_ino == atomic_load(&slow))
+		usleep(5000);
+	return syscall(SYS_pread64, fd, buf, len, off);
+}
+
+static void be_slow(const char *file)
+{
+	struct stat st;
+
+	ck_assert_int_eq(stat(temp_path(file), &st), 0);
+	atomic_store(&slow, st.st_ino);
+}
+
+/* ---- one that writes ---- */
 
 static pthread_t writer;
 
@@ -248,6 +273,47 @@ START_TEST(refused_for_its_moments)
 }
 END_TEST
 
+/* ---- another mirror of the same source ---- */
+
+/* In the middle of a generation that is read in part before the source becomes an older one. */
+START_TEST(another_one_that_is_copied)
+{
+	struct pair_request q = { .mode = MODE_ASYNCHRONOUS, .objective_s = 1 };
+	uint32_t first, second;
+	uint64_t n;
+
+	follow();
+	first = number;
+	ck_assert_msg(!mirror("c.img", q), "%s", why.message);
+	await(COPY_SYNCHRONIZED);
+	second = number;
+	do_it(OP_SUSPEND);
+	number = first;
+	do_it(OP_SPLIT);
+	n = target_generation();
+	stamp_some(500);
+	number = second;
+	be_slow("a.img");
+	do_it(OP_RESUME);
+	ck_assert(unit_until(is_half, NULL, 20));
+	close_source();
+	number = first;
+	do_it(OP_FAILOVER);
+	open_named();
+	goes_on_from(n);
+	close_source(); /* what is written next would make a good one of a mixture */
+	number = second;
+	atomic_store(&slow, 0);
+	for (uint64_t is = 0; is != n + 50;) {
+		is = generation_in("c.img");
+		ck_assert_msg(is <= n + 50 || facts().shows, "it is Synchronized at %d", (int)is);
+	}
+	await(COPY_SYNCHRONIZED);
+	ck_assert(is_same("b.img", "c.img"));
+	open_named();
+}
+END_TEST
+
 /* ---- the source is gone ---- */
 
 /* Until it is killed. */
@@ -371,5 +437,5 @@ START_TEST(a_log_that_is_damaged)
 END_TEST
 
 UNIT_MAIN("roles of asynchronous mirrors", stamps_setup, teardown, in_the_middle, while_it_follows,
-	  it_stays_there, restored_from_it, after_reset_to_sync, refused_for_its_moments,
-	  a_source_that_is_gone, a_log_that_is_damaged)
+	  it_stays_there, restored_from_it, another_one_that_is_copied, after_reset_to_sync,
+	  refused_for_its_moments, a_source_that_is_gone, a_log_that_is_damaged)
