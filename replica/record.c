@@ -331,6 +331,7 @@ enum {
 	PAIR_VERSION = 1,
 	PAIR_VERSION_ASYNC = 2, /* its target may show a moment */
 	PAIR_VERSION_ADAPTIVE = 3,
+	PAIR_VERSION_BACK = 5, /* asynchronous, but while it goes back */
 	PAIR_FLAG_STOPS = 1,
 	PAIR_FLAG_MANUAL = 2,
 	PAIR_FLAG_FIRST = 4,
@@ -342,11 +343,14 @@ enum {
 	PAIR_FLAG_STEADY = 256,
 	PAIR_FLAG_WRITTEN = 512,
 	PAIR_FLAG_REWRITTEN = 4096,
-	PAIR_FLAG_VERIFIES = 8192
+	PAIR_FLAG_VERIFIES = 8192,
+	PAIR_FLAG_ADAPTIVE = 16384 /* of that version */
 };
 
 static uint32_t pair_version(const struct pair_record *p)
 {
+	if (p->back && p->mode == MODE_ASYNCHRONOUS)
+		return PAIR_VERSION_BACK;
 	if (p->adaptive)
 		return PAIR_VERSION_ADAPTIVE;
 	return p->mode == MODE_ASYNCHRONOUS ? PAIR_VERSION_ASYNC : PAIR_VERSION;
@@ -373,7 +377,8 @@ void record_encode_pair(struct record *w, const struct pair_record *r)
 		      (r->back ? PAIR_FLAG_BACK : 0) | (r->restores ? PAIR_FLAG_RESTORES : 0) |
 		      (r->steady ? PAIR_FLAG_STEADY : 0) | (r->written ? PAIR_FLAG_WRITTEN : 0) |
 		      (r->rewritten ? PAIR_FLAG_REWRITTEN : 0) |
-		      (r->verifies ? PAIR_FLAG_VERIFIES : 0),
+		      (r->verifies ? PAIR_FLAG_VERIFIES : 0) |
+		      (r->adaptive && version == PAIR_VERSION_BACK ? PAIR_FLAG_ADAPTIVE : 0),
 	      4);
 	put_bytes(w, r->name, strlen(r->name));
 	if (version != PAIR_VERSION) {
@@ -397,7 +402,7 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 	struct pair_record p = { 0 };
 	uint32_t flags, version = get_u(&r, 1);
 
-	if (version < PAIR_VERSION || version > PAIR_VERSION_ADAPTIVE)
+	if (version < PAIR_VERSION || version > PAIR_VERSION_BACK)
 		return -EIO;
 	p.number = get_u(&r, 4);
 	p.source = get_u(&r, 4);
@@ -418,7 +423,7 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 	p.restores = flags & PAIR_FLAG_RESTORES;
 	p.steady = flags & PAIR_FLAG_STEADY;
 	p.written = flags & PAIR_FLAG_WRITTEN;
-	p.adaptive = version == PAIR_VERSION_ADAPTIVE;
+	p.adaptive = version == PAIR_VERSION_ADAPTIVE || flags & PAIR_FLAG_ADAPTIVE;
 	p.rewritten = flags & PAIR_FLAG_REWRITTEN;
 	p.verifies = flags & PAIR_FLAG_VERIFIES;
 	get_string(&r, p.name, sizeof(p.name));

@@ -15,7 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "enumerations.h"
 #include "origins.h"
+#include "record.h"
 #include "unit.h"
 #include "versions.h"
 
@@ -727,8 +729,54 @@ START_TEST(clones_that_lie)
 }
 END_TEST
 
+static int keep_pair(void *arg, const struct pair_record *r)
+{
+	*(struct pair_record *)arg = *r;
+	return 0;
+}
+
+static void check_pair(const struct pair_record *r)
+{
+	struct catalogue_txn *txn = begun();
+	struct pair_record got;
+
+	ck_assert_int_eq(pair_put(txn, r), 0);
+	ck_assert_int_eq(catalogue_commit(txn), 0);
+	ck_assert_int_eq(pairs_each(c, keep_pair, &got), 0);
+	ck_assert(got.mode == r->mode && got.adaptive == r->adaptive && got.back == r->back);
+	ck_assert_uint_eq(got.objective_s, r->objective_s);
+	ck_assert_uint_eq(got.skew_limit, r->adaptive ? r->skew_limit : 0);
+}
+
+/* What is copied then an older program would take for the next generation. */
+START_TEST(an_asynchronous_pair_that_goes_back)
+{
+	struct pair_record r = {
+		.number = 7,
+		.source = 1,
+		.target = 2,
+		.copy_state = COPY_UNSYNCHRONIZED,
+		.mode = MODE_ASYNCHRONOUS,
+		.priority = 1,
+		.objective_s = 60,
+		.skew_limit = 1 << 20,
+		.name = "one",
+	};
+	struct record w;
+
+	for (unsigned i = 0; i < 4; i++) {
+		r.back = i & 1;
+		r.adaptive = i & 2;
+		check_pair(&r);
+		record_encode_pair(&w, &r);
+		ck_assert_int_eq(w.bytes[0] > 3, r.back);
+	}
+}
+END_TEST
+
 UNIT_MAIN("catalogue", setup, teardown, disks, identities_follow_their_disks,
 	  an_identity_that_moved_on, all_or_nothing, numbers_are_never_given_twice, each_in_order,
 	  pools, settings, clean_and_unclean, what_was_given_up_at_once, a_newer_schema,
-	  records_of_others, records_that_lie, clones_that_lie, no_catalogue_at_all, zeros, cut_off,
-	  cut_in_the_middle, not_a_file, little_address_space, the_reserve, by_many_threads)
+	  records_of_others, records_that_lie, clones_that_lie, an_asynchronous_pair_that_goes_back,
+	  no_catalogue_at_all, zeros, cut_off, cut_in_the_middle, not_a_file, little_address_space,
+	  the_reserve, by_many_threads)
