@@ -138,6 +138,18 @@ static bool changes_roles(const struct operation *o)
 	return o->op == OP_FAILOVER || o->op == OP_FAILBACK || o->op == OP_REVERSE_ROLES;
 }
 
+static bool takes_back(const struct operation *o)
+{
+	bool takes = false;
+
+	for (size_t i = 0; i < o->count && changes_roles(o) && !takes; i++) {
+		struct pair_record r = pair_record_of(o->steps[i].p);
+
+		takes = pair_is_async(&r);
+	}
+	return takes;
+}
+
 /* Likewise. */
 static int begin_roles(struct operation *o, struct why *why)
 {
@@ -399,6 +411,9 @@ int tandem_operate_group(struct tandem *t, uint32_t number, enum replica_operati
 	struct operation o = { .t = t, .group = number, .op = op, .force = force, .plan = plan };
 	int err = operation_init(&o, steps, count);
 
+	/* What one of them is refused is so before a generation of another is taken back. */
+	if (!err && !plan && takes_back(&o))
+		err = tandem_operate_group(t, number, op, steps, count, force, true, why);
 	if (!err && !plan)
 		err = drain_all(&o, why);
 	if (!err)

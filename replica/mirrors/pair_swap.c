@@ -63,7 +63,7 @@ int swap_check_other(struct disk *d, unsigned ours, struct why *why)
 	if (!d->identity.len)
 		return refuse(why, -EOPNOTSUPP, "%s cannot be known again after a restart",
 			      d->label);
-	if (disk_openers(d) > ours)
+	if (disk_clients(d) > ours)
 		return refuse_advise(why, -EBUSY, "close it first", "%s is open", d->label);
 	return 0;
 }

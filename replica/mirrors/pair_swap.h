@@ -40,7 +40,7 @@ int swap_check_disk(struct disk *d, struct why *why);
 bool swap_has_moments(struct disk *d);
 /*
  * Nothing is known of it that is about its content and would be about another one; and nobody
- * has it open, but for `ours`. It is served.
+ * has it open, but for `ours` and a copy. It is served.
  */
 int swap_check_other(struct disk *d, unsigned ours, struct why *why);
 

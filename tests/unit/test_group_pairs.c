@@ -460,12 +460,17 @@ END_TEST
 /* Each has generations of its own, and so there is no one moment of all. */
 START_TEST(asynchronous_ones_take_over)
 {
+	unsigned stops;
+
 	ck_assert_int_eq(operate_on(first, OP_RESET_TO_ASYNC), 0);
 	ck_assert_int_eq(operate_on(second, OP_RESET_TO_ASYNC), 0);
 	make_consistent();
 	both_are(COPY_SYNCHRONIZED);
+	stops = pair_of_number(temp.t->pairs, first)->stops;
 	ck_assert_int_eq(operate_all(OP_FAILOVER), -EOPNOTSUPP);
 	ck_assert_str_eq(why.advice, "DeactivateConsistency");
+	/* Before any of them was stopped. */
+	ck_assert_uint_eq(pair_of_number(temp.t->pairs, first)->stops, stops);
 	both_are(COPY_SYNCHRONIZED);
 	ck_assert_int_eq(tandem_set_group_consistent(temp.t, group, false, false, &why), 0);
 	ck_assert_int_eq(operate_all(OP_FAILOVER), 0);
