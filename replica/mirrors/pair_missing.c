@@ -23,19 +23,22 @@ static int is_seen(void *arg, const struct moment_record *m)
 /* Its past is of an image that it is not in any more. */
 static bool has_past_to_lose(struct pair *p, struct disk *source, struct track_record *track)
 {
-	return marks_bytes(p->leg.marks) &&
+	/* What is taken back is marked then. */
+	return (marks_bytes(p->leg.marks) || pair_record_of(p).shows) &&
 	       track_get(source->tandem->catalogue, source->number, track) != -ENOENT;
 }
 
-/* What is in its write log alone goes with its past. */
-static int check_log(struct disk *source, const struct track_record *track, bool force,
-		     struct why *why)
+/* What is in its write log alone goes with its past. What was answered its target has, unless it is
+ * outdated. */
+static int check_log(struct pair *p, struct disk *source, const struct track_record *track,
+		     bool force, struct why *why)
 {
 	uint64_t bytes = 0;
 	bool torn = false;
-	int err = force ? 0
-			: past_unsettled(source->tandem, source->number, track->settled, &bytes,
-					 &torn);
+	int err = force || !marks_outdated(p->leg.marks)
+			  ? 0
+			  : past_unsettled(source->tandem, source->number, track->settled, &bytes,
+					   &torn);
 
 	if (err)
 		return refuse_advise(why, err, "bring its file back; or Failover Force",
@@ -63,22 +66,17 @@ static int check_past(struct pair *p, const struct swap *swap, bool force, struc
 	    moments_each(source->tandem->catalogue, source->number, is_seen, NULL))
 		return refuse(why, -EBUSY, "%s has a past, and is not what %s is", source->label,
 			      swap->other->label);
-	return check_log(source, &track, force, why);
+	return check_log(p, source, &track, force, why);
 }
 
 int missing_check(struct pair *p, const struct swap *swap, bool force, struct why *why)
 {
 	struct disk *source = swap->d, *target = swap->other;
-	uint64_t size = marks_size(p->leg.marks);
 	int err = swap_check_other(target, 0, why);
 
 	if (!err && !source->identity.len)
 		err = refuse(why, -EOPNOTSUPP, "%s cannot be known again after a restart",
 			     source->label);
-	if (!err && disk_size(target) != size)
-		err = refuse(why, -EBUSY, "%s had %llu bytes, and %s has %llu", source->label,
-			     (unsigned long long)size, target->label,
-			     (unsigned long long)disk_size(target));
 	return err ? err : check_past(p, swap, force, why);
 }
 

@@ -110,10 +110,12 @@ static int quiet(struct roles *c, struct why *why)
 	c->flushed = !err;
 	c->differ = marks_bytes(leg->marks) != 0;
 	c->outdated = c->differ && marks_outdated(leg->marks);
-	/* What its moments need of it cannot be had from the other image. */
+	/* What is in its log goes with its image, and its moments need both. */
 	if (settled && (c->differ || swap_has_moments(c->source)))
-		return refuse_advise(why, settled, "delete its snapshots and ForgetHistory",
-				     "%s lacks what is in the write log: %s", c->source->label,
+		return refuse_advise(why, settled,
+				     c->differ ? "restart without its file, and Failover then"
+					       : "delete its snapshots and ForgetHistory",
+				     "%s lacks what is in its write log: %s", c->source->label,
 				     strerror(-settled));
 	return 0;
 }
@@ -357,8 +359,12 @@ int roles_check(struct roles *c, struct pair_step *s, struct why *why)
 	err = roles_check_whole(c, why);
 	if (err)
 		return err;
-	return is_missing(c) ? missing_check(c->p, &c->swap, c->force, why)
-			     : roles_check_disks(c, why);
+	if (is_missing(c))
+		return missing_check(c->p, &c->swap, c->force, why);
+	/* As they are just now; whether they differ is asked again when nobody uses them. */
+	c->differ = c->r.shows || marks_bytes(c->p->leg.marks);
+	c->outdated = c->differ && marks_outdated(c->p->leg.marks);
+	return roles_check_disks(c, why) ?: roles_check_content(c, why);
 }
 
 /*
@@ -367,42 +373,33 @@ int roles_check(struct roles *c, struct pair_step *s, struct why *why)
  */
 static int make_whole(struct roles *c, struct why *why)
 {
-	struct marks *m = c->p->leg.marks;
 	int err;
 
-	pthread_mutex_lock(&c->p->changing);
-	c->r = pair_record_of(c->p);
-	c->differ = c->r.shows || marks_bytes(m);
-	c->outdated = c->differ && marks_outdated(m);
-	err = pair_is_async(&c->r)
-		      ? roles_check_content(c, why) ?: async_make_whole(c->p, false, why)
-		      : 0; /* adaptive */
-	if (!err && pair_is_async(&c->r))
+	if (!pair_is_async(&c->r)) /* adaptive */
+		return 0;
+	err = async_make_whole(c->p, false, why);
+	if (!err)
 		async_let_go(c->p); /* nobody has it open */
-	pthread_mutex_unlock(&c->p->changing);
 	return err;
 }
 
-static int check_as_planned(struct roles *c, enum copy_state from, struct why *why)
+/* What is certain to be refused is so before anything is taken back. */
+static int stop_following(struct roles *c, enum copy_state from, struct why *why)
 {
 	struct pair_step s = { .p = c->p, .from = from };
 	struct tandem *t = c->p->of->t;
-	int err;
-
-	pthread_mutex_lock(&t->discovery);
-	pthread_mutex_lock(&c->p->changing);
-	err = roles_check(c, &s, why);
-	pthread_mutex_unlock(&c->p->changing);
-	pthread_mutex_unlock(&t->discovery);
-	return err;
-}
-
-static int stop_following(struct roles *c, enum copy_state from, struct why *why)
-{
 	int err = check_stuck(c, why) ?: async_stop_cycles(c->p, why);
 
 	c->stopped = !err;
-	return err ? err : check_as_planned(c, from, why) ?: make_whole(c, why);
+	if (err)
+		return err;
+	pthread_mutex_lock(&t->discovery);
+	pthread_mutex_lock(&c->p->changing);
+	err = roles_check(c, &s, why);
+	pthread_mutex_unlock(&t->discovery);
+	err = err ?: make_whole(c, why);
+	pthread_mutex_unlock(&c->p->changing);
+	return err;
 }
 
 int roles_begin(struct roles *c, enum copy_state from, bool plan, struct why *why)

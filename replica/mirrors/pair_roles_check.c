@@ -5,11 +5,21 @@
 #include <string.h>
 
 #include "pair_roles.h"
+#include "snapshots_inner.h"
 
 static bool is_whole(const struct roles *c)
 {
 	return pair_is_async(&c->r) ? c->r.steady && !c->r.written
 				    : c->r.whole && !atomic_load(&c->p->leg.lacks);
+}
+
+/* Of the target, once it is what it shows. */
+static uint64_t size_then(const struct roles *c)
+{
+	struct moment_record m;
+
+	return c->r.shows && !moment_exactly(c->target, c->r.shows, &m) ? m.size
+									: disk_size(c->target);
 }
 
 int roles_check_disks(struct roles *c, struct why *why)
@@ -23,10 +33,10 @@ int roles_check_disks(struct roles *c, struct why *why)
 	if (!s->identity.len)
 		return refuse(why, -EOPNOTSUPP, "%s cannot be known again after a restart",
 			      s->label);
-	if (disk_size(s) != disk_size(t))
+	if (disk_size(s) != size_then(c))
 		return refuse_advise(why, -EBUSY, "Resize", "%s has %llu bytes, and %s has %llu",
 				     s->label, (unsigned long long)disk_size(s), t->label,
-				     (unsigned long long)disk_size(t));
+				     (unsigned long long)size_then(c));
 	if (c->op != OP_FAILOVER && (!disk_is_served(s) || s->image->read_only))
 		return refuse(why, -EBUSY, "%s is %s", s->label, disk_state_name(disk_state(s)));
 	return 0;

@@ -134,16 +134,24 @@ static void go_back(void)
 	follows();
 }
 
+static int plan(enum replica_operation op)
+{
+	return tandem_operate_pair(temp.t, number, op, facts().state, false, true, &why);
+}
+
 START_TEST(in_the_middle)
 {
 	uint64_t n;
 
 	stop_half();
 	n = target_generation();
+	ck_assert_int_eq(plan(OP_FAILOVER), -EBUSY);
 	ck_assert_int_eq(operate(OP_FAILOVER, false), -EBUSY); /* who has it open would not know */
 	ck_assert_uint_ne(facts().shows, 0);
 	ck_assert_uint_eq(target_generation(), n);
 	close_source();
+	ck_assert_int_eq(plan(OP_FAILOVER), 0);
+	ck_assert_uint_ne(facts().shows, 0);
 	do_it(OP_FAILOVER);
 	open_named();
 	ck_assert_int_eq(facts().state, COPY_FAILEDOVER);
@@ -391,6 +399,38 @@ START_TEST(a_source_that_is_gone)
 }
 END_TEST
 
+/* Longer than its target, which has no part of that yet. */
+START_TEST(a_source_that_was_resized_and_is_gone)
+{
+	struct disk *d;
+	uint64_t n;
+
+	stop_half();
+	n = target_generation();
+	ck_assert_int_eq(disk_resize(source, 2 * SIZE, true), 0);
+	/* One that is there is refused, and nothing is taken back for that. */
+	ck_assert_int_eq(operate(OP_FAILOVER, true), -EBUSY);
+	ck_assert_str_eq(why.advice, "Resize");
+	ck_assert_uint_ne(facts().shows, 0);
+	close_source();
+	temp_close();
+	ck_assert_int_eq(rename(temp_path("a.img"), temp_path("a.away")), 0);
+	begin();
+	do_it(OP_FAILOVER);
+	open_named();
+	ck_assert_uint_eq(disk_size(source), SIZE);
+	goes_on_from(n);
+	ck_assert_int_eq(rename(temp_path("a.away"), temp_path("a.img")), 0);
+	temp_rescan();
+	ck_assert_msg(!operate(OP_REVERSE_ROLES, true), "%s", why.message);
+	await(COPY_SYNCHRONIZED);
+	follows();
+	d = temp_disk("a.img");
+	ck_assert_uint_eq(disk_size(d), SIZE);
+	disk_unref(d);
+}
+END_TEST
+
 static void flip(const char *path, off_t at)
 {
 	int fd = open(path, O_RDWR);
@@ -438,4 +478,5 @@ END_TEST
 
 UNIT_MAIN("roles of asynchronous mirrors", stamps_setup, teardown, in_the_middle, while_it_follows,
 	  it_stays_there, restored_from_it, another_one_that_is_copied, after_reset_to_sync,
-	  refused_for_its_moments, a_source_that_is_gone, a_log_that_is_damaged)
+	  refused_for_its_moments, a_source_that_is_gone, a_source_that_was_resized_and_is_gone,
+	  a_log_that_is_damaged)
