@@ -256,10 +256,13 @@ static int put_all_back(struct pair *p, struct disk *target, const struct moment
 	struct version v[64];
 	const struct version *after = NULL;
 	char *buf = malloc(history_block_size(h));
+	uint64_t has = disk_size(target);
 	size_t count = 1;
 	int err = buf ? history_settle(h) : -ENOMEM;
 
-	if (!err && disk_size(target) != m->size)
+	if (!err && has > m->size) /* what it has of the next one there, it lacks again */
+		err = mark(p, m->size, has - m->size);
+	if (!err && has != m->size)
 		err = disk_resize(target, m->size, true);
 	while (!err && count) {
 		err = versions_between(target->tandem->catalogue, target->number, m->generation,

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "pairs_inner.h"
 #include "stamps.h"
 #include "unit.h"
 
@@ -431,6 +432,67 @@ START_TEST(a_source_that_was_resized_and_is_gone)
 }
 END_TEST
 
+/* It has some of what was written behind its end, and is not complete. */
+static void stop_in_growth(void)
+{
+	struct marks *marks;
+	uint64_t run, shows = 0;
+
+	follow();
+	do_it(OP_SUSPEND);
+	ck_assert_int_eq(disk_resize(source, 3 * SIZE, true), 0);
+	ck_assert_int_eq(change(source, SIZE + MIB, 4096), 0);
+	for (uint64_t off = 2 * SIZE; off < 3 * SIZE; off += 2 * REGION)
+		ck_assert_int_eq(change(source, off, 4096), 0);
+	marks = pair_of_number(temp.t->pairs, number)->leg.marks;
+	be_slow("a.img");
+	do_it(OP_RESUME);
+	while (!shows || marks_differs(marks, SIZE + MIB, REGION, &run)) {
+		usleep(1000);
+		shows = facts().shows;
+	}
+	do_it(OP_SUSPEND);
+	atomic_store(&slow, 0);
+	ck_assert_uint_ne(facts().shows, 0);
+	ck_assert(!marks_differs(marks, SIZE + MIB, REGION, &run));
+}
+
+START_TEST(back_from_a_longer_one)
+{
+	struct pair *p;
+
+	stop_in_growth();
+	p = pair_of_number(temp.t->pairs, number);
+	pthread_mutex_lock(&p->changing);
+	ck_assert_msg(!async_make_whole(p, false, &why), "%s", why.message);
+	pthread_mutex_unlock(&p->changing);
+	ck_assert_uint_eq(facts().shows, 0);
+	do_it(OP_RESUME);
+	await(COPY_SYNCHRONIZED);
+	do_it(OP_SPLIT);
+	ck_assert(is_same("a.img", "b.img"));
+}
+END_TEST
+
+/* What it lacks is what is behind its end. */
+START_TEST(a_longer_source_that_is_gone)
+{
+	stop_in_growth();
+	close_source();
+	temp_close();
+	ck_assert_int_eq(rename(temp_path("a.img"), temp_path("a.away")), 0);
+	begin();
+	do_it(OP_FAILOVER);
+	ck_assert_int_eq(rename(temp_path("a.away"), temp_path("a.img")), 0);
+	temp_rescan();
+	ck_assert_int_eq(operate(OP_REVERSE_ROLES, false), -EPERM);
+	ck_assert_msg(!operate(OP_REVERSE_ROLES, true), "%s", why.message);
+	await(COPY_SYNCHRONIZED);
+	open_named();
+	ck_assert(is_same("a.img", "b.img"));
+}
+END_TEST
+
 static void flip(const char *path, off_t at)
 {
 	int fd = open(path, O_RDWR);
@@ -479,4 +541,4 @@ END_TEST
 UNIT_MAIN("roles of asynchronous mirrors", stamps_setup, teardown, in_the_middle, while_it_follows,
 	  it_stays_there, restored_from_it, another_one_that_is_copied, after_reset_to_sync,
 	  refused_for_its_moments, a_source_that_is_gone, a_source_that_was_resized_and_is_gone,
-	  a_log_that_is_damaged)
+	  back_from_a_longer_one, a_longer_source_that_is_gone, a_log_that_is_damaged)
