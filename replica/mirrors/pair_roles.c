@@ -113,7 +113,7 @@ static int quiet(struct roles *c, struct why *why)
 	/* What is in its log goes with its image, and its moments need both. */
 	if (settled && (c->differ || swap_has_moments(c->source)))
 		return refuse_advise(why, settled,
-				     c->differ ? "restart without its file, and Failover then"
+				     c->differ ? "restart without its file, and Failover Force then"
 					       : "delete its snapshots and ForgetHistory",
 				     "%s lacks what is in its write log: %s", c->source->label,
 				     strerror(-settled));
@@ -337,9 +337,23 @@ static bool is_missing(const struct roles *c)
 	return c->swaps && !c->source->image;
 }
 
+/* With discovery. What was found again since is another struct disk of the same number. */
+static bool are_listed(struct roles *c)
+{
+	struct disk *source = pair_source(c->p), *target = pair_target(c->p);
+	bool are = source == c->source && target == c->target;
+
+	disk_unref(source);
+	disk_unref(target);
+	return are;
+}
+
 int roles_check(struct roles *c, struct pair_step *s, struct why *why)
 {
 	int err = roles_check_state(c, s->from, why);
+
+	if (!err && !are_listed(c))
+		err = refuse(why, -EBUSY, "one of its disks was found again just now");
 
 	if (err)
 		return err;
@@ -501,7 +515,8 @@ int pair_turn_back(struct pair *p)
 		c.next.steady = !c.next.whole;
 		c.next.sync_time_ms = past_now(t->snapshots);
 		s.from = c.r.copy_state;
-		err = c.r.copy_state == COPY_UNSYNCHRONIZED && c.r.back && !atomic_load(&p->stop)
+		err = c.r.copy_state == COPY_UNSYNCHRONIZED && c.r.back && are_listed(&c) &&
+				      !atomic_load(&p->stop)
 			      ? prepare_swap(&s, &why) ?: pair_end_step(&s, &why)
 			      : -EAGAIN;
 		if (err && c.differ) /* it was written since it was copied */
