@@ -534,7 +534,7 @@ static void tell_objective(struct pair *p, const struct pair_record *r)
 }
 
 /* Which needs a moment that both have. */
-static bool is_to_prove(struct pair *p, const struct pair_record *r)
+bool async_is_to_prove(struct pair *p, const struct pair_record *r)
 {
 	return atomic_load(&p->verify) && r->copy_state == COPY_SYNCHRONIZED &&
 	       !job_is_suspended(p->of->t->jobs, p->proof_job);
@@ -544,7 +544,7 @@ bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next)
 {
 	uint64_t time_ms = past_now(p->of->t->snapshots), now = monotonic_ns();
 	enum drain drain = async_drain_wanted(p);
-	bool in_step = is_in_step(p, r), prove = is_to_prove(p, r);
+	bool in_step = is_in_step(p, r), prove = async_is_to_prove(p, r);
 
 	if (in_step)
 		atomic_store(&p->in_step_ms, time_ms);

@@ -413,7 +413,7 @@ static uint64_t work_async(struct pair *p, const struct pair_record *r)
 		return 0;
 	if (err == -ECANCELED || err == -EAGAIN)
 		return monotonic_ns() + RETRY_NS / 100;
-	if (atomic_load(&p->verify)) /* there is no moment to compare with */
+	if (async_is_to_prove(p, r)) /* there is no moment to compare with */
 		pair_end_verify(p, err);
 	return monotonic_ns() + RETRY_NS;
 }

@@ -242,6 +242,8 @@ bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next);
 /* After a cycle, which began after `drain` was looked at. */
 void async_cycle_ended(struct pair *p, enum drain drain, int err);
 enum drain async_drain_wanted(struct pair *p);
+/* It is to be verified now. */
+bool async_is_to_prove(struct pair *p, const struct pair_record *r);
 
 /* ---- pair_mode.c ---- */
 

@@ -123,10 +123,8 @@ static void write_and_die(const char *away)
 	pid = fork();
 	if (!pid) {
 		begin();
-		await(COPY_SYNCHRONIZED);
-		/* Nothing more of it is copied, if it is asynchronous. */
-		if (facts().mode == MODE_ASYNCHRONOUS)
-			do_it(OP_SUSPEND);
+		if (facts().mode == MODE_SYNCHRONOUS)
+			await(COPY_SYNCHRONIZED);
 		open_it();
 		write_new();
 		raise(SIGKILL);
@@ -171,6 +169,8 @@ static void takes_over_from(const char *from, const char *to, enum sync_mode mod
 	read_disk(source_number, answered);
 	memcpy(before, answered, SIZE);
 	at = seed;
+	if (async) /* nothing more of it is copied, and no moment is kept */
+		do_it(OP_SUSPEND);
 	write_and_die("s.away");
 	know_what_was_answered(at);
 	do_it(OP_FAILOVER);
