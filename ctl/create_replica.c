@@ -24,6 +24,7 @@ enum {
 	REPLICA_WAIT_FOR,
 	REPLICA_OBJECTIVE,
 	REPLICA_SKEW_LIMIT,
+	REPLICA_ACKNOWLEDGE,
 	REPLICA_THIN,
 	REPLICA_QUORUM,
 	REPLICA_TARGET_SYSTEM,
@@ -81,6 +82,7 @@ const struct parameter create_replica_parameters[] = {
 	[REPLICA_WAIT_FOR]         = { "WaitForCopyState", VALUE_ENUM, .values = first_states },
 	[REPLICA_OBJECTIVE]        = { "RecoveryPointObjective", VALUE_NUMBER },
 	[REPLICA_SKEW_LIMIT]       = { "SkewLimit", VALUE_SIZE },
+	[REPLICA_ACKNOWLEDGE]      = { "AcknowledgeAt", VALUE_ENUM, .values = acknowledge_points },
 	[REPLICA_THIN]             = { "ThinProvisioningPolicy", VALUE_ENUM, .values = thin_policies },
 	/* None of them has these; they are known, so that a refusal says why. */
 	[REPLICA_QUORUM]           = { "ReplicationQuorum", VALUE_NUMBER, .hidden = true },
@@ -233,6 +235,17 @@ static int check_skew_limit(const struct request *r)
 	return a->number ? 0 : refuse(why, -EINVAL, "SkewLimit is 1 byte at least");
 }
 
+static int check_acknowledge(const struct request *r)
+{
+	const struct argument *a = r->args;
+
+	if (a[REPLICA_ACKNOWLEDGE].number != ACKNOWLEDGE_FLUSH ||
+	    mirror_mode(&a[REPLICA_MODE]) == MODE_SYNCHRONOUS)
+		return 0;
+	return refuse(&r->result->why, -EOPNOTSUPP,
+		      "AcknowledgeAt=Flush is of a mirror with Mode=Synchronous");
+}
+
 /* Which the client supplies by naming it. */
 static bool is_there(const struct argument *supplier)
 {
@@ -265,7 +278,7 @@ static int check_mirror(const struct request *r)
 	if (!err)
 		err = refuse_any(r, REPLICA_TARGET_SYSTEM, REPLICA_TARGET_SYSTEM);
 	if (!err)
-		err = check_objective(r) ?: check_skew_limit(r);
+		err = check_objective(r) ?: check_skew_limit(r) ?: check_acknowledge(r);
 	if (!err)
 		err = check_settings(r);
 	if (err)
@@ -300,6 +313,7 @@ static int create_mirror(const struct request *r)
 		.priority = a[REPLICA_COPY_PRIORITY].number,
 		.existing = is_there(&a[REPLICA_SUPPLIER]),
 		.stops_host_io = a[REPLICA_STOPS_HOST_IO].number,
+		.at_flush = a[REPLICA_ACKNOWLEDGE].number == ACKNOWLEDGE_FLUSH,
 		.manual = a[REPLICA_RECOVERY].number == RECOVERY_MANUAL,
 		.state = a[REPLICA_WAIT_FOR].number,
 		.force = r->force,

@@ -205,7 +205,8 @@ void replica_facts_of_pair(const struct pair_facts *p, struct replica_facts *out
 	out->back = p->back;
 	out->stops_host_io = p->stops_host_io;
 	out->manual = p->manual;
-	out->behind = p->differs + p->applied;
+	out->at_flush = p->at_flush;
+	out->behind = p->differs + p->applied + p->sent;
 	out->shows_old = p->shows != 0;
 	out->verified_ms = p->verified_ms;
 	out->verifying = p->verifying;

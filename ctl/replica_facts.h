@@ -46,6 +46,7 @@ struct replica_facts {
 	bool rewritten;             /* Skewed, by another program */
 	bool back;                  /* its copy goes back to what was the source */
 	bool stops_host_io, manual; /* as CreateReplica was told */
+	bool at_flush;              /* likewise */
 	uint64_t behind;            /* bytes that the target lacks, or does not show yet */
 	bool shows_old;             /* of what it lacks it may have all, and shows nothing of it */
 	uint64_t verified_ms;       /* 0: never */

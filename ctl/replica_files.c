@@ -72,6 +72,11 @@ static const char *recovery_mode(const struct replica_facts *r)
 	return r->manual ? "Manual" : "Automatic";
 }
 
+static const char *acknowledge_at(const struct replica_facts *r)
+{
+	return enum_name(acknowledge_points, r->at_flush ? ACKNOWLEDGE_FLUSH : ACKNOWLEDGE_WRITE);
+}
+
 /* SyncMode is what an adaptive one has now. */
 static unsigned requested_mode(const struct replica_facts *r)
 {
@@ -107,6 +112,7 @@ static void add_following(const struct replica_facts *r, struct text *out)
 				value_human_size(buf, r->skew_limit));
 	else
 		text_add_field(out, "SkewLimit", "");
+	text_add_field(out, "AcknowledgeAt", mirror ? acknowledge_at(r) : "");
 	text_add_field(out, "Verified",
 		       r->verified_ms ? rfc3339_format_ms(time, r->verified_ms) : "");
 	if (r->verifying)
@@ -200,6 +206,7 @@ static void add_following_json(struct json *j, const struct replica_facts *r)
 	json_string_at(j, "RequestedMode",
 		       mirror ? enum_name(create_modes, requested_mode(r)) : NULL);
 	json_known_at(j, "SkewLimit", r->adaptive, r->skew_limit);
+	json_string_at(j, "AcknowledgeAt", mirror ? acknowledge_at(r) : NULL);
 	json_string_at(j, "Verified",
 		       r->verified_ms ? rfc3339_format_ms(time, r->verified_ms) : NULL);
 	json_known_at(j, "VerifyingPercent", r->verifying, r->verified);

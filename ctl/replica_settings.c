@@ -8,13 +8,14 @@
 #include "pairs.h"
 #include "replica_facts.h"
 
-enum { SET_PRIORITY, SET_RECOVERY, SET_STOPS_HOST_IO, SET_OBJECTIVE };
+enum { SET_PRIORITY, SET_RECOVERY, SET_STOPS_HOST_IO, SET_OBJECTIVE, SET_ACKNOWLEDGE };
 
 const struct parameter replica_set_parameters[] = {
 	[SET_PRIORITY] = { "CopyPriority", VALUE_ENUM, .values = copy_priorities },
 	[SET_RECOVERY] = { "CopyRecoveryMode", VALUE_ENUM, .values = recovery_modes },
 	[SET_STOPS_HOST_IO] = { "FailedCopyStopsHostIO", VALUE_BOOL },
 	[SET_OBJECTIVE] = { "RecoveryPointObjective", VALUE_NUMBER },
+	[SET_ACKNOWLEDGE] = { "AcknowledgeAt", VALUE_ENUM, .values = acknowledge_points },
 	{ NULL },
 };
 
@@ -30,6 +31,8 @@ static int set_pair(const struct request *r)
 		.stops_host_io = a[SET_STOPS_HOST_IO].number,
 		.has_objective = a[SET_OBJECTIVE].given,
 		.objective_s = a[SET_OBJECTIVE].number,
+		.has_acknowledge = a[SET_ACKNOWLEDGE].given,
+		.at_flush = a[SET_ACKNOWLEDGE].number == ACKNOWLEDGE_FLUSH,
 	};
 
 	if (s.has_objective && a[SET_OBJECTIVE].number > UINT32_MAX)
@@ -39,7 +42,7 @@ static int set_pair(const struct request *r)
 
 static int set_clone(const struct request *r, const struct replica_facts *f)
 {
-	for (int i = SET_RECOVERY; i <= SET_OBJECTIVE; i++)
+	for (int i = SET_RECOVERY; i <= SET_ACKNOWLEDGE; i++)
 		if (r->args[i].given)
 			return refuse(&r->result->why, -EOPNOTSUPP, "a %s has no %s",
 				      enum_name(sync_types, f->sync_type),

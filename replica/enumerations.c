@@ -122,6 +122,12 @@ const struct enum_value copy_priorities[] = {
 	{ NULL },
 };
 
+const struct enum_value acknowledge_points[] = {
+	{ "Write", ACKNOWLEDGE_WRITE },
+	{ "Flush", ACKNOWLEDGE_FLUSH },
+	{ NULL },
+};
+
 const struct enum_value recovery_modes[] = {
 	{ "Automatic", RECOVERY_AUTOMATIC },
 	{ "Manual", RECOVERY_MANUAL },

@@ -109,6 +109,9 @@ enum copy_methodology {
 /* CopyRecoveryMode of ReplicationSettings. */
 enum recovery_mode { RECOVERY_AUTOMATIC = 2, RECOVERY_MANUAL };
 
+/* Our own: what of a synchronous mirror waits until the target has it, too. */
+enum acknowledge_point { ACKNOWLEDGE_WRITE = 1, ACKNOWLEDGE_FLUSH };
+
 /* Of SetReplicationRelationship; the last two are of GetSupportedOperations. */
 enum replica_operation {
 	OP_ABORT = 2,
@@ -156,6 +159,7 @@ enum job_state {
 /* The names, by property. */
 extern const struct enum_value copy_states[], sync_types[], sync_modes[], create_modes[],
 	progress_statuses[], copy_types[], replica_types[], sync_states[], copy_priorities[],
-	copy_methodologies[], recovery_modes[], replica_operations[], job_states[];
+	copy_methodologies[], recovery_modes[], acknowledge_points[], replica_operations[],
+	job_states[];
 
 #endif

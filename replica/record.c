@@ -331,6 +331,7 @@ enum {
 	PAIR_VERSION = 1,
 	PAIR_VERSION_ASYNC = 2, /* its target may show a moment */
 	PAIR_VERSION_ADAPTIVE = 3,
+	PAIR_VERSION_AT_FLUSH = 4, /* synchronous, and acknowledges at flush */
 	PAIR_VERSION_BACK = 5, /* asynchronous, but while it goes back */
 	PAIR_FLAG_STOPS = 1,
 	PAIR_FLAG_MANUAL = 2,
@@ -353,6 +354,8 @@ static uint32_t pair_version(const struct pair_record *p)
 		return PAIR_VERSION_BACK;
 	if (p->adaptive)
 		return PAIR_VERSION_ADAPTIVE;
+	if (p->at_flush)
+		return PAIR_VERSION_AT_FLUSH;
 	return p->mode == MODE_ASYNCHRONOUS ? PAIR_VERSION_ASYNC : PAIR_VERSION;
 }
 
@@ -433,7 +436,8 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 	}
 	if (p.adaptive)
 		p.skew_limit = get_u(&r, 8);
-	if (r.bad || !is_pair(&p) || version != pair_version(&p))
+	if (r.bad || !is_pair(&p) || version != pair_version(&p) ||
+	    (p.at_flush && p.mode != MODE_SYNCHRONOUS))
 		return -EIO;
 	*out = p;
 	return 0;

@@ -7,6 +7,7 @@
 
 #include "crew.h"
 #include "rings.h"
+#include "sender.h"
 #include "tandem.h"
 
 /* Requests at once that are handed on to other threads. */
@@ -48,7 +49,9 @@ struct fan {
 	int (*flush)(struct disk *d); /* instead of a change */
 	unsigned turns[MIRROR_LEGS_MAX];
 	bool writing[MIRROR_LEGS_MAX]; /* still to be done */
-	bool given[MIRROR_LEGS_MAX];   /* it was, or is being, done there, too */
+	bool later
+		[MIRROR_LEGS_MAX]; /* sent once the source has it; the turn is its sender's then */
+	bool given[MIRROR_LEGS_MAX]; /* it was, or is being, done there, too */
 	bool source_done;
 	bool left_out[MIRROR_LEGS_MAX]; /* something was, because it differs */
 	int errors[1 + MIRROR_LEGS_MAX];
@@ -78,6 +81,13 @@ static int leg_change(struct leg *leg, const struct change *c, bool *left_out)
 	return err;
 }
 
+/* With what it was sent. One that is lost by that has nothing to flush. */
+static int leg_flush(struct leg *leg)
+{
+	sender_wait(leg->sender);
+	return is_writing(leg) ? disk_flush(leg->to) : 0;
+}
+
 static int fan_step(void *arg, size_t i)
 {
 	struct fan *f = arg;
@@ -88,7 +98,7 @@ static int fan_step(void *arg, size_t i)
 	if (!leg)
 		f->errors[0] = f->flush ? f->flush(f->d) : disk_apply(f->d, f->c);
 	else if (f->writing[i - 1])
-		f->errors[i] = f->flush ? disk_flush(leg->to)
+		f->errors[i] = f->flush ? leg_flush(leg)
 					: leg_change(leg, f->c, &f->left_out[i - 1]);
 	return 0; /* one that fails stops no other */
 }
@@ -139,13 +149,23 @@ static void write_together(struct fan *f)
 	f->source_done = true;
 }
 
-static void fan_out(struct fan *f)
+static size_t legs_left(const struct fan *f)
 {
 	size_t left = 0;
 
-	write_together(f);
 	for (size_t i = 0; i < f->m->count; i++)
 		left += f->writing[i];
+	return left;
+}
+
+static void fan_out(struct fan *f)
+{
+	size_t left = legs_left(f);
+
+	if (left) {
+		write_together(f);
+		left = legs_left(f);
+	}
 	if (left) {
 		bool many = atomic_fetch_add(&f->m->under_way, 1) >= FEW;
 
@@ -181,7 +201,18 @@ static void look_at_limit(struct leg *leg)
 		leg->lost(leg->owner);
 }
 
-/* Nothing is written before it is marked. */
+/* It is answered when the source has it, and sent. */
+static bool goes_later(struct leg *leg, const struct disk *d, const struct change *c)
+{
+	uint64_t end = c->off + c->len, run;
+
+	return atomic_load(&leg->at_flush) && is_writing(leg) &&
+	       (!c->buf || c->len <= SENDER_MOST) && end <= d->image->size &&
+	       end <= disk_size(leg->to) && !marks_differs(leg->marks, c->off, c->len, &run) &&
+	       run == c->len;
+}
+
+/* Nothing is written before it is marked, nor to a target before what it was sent. */
 static int begin(struct fan *f, size_t i)
 {
 	struct leg *leg = f->m->legs[i];
@@ -191,8 +222,12 @@ static int begin(struct fan *f, size_t i)
 		err = marks_begin(leg->marks, f->c->off, f->c->len, &f->turns[i]);
 	if (err)
 		return err;
-	f->writing[i] = f->given[i] = is_writing(leg);
-	if (!f->writing[i]) {
+	f->later[i] = goes_later(leg, f->d, f->c);
+	if (!f->later[i])
+		sender_wait(leg->sender);
+	f->given[i] = f->later[i] || is_writing(leg);
+	f->writing[i] = f->given[i] && !f->later[i];
+	if (!f->given[i]) {
 		marks_set(leg->marks, f->c->off, f->c->len);
 		look_at_limit(leg);
 	}
@@ -233,6 +268,28 @@ static int end_leg(struct fan *f, size_t i, bool failed)
 	return err;
 }
 
+/* The source has it. Where there is no memory for it, it is written while the client waits. */
+static void send_later(struct fan *f, size_t i)
+{
+	struct leg *leg = f->m->legs[i];
+	struct sender *s = leg->sender;
+	int err;
+
+	if (sender_send(s, f->c, f->turns[i]))
+		return;
+	f->later[i] = false;
+	sender_wait(s);
+	f->given[i] = is_writing(leg);
+	if (!f->given[i]) {
+		marks_set(leg->marks, f->c->off, f->c->len);
+		return;
+	}
+	err = leg_change(leg, f->c, &f->left_out[i]);
+	if (err)
+		leg_lose(leg, err);
+	f->errors[1 + i] = err;
+}
+
 static int change_source(struct disk *d, struct mirror *m, const struct change *c)
 {
 	struct fan f = { .d = d, .m = m, .c = c };
@@ -247,8 +304,15 @@ static int change_source(struct disk *d, struct mirror *m, const struct change *
 		fan_out(&f);
 		err = f.errors[0];
 	}
+	for (size_t i = 0; i < begun; i++) {
+		if (f.later[i] && !err)
+			send_later(&f, i);
+		else
+			f.later[i] = false;
+	}
 	for (size_t i = 0; i < begun; i++)
-		refused = end_leg(&f, i, err != 0) ?: refused;
+		if (!f.later[i])
+			refused = end_leg(&f, i, err != 0) ?: refused;
 	if (err)
 		take_back(d, m, c);
 	return err ? err : refused;
@@ -306,10 +370,14 @@ int mirror_may_resize(struct mirror *m, uint64_t from, uint64_t to)
  */
 static int resize_leg(struct leg *leg, uint64_t from, uint64_t size)
 {
-	bool writing = is_writing(leg), alike = grows_alike(leg, from);
+	bool writing, alike;
 	unsigned turn;
-	int err = marks_resize(leg->marks, size, true);
+	int err;
 
+	sender_wait(leg->sender);
+	writing = is_writing(leg);
+	alike = grows_alike(leg, from);
+	err = marks_resize(leg->marks, size, true);
 	if (!err && writing)
 		err = leg_fit(leg, leg->to, size);
 	if (err || size <= from || !alike)
@@ -340,9 +408,16 @@ int mirror_remember(struct mirror *m)
 	int err = 0;
 
 	/* One that writes and is not open is not in use: it was flushed when it was closed. */
-	for (size_t i = 0; i < m->count; i++)
-		if (!m->legs[i]->writes || atomic_load(&m->legs[i]->failed))
-			err = marks_outdate(m->legs[i]->marks, OUTDATED) ?: err;
+	for (size_t i = 0; i < m->count; i++) {
+		struct leg *leg = m->legs[i];
+		bool failed = atomic_load(&leg->failed), missed = atomic_load(&leg->missed);
+
+		if (!leg->writes || failed)
+			err = marks_outdate(leg->marks, missed ? MIXED : OUTDATED) ?: err;
+		/* What was answered is not to be safe without its target. */
+		if (failed && missed && leg->stops)
+			err = err ? err : -EIO;
+	}
 	return err;
 }
 
@@ -357,224 +432,4 @@ int mirror_flush(struct disk *d, struct mirror *m, int (*flush)(struct disk *d))
 		if (f.errors[1 + i] && m->legs[i]->stops)
 			return f.errors[0] ? f.errors[0] : -EIO;
 	return f.errors[0];
-}
-
-/* ---- in use, and not ---- */
-
-static int mark(struct leg *leg, uint64_t off, uint64_t end)
-{
-	unsigned turn;
-	int err = off < end ? marks_begin(leg->marks, off, end - off, &turn) : 0;
-
-	if (!err && off < end) {
-		marks_set(leg->marks, off, end - off);
-		marks_end(leg->marks, turn);
-	}
-	return err;
-}
-
-int leg_fit(struct leg *leg, struct disk *to, uint64_t size)
-{
-	uint64_t has = disk_size(to), known = marks_size(leg->marks);
-	int err;
-
-	if (has > size) {
-		disk_resize(to, size, true);
-		return 0;
-	}
-	if (has == size)
-		return 0;
-	err = mark(leg, has, size < known ? size : known);
-	return err ? err : disk_resize(to, size, false);
-}
-
-static int open_target(struct disk *d, struct leg *leg, struct disk **out)
-{
-	struct disk *to = tandem_disk_numbered(d->tandem, leg->target);
-	int err = to ? disk_open_target(to) : -ENOENT;
-
-	if (!err) {
-		err = leg_fit(leg, to, d->image->size);
-		if (err)
-			disk_close(to);
-	}
-	if (err)
-		disk_unref(to);
-	else
-		*out = to;
-	return err;
-}
-
-void mirror_open(struct disk *d)
-{
-	struct mirror *m = atomic_load(&d->mirror);
-
-	for (size_t i = 0; m && i < m->count; i++) {
-		struct leg *leg = m->legs[i];
-		struct disk *to = NULL;
-		int err = leg->writes && !leg->to ? open_target(d, leg, &to) : 0;
-
-		if (err)
-			leg_lose(leg, err);
-		pthread_mutex_lock(&d->flushing);
-		if (to)
-			leg->to = to;
-		pthread_mutex_unlock(&d->flushing);
-	}
-}
-
-static struct disk *take_target(struct disk *d, struct leg *leg)
-{
-	struct disk *to;
-
-	pthread_mutex_lock(&d->flushing);
-	to = leg->to;
-	leg->to = NULL;
-	pthread_mutex_unlock(&d->flushing);
-	return to;
-}
-
-static void close_target(struct disk *to)
-{
-	if (!to)
-		return;
-	disk_close(to);
-	disk_unref(to);
-}
-
-void mirror_close(struct disk *d)
-{
-	struct mirror *m = atomic_load(&d->mirror);
-
-	for (size_t i = 0; m && i < m->count; i++)
-		close_target(take_target(d, m->legs[i]));
-}
-
-/* ---- changes of legs ---- */
-
-/* Nobody uses them: see the head of mirror.h. */
-static void lock_all(struct disk *d, struct range *whole)
-{
-	pthread_mutex_lock(&d->opening);
-	range_lock_write(&d->ranges, whole, 0, UINT64_MAX);
-	pthread_mutex_lock(&d->flushing);
-}
-
-static void unlock_all(struct disk *d, struct range *whole)
-{
-	pthread_mutex_unlock(&d->flushing);
-	range_unlock(&d->ranges, whole);
-	pthread_mutex_unlock(&d->opening);
-}
-
-int mirror_add(struct disk *d, struct leg *leg)
-{
-	struct mirror *m = mirror_of(d);
-	struct range whole;
-	int err = m ? 0 : -ENOMEM;
-
-	if (err)
-		return err;
-	lock_all(d, &whole);
-	if (m->count == MIRROR_LEGS_MAX)
-		err = -EBUSY;
-	else if (marks_size(leg->marks) != d->image->size)
-		err = marks_resize(leg->marks, d->image->size, true);
-	if (!err)
-		m->legs[m->count++] = leg;
-	unlock_all(d, &whole);
-	return err;
-}
-
-struct disk *mirror_take_out(struct disk *d, struct leg *leg)
-{
-	struct mirror *m = atomic_load(&d->mirror);
-	struct disk *to = NULL;
-	size_t kept = 0;
-
-	for (size_t i = 0; i < m->count; i++)
-		if (m->legs[i] != leg)
-			m->legs[kept++] = m->legs[i];
-	if (kept < m->count)
-		to = leg->to;
-	m->count = kept;
-	leg->to = NULL;
-	leg->writes = false;
-	return to;
-}
-
-void mirror_remove(struct disk *d, struct leg *leg)
-{
-	struct disk *to;
-	struct range whole;
-
-	if (!atomic_load(&d->mirror))
-		return;
-	lock_all(d, &whole);
-	to = mirror_take_out(d, leg);
-	unlock_all(d, &whole);
-	close_target(to);
-}
-
-bool mirror_set(struct disk *d, struct leg *leg, struct disk *to)
-{
-	struct range whole;
-	struct disk *old;
-	bool same;
-
-	lock_all(d, &whole);
-	same = leg->writes && !atomic_load(&leg->failed) &&
-	       (atomic_load(&leg->parted) || !marks_bytes(leg->marks));
-	atomic_store(&leg->parted, false);
-	old = leg->to;
-	leg->to = to;
-	leg->writes = to != NULL;
-	if (to) {
-		/* It was written while nothing was given to the target. */
-		if (marks_bytes(leg->marks))
-			atomic_store(&leg->lacks, true);
-		atomic_store(&leg->error, 0);
-		atomic_store(&leg->failed, false);
-	}
-	unlock_all(d, &whole);
-	close_target(old);
-	return same;
-}
-
-/* ---- legs of several disks ---- */
-
-int mirror_part(struct leg *const *legs, struct disk *const *sources, size_t count, size_t *which)
-{
-	struct range *whole = calloc(count + 1, sizeof(*whole));
-	int err = whole ? 0 : -ENOMEM;
-
-	if (err)
-		return err;
-	for (size_t i = 0; i < count; i++)
-		if (!i || sources[i] != sources[i - 1])
-			range_lock_write(&sources[i]->ranges, &whole[i], 0, UINT64_MAX);
-	for (size_t i = 0; i < count && !err; i++) {
-		*which = i;
-		if (!legs[i]->writes || atomic_load(&legs[i]->failed) ||
-		    marks_bytes(legs[i]->marks))
-			err = -EAGAIN;
-	}
-	for (size_t i = 0; i < count && !err; i++)
-		atomic_store(&legs[i]->parted, true);
-	for (size_t i = count; i-- > 0;)
-		if (!i || sources[i] != sources[i - 1])
-			range_unlock(&sources[i]->ranges, &whole[i]);
-	free(whole);
-	return err;
-}
-
-void mirror_rejoin(struct disk *source, struct leg *leg)
-{
-	struct range whole;
-
-	range_lock_write(&source->ranges, &whole, 0, UINT64_MAX);
-	if (atomic_exchange(&leg->parted, false) && marks_bytes(leg->marks))
-		atomic_store(&leg->lacks, true);
-	range_unlock(&source->ranges, &whole);
-	leg->lost(leg->owner); /* there may be something to copy */
 }

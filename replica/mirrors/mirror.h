@@ -12,6 +12,9 @@
  * by another thread. Of many at once each goes to one after the other then: the devices are
  * busy, and handing on work to another thread would cost more than it saves.
  *
+ * A leg may acknowledge at flush: then the reply does not wait for its target, which is sent a copy
+ * (sender.h), and a flush does.
+ *
  * A region that is marked as different is not written to the target: whoever copies
  * it (pair_keeper.c) has its range, and takes all of it. An error of a target is
  * no error of the source: the leg is lost, everything that may not be durable on it
@@ -28,6 +31,8 @@
 
 #include "disk.h"
 #include "marks.h"
+
+struct sender;
 
 #define MIRROR_LEGS_MAX 8
 
@@ -46,6 +51,9 @@ struct leg {
 	_Atomic bool lacks;     /* while it writes: something of the source was never given to it */
 	_Atomic uint64_t limit; /* more differs: its owner is told, once; 0: never */
 	_Atomic bool skews;     /* clients may write its target, which is to be marked */
+	_Atomic bool at_flush;  /* writes are answered before its target has them */
+	_Atomic bool missed; /* something that was answered so never reached it, since it writes */
+	struct sender *sender; /* fixed */
 };
 
 struct mirror {
@@ -98,6 +106,10 @@ bool mirror_set(struct disk *d, struct leg *leg, struct disk *to);
  */
 int mirror_part(struct leg *const *legs, struct disk *const *sources, size_t count, size_t *which);
 void mirror_rejoin(struct disk *source, struct leg *leg);
+/* With its range locked: what its legs were sent has arrived, or is marked. */
+void mirror_settle(struct disk *source);
+/* What the disk, a target, was sent before. With none of its locks. */
+void mirror_arrive(struct disk *target);
 /* The target gets the size of the source, or stays longer if it cannot be cut off. It is open. */
 int leg_fit(struct leg *leg, struct disk *to, uint64_t size);
 /* Something of its target went wrong. */

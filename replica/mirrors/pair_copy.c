@@ -10,6 +10,7 @@
 #include "crew.h"
 #include "jobs.h"
 #include "pairs_inner.h"
+#include "sender.h"
 
 /* What is copied at once, and how many of them. */
 #define CHUNK (1u << 20)
@@ -108,6 +109,8 @@ static int copy_chunk(void *arg, size_t i)
 	int err = 0;
 
 	range_lock_read(&c->source->ranges, &r, off, len);
+	/* What is older than what is copied comes first. */
+	sender_wait_range(c->p->leg.sender, off, len);
 	size = disk_size(c->source);
 	if (off + len > size)
 		len = size > off ? size - off : 0;

@@ -99,6 +99,7 @@ static int record(void *arg, struct catalogue_txn *txn, struct disk *target)
 		.copy_state = k->q->state ? k->q->state : COPY_UNSYNCHRONIZED,
 		.priority = k->q->priority,
 		.stops_host_io = k->q->stops_host_io,
+		.at_flush = k->q->at_flush,
 		.manual = k->q->manual,
 		.moves = k->q->moves,
 		.first = !k->q->existing, /* else it has its name */

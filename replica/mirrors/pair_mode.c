@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "pairs_inner.h"
+#include "sender.h"
 #include "snapshots_inner.h"
 
 /* An operation waits so long for the generation that it needs. */
@@ -376,6 +377,7 @@ static int to_async(struct pair *p, struct pair_record r, struct why *why)
 	if (r.copy_state == COPY_SYNCHRONIZED && !same)
 		err = refuse(why, -EBUSY, "it is not Synchronized just now");
 	r.mode = MODE_ASYNCHRONOUS;
+	r.at_flush = false;
 	if (!r.adaptive)
 		r.objective_s = PAIR_OBJECTIVE_S;
 	r.steady = same || is_whole(r.copy_state);
@@ -441,6 +443,7 @@ static int to_adaptive(struct pair *p, struct pair_record r, struct why *why)
 	int err = check_target(p, why);
 
 	r.adaptive = true;
+	r.at_flush = false;
 	r.skew_limit = PAIR_SKEW_LIMIT;
 	if (!r.objective_s)
 		r.objective_s = PAIR_OBJECTIVE_S;
@@ -475,4 +478,35 @@ int pair_adapt(struct pair *p, enum sync_mode mode)
 	struct why ignored = { 0 };
 
 	return mode == MODE_ASYNCHRONOUS ? to_async(p, r, &ignored) : to_sync(p, r, &ignored);
+}
+
+/* ---- facts ---- */
+
+void pair_add_async_facts(struct pair *p, const struct pair_record *r, struct pair_facts *f)
+{
+	uint64_t in_step = atomic_load(&p->in_step_ms);
+
+	f->objective_s = r->objective_s;
+	f->shows = r->shows;
+	/* What it has of the next generation is not seen yet. */
+	f->applied = r->shows ? atomic_load(&p->applied) : 0;
+	/* What was written and copied again counts twice there. */
+	if (f->differs + f->applied > f->size)
+		f->applied = f->size > f->differs ? f->size - f->differs : 0;
+	if (in_step > f->sync_time_ms)
+		f->sync_time_ms = in_step;
+}
+
+/* Before the first of what is on its way was sent, the target had everything. */
+void pair_add_sent_facts(struct pair *p, struct pair_facts *f)
+{
+	uint64_t since = 0, ago_ms, now_ms;
+
+	f->sent = sender_bytes(p->leg.sender, &since);
+	if (!f->sent || f->state != COPY_SYNCHRONIZED)
+		return;
+	ago_ms = (monotonic_ns() - since) / 1000000 + 1;
+	now_ms = past_now(p->of->t->snapshots);
+	if (now_ms > ago_ms && now_ms - ago_ms > f->sync_time_ms)
+		f->sync_time_ms = now_ms - ago_ms;
 }

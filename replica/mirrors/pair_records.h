@@ -22,6 +22,7 @@ struct pair_record {
 	bool back;     /* it is copied to, and is the source again once that is complete */
 	bool restores; /* likewise, by RestoreFromReplica */
 	bool written;  /* by clients, the target: no moment of its source, until it is copied */
+	bool at_flush; /* of a synchronous one: AcknowledgeAt=Flush */
 	bool adaptive; /* its mode follows from what differs */
 	bool verifies; /* a proof is to be made, also after a restart */
 	bool rewritten; /* others wrote its target: all of it differs, and its marks may not say so yet */

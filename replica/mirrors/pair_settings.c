@@ -5,9 +5,13 @@
 
 #include "jobs.h"
 #include "pairs_inner.h"
+#include "sender.h"
 
 static int check(const struct pair_record *r, const struct pair_settings *s, struct why *why)
 {
+	if (s->has_acknowledge && s->at_flush && (pair_is_async(r) || r->adaptive || r->moves))
+		return refuse(why, -EOPNOTSUPP,
+			      "AcknowledgeAt=Flush is of a mirror with Mode=Synchronous");
 	if (!s->has_objective)
 		return 0;
 	if (!pair_is_async(r))
@@ -32,6 +36,8 @@ static void apply(struct pair_record *r, const struct pair_settings *s)
 		r->stops_host_io = s->stops_host_io;
 	if (s->has_objective)
 		r->objective_s = s->objective_s;
+	if (s->has_acknowledge)
+		r->at_flush = s->at_flush;
 }
 
 /* Under changing. Recorded first: a copy that begins looks there. */
@@ -49,6 +55,8 @@ static int set(struct pair *p, const struct pair_settings *s, struct why *why)
 	if (err)
 		return refuse(why, err, "it cannot be recorded: %s", strerror(-err));
 	atomic_store(&p->leg.stops, r.stops_host_io);
+	if (s->has_acknowledge && !s->at_flush)
+		sender_wait(p->leg.sender);
 	job_set_priority(js, job_of_replica(js, p->number, false), r.priority);
 	return 0;
 }

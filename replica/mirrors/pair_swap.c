@@ -9,6 +9,7 @@
 #include "clones.h"
 #include "groups.h"
 #include "history.h"
+#include "mirror.h"
 #include "names.h"
 #include "notes.h"
 #include "pairs.h"
@@ -75,6 +76,7 @@ void swap_lock(struct swap *s)
 	pthread_mutex_lock(&s->d->opening);
 	pthread_mutex_lock(&s->other->opening);
 	range_lock_write(&s->d->ranges, &s->range, 0, UINT64_MAX);
+	mirror_settle(s->d); /* before the target's are taken, which it needs */
 	range_lock_write(&s->other->ranges, &s->other_range, 0, UINT64_MAX);
 }
 

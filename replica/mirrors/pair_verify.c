@@ -18,6 +18,7 @@
 
 #include "jobs.h"
 #include "pairs_inner.h"
+#include "sender.h"
 #include "snapshots_inner.h"
 
 #define CHUNK (1u << 20)
@@ -131,6 +132,7 @@ static int compare_present(struct proof *f, uint64_t off, uint64_t *size)
 	int err = 0;
 
 	range_lock_read(&f->source->ranges, &r, off, CHUNK);
+	sender_wait_range(f->p->leg.sender, off, CHUNK);
 	*size = disk_size(f->source);
 	if (f->p->leg.to != f->target || atomic_load(&f->p->leg.failed))
 		err = -ECANCELED;

@@ -11,6 +11,7 @@
 #include "jobs.h"
 #include "pair_facts.h"
 #include "pairs_inner.h"
+#include "sender.h"
 
 /* ---- the table ---- */
 
@@ -38,7 +39,12 @@ int pair_new(struct pairs *ps, const struct pair_record *r, struct marks *marks,
 		.source = r->source,
 		.target = r->target,
 		.stops = r->stops_host_io,
+		.at_flush = r->at_flush,
 	};
+	if (sender_new(&p->leg, &p->leg.sender)) {
+		free(p);
+		return -ENOMEM;
+	}
 	pthread_mutex_init(&p->changing, NULL);
 	pthread_mutex_init(&p->recording, NULL);
 	pthread_mutex_init(&p->applying, NULL);
@@ -55,6 +61,7 @@ int pair_new(struct pairs *ps, const struct pair_record *r, struct marks *marks,
 
 static void pair_free(struct pair *p)
 {
+	sender_free(p->leg.sender);
 	marks_close(p->leg.marks); /* NULL once it is gone */
 	pthread_mutex_destroy(&p->changing);
 	pthread_mutex_destroy(&p->recording);
@@ -223,21 +230,6 @@ static unsigned percent_of(const struct pair_facts *f)
 	return percent < 99 ? percent : 99;
 }
 
-static void add_async_facts(struct pair *p, const struct pair_record *r, struct pair_facts *f)
-{
-	uint64_t in_step = atomic_load(&p->in_step_ms);
-
-	f->objective_s = r->objective_s;
-	f->shows = r->shows;
-	/* What it has of the next generation is not seen yet. */
-	f->applied = r->shows ? atomic_load(&p->applied) : 0;
-	/* What was written and copied again counts twice there. */
-	if (f->differs + f->applied > f->size)
-		f->applied = f->size > f->differs ? f->size - f->differs : 0;
-	if (in_step > f->sync_time_ms)
-		f->sync_time_ms = in_step;
-}
-
 static int facts_of(struct pair *p, struct pair_facts *out)
 {
 	struct disk *source = pair_source(p), *target = pair_target(p);
@@ -282,10 +274,12 @@ static int facts_of(struct pair *p, struct pair_facts *out)
 	f.priority = r.priority;
 	f.job = job_of_replica(p->of->t->jobs, p->number, false);
 	f.stops_host_io = r.stops_host_io;
+	f.at_flush = r.at_flush;
 	f.manual = r.manual;
 	f.sync_time_ms = r.sync_time_ms;
+	pair_add_sent_facts(p, &f);
 	if (pair_is_async(&r))
-		add_async_facts(p, &r, &f);
+		pair_add_async_facts(p, &r, &f);
 	f.verified_ms = r.verified_ms;
 	f.verifying = atomic_load(&p->verify);
 	f.verified = f.size ? atomic_load(&p->verified) / (f.size / 100 + 1) : 0;

@@ -36,8 +36,9 @@ struct pair_request {
 	bool moves;            /* by MirrorVirtualDisk: see tandem_break_mirror */
 	bool existing;         /* the target is a disk that is there; else it must not be */
 	bool stops_host_io;    /* FailedCopyStopsHostIO */
-	bool manual; /* CopyRecoveryMode=Manual: after a crash it does not go on by itself */
-	bool force;  /* an existing target may hold something */
+	bool manual;   /* CopyRecoveryMode=Manual: after a crash it does not go on by itself */
+	bool at_flush; /* AcknowledgeAt=Flush, of a synchronous one */
+	bool force;    /* an existing target may hold something */
 	uint32_t mode_bits, uid, gid; /* of a new file */
 	bool plan;
 };
@@ -54,6 +55,8 @@ struct pair_facts {
 	uint64_t skew_limit; /* of one that is */
 	enum copy_priority priority;
 	bool stops_host_io, manual;
+	bool at_flush;         /* AcknowledgeAt=Flush */
+	uint64_t sent;         /* likewise: bytes that are on their way to the target */
 	bool moves;            /* by MirrorVirtualDisk */
 	bool first;            /* its first copy is not complete yet */
 	bool rewritten;        /* Skewed, by another program */
@@ -102,9 +105,9 @@ void pairs_look_at_proofs(struct tandem *t);
 
 /* What is to be another than it is. */
 struct pair_settings {
-	bool has_priority, has_recovery, has_stops, has_objective;
+	bool has_priority, has_recovery, has_stops, has_objective, has_acknowledge;
 	enum copy_priority priority;
-	bool manual, stops_host_io;
+	bool manual, stops_host_io, at_flush;
 	uint32_t objective_s;
 };
 int tandem_set_pair(struct tandem *t, uint32_t number, const struct pair_settings *s, bool plan,

@@ -269,6 +269,9 @@ void async_let_go(struct pair *p);
 int pair_reset_mode(struct pair *p, enum sync_mode mode, bool plan, struct why *why);
 /* Under changing, by itself: it is adaptive, and in the other mode. */
 int pair_adapt(struct pair *p, enum sync_mode mode);
+/* What an asynchronous one, and one that acknowledges at flush, tell beside what others do. */
+void pair_add_async_facts(struct pair *p, const struct pair_record *r, struct pair_facts *f);
+void pair_add_sent_facts(struct pair *p, struct pair_facts *f);
 
 /* ---- pair_adaptive.c ---- */
 

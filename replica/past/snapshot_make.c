@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mirror.h"
 #include "names.h"
 #include "snapshots_inner.h"
 
@@ -276,6 +277,8 @@ int tandem_snapshot(struct tandem *t, struct disk *const *disks, size_t count, c
 
 	if (err)
 		return err;
+	for (size_t i = 0; i < count && !plan; i++)
+		mirror_arrive(disks[i]);
 	err = making_init(&m, t, disks, count);
 	if (err)
 		refuse(why, err, "%s", strerror(-err));

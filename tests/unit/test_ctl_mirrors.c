@@ -228,11 +228,11 @@ START_TEST(a_mirror_is_shown)
 	cat("replicas/m/status");
 	expect("Name: m\n");
 	expect("\nBehind: 0 (0)\nLag: 0s\nFailedCopyStopsHostIO: false\nCopyRecoveryMode: Manual\n"
-	       "RequestedMode: Synchronous (2)\nSkewLimit: -\nVerified: -\nVerifying: -\nDiffered: 0 (0)\n");
+	       "RequestedMode: Synchronous (2)\nSkewLimit: -\nAcknowledgeAt: Write\nVerified: -\nVerifying: -\nDiffered: 0 (0)\n");
 	cat("replicas/m/status.json");
 	expect("\"LagSeconds\":0.000,\"BehindBytes\":0,\"BehindWrites\":0,"
 	       "\"FailedCopyStopsHostIO\":false,\"CopyRecoveryMode\":\"Manual\","
-	       "\"RequestedMode\":\"Synchronous\",\"SkewLimit\":null,\"Verified\":null,"
+	       "\"RequestedMode\":\"Synchronous\",\"SkewLimit\":null,\"AcknowledgeAt\":\"Write\",\"Verified\":null,"
 	       "\"VerifyingPercent\":null,\"Differed\":0,\"Job\":null,\"Exclusive\":");
 	cat("status");
 	expect("\nREPLICA TYPE   MODE        SOURCE TARGET COPYSTATE    PROGRESS  PERCENT BEHIND RPO\n"
@@ -353,12 +353,17 @@ START_TEST(settings)
 	cat("replicas/m/status.json");
 	expect("\"FailedCopyStopsHostIO\":true,\"CopyRecoveryMode\":\"Manual\"");
 	ck_assert_str_eq(cat("replicas/m/CopyPriority"), "High\n");
+	ck_assert_int_eq(command(MIRROR, "Set AcknowledgeAt=Flush"), 0);
+	cat("replicas/m/status");
+	expect("\nAcknowledgeAt: Flush\n");
+	ck_assert_int_eq(command(MIRROR, "Set AcknowledgeAt=3"), -EINVAL);
 	ck_assert_int_eq(command(MIRROR, "Set"), -EINVAL);
 	ck_assert_int_eq(command(MIRROR, "Set CopyRecoveryMode=4"), -EINVAL);
 	ck_assert_int_eq(command(MIRROR, "Set CopyPriority=Low RecoveryPointObjective=5"),
 			 -EOPNOTSUPP);
 	ck_assert_str_eq(cat("replicas/m/CopyPriority"), "High\n");
 	ck_assert_int_eq(command(MIRROR, "ResetToAsync"), 0);
+	ck_assert_int_eq(command(MIRROR, "Set AcknowledgeAt=Flush"), -EOPNOTSUPP);
 	ck_assert_int_eq(command(MIRROR, "Set RecoveryPointObjective=7"), 0);
 	ck_assert_str_eq(cat("replicas/m/RecoveryPointObjective"), "7\n");
 	ck_assert_int_eq(command(MIRROR, "Set RecoveryPointObjective=0"), -EINVAL);
@@ -386,6 +391,8 @@ START_TEST(refused_mirrors)
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Mode=Adaptive SkewLimit=0", -EINVAL },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Mode=Adaptive RecoveryPointObjective=0", -EINVAL },
 		{ "CreateReplica SyncType=7 SkewLimit=1M", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Mode=Adaptive AcknowledgeAt=Flush", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=7 AcknowledgeAt=Write", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Token=x", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetStoragePool=x", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img RecoveryPointObjective=9", -EOPNOTSUPP },

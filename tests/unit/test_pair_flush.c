@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Mirrors that acknowledge at flush: what is answered, what a flush waits for, what a crash leaves. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "pairs_inner.h"
+#include "sender.h"
+#include "temp_pair.h"
+#include "unit.h"
+
+/* ---- a target that takes its time ---- */
+
+static _Atomic ino_t target_file; /* 0: writes of it are like others */
+static atomic_bool fails;
+static atomic_uint delay_us; /* at most */
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t opened = PTHREAD_COND_INITIALIZER;
+static bool shut;
+static atomic_uint waiting;
+
+#define OURS __attribute__((visibility("default")))
+
+OURS ssize_t pwrite(int fd, const void *buf, size_t len, off_t off)
+{
+	static _Thread_local uint64_t mine;
+	struct stat st;
+
+	if (!atomic_load(&target_file) || fstat(fd, &st) || st.st_ino != target_file)
+		return syscall(SYS_pwrite64, fd, buf, len, off);
+	pthread_mutex_lock(&gate);
+	atomic_fetch_add(&waiting, 1);
+	while (shut)
+		pthread_cond_wait(&opened, &gate);
+	atomic_fetch_sub(&waiting, 1);
+	pthread_mutex_unlock(&gate);
+	mine = mine ? mine : (uintptr_t)&mine;
+	if (atomic_load(&delay_us))
+		usleep(unit_below(&mine, delay_us));
+	errno = EIO;
+	return atomic_load(&fails) ? -1 : syscall(SYS_pwrite64, fd, buf, len, off);
+}
+
+static void set_gate(bool to_shut)
+{
+	pthread_mutex_lock(&gate);
+	shut = to_shut;
+	pthread_cond_broadcast(&opened);
+	pthread_mutex_unlock(&gate);
+}
+
+static void watch_target(void)
+{
+	struct stat st;
+
+	ck_assert_int_eq(stat(temp_path("b.img"), &st), 0);
+	atomic_store(&target_file, st.st_ino);
+}
+
+static void mend(void)
+{
+	set_gate(false);
+	atomic_store(&delay_us, 0);
+	atomic_store(&fails, false);
+	atomic_store(&target_file, 0);
+}
+
+static void clean(void)
+{
+	mend();
+	teardown();
+}
+
+static void synchronize(struct pair_request q)
+{
+	q.at_flush = true;
+	change_much(source, 20);
+	ck_assert_msg(!mirror("b.img", q), "%s", why.message);
+	await(COPY_SYNCHRONIZED);
+	ck_assert(facts().at_flush);
+	watch_target();
+}
+
+static struct pair *the_pair(void)
+{
+	return pair_of_number(temp.t->pairs, number);
+}
+
+/* In the files, whatever the mount would say. */
+static bool files_are_same(uint64_t off, size_t len)
+{
+	char *a = malloc(len), *b = malloc(len);
+	int fd[2] = { open(temp_path("a.img"), O_RDONLY), open(temp_path("b.img"), O_RDONLY) };
+	bool same;
+
+	ck_assert_int_eq(pread(fd[0], a, len, off), len);
+	ck_assert_int_eq(pread(fd[1], b, len, off), len);
+	same = !memcmp(a, b, len);
+	close(fd[0]);
+	close(fd[1]);
+	free(a);
+	free(b);
+	return same;
+}
+
+static bool somebody_waits(void *arg)
+{
+	(void)arg;
+	return atomic_load(&waiting) > 0;
+}
+
+/* ---- what is answered ---- */
+
+START_TEST(a_write_waits_for_the_source_alone)
+{
+	struct pair_facts f;
+
+	synchronize((struct pair_request){ 0 });
+	set_gate(true);
+	ck_assert_int_eq(change(source, 5 * REGION, 4096), 0);
+	ck_assert_int_eq(change(source, 9 * REGION, 512), 0);
+	ck_assert(!files_are_same(5 * REGION, 4096));
+	f = facts();
+	ck_assert_int_eq(f.state, COPY_SYNCHRONIZED);
+	ck_assert_uint_eq(f.sent, 4096 + 512);
+	/* It is on its way without a flush. */
+	ck_assert(unit_until(somebody_waits, NULL, 20));
+	set_gate(false);
+	ck_assert_int_eq(disk_flush(source), 0);
+	ck_assert_uint_eq(facts().sent, 0);
+	ck_assert(is_same("a.img", "b.img"));
+}
+END_TEST
+
+struct flush {
+	unsigned io; /* of a write; 0: a flush */
+	atomic_bool answered;
+	bool same;
+};
+
+static void *flush(void *arg)
+{
+	struct flush *f = arg;
+	char buf[512] = { 1 };
+	int err = f->io ? disk_write(source, buf, sizeof(buf), 3 * REGION, f->io)
+			: disk_flush(source);
+
+	ck_assert_int_eq(err, 0);
+	f->same = files_are_same(0, SIZE);
+	atomic_store(&f->answered, true);
+	return NULL;
+}
+
+static void check_flush(unsigned io)
+{
+	struct flush f = { .io = io };
+	pthread_t thread;
+
+	synchronize((struct pair_request){ 0 });
+	set_gate(true);
+	for (unsigned i = 0; i < 20; i++)
+		ck_assert_int_eq(change(source, i * REGION, 4096), 0);
+	pthread_create(&thread, NULL, flush, &f);
+	ck_assert(unit_until(somebody_waits, NULL, 20));
+	ck_assert(!atomic_load(&f.answered));
+	set_gate(false);
+	pthread_join(thread, NULL);
+	ck_assert(f.same);
+}
+
+START_TEST(a_flush_waits_for_the_target)
+{
+	check_flush(0);
+}
+END_TEST
+
+START_TEST(a_synchronous_write_waits_for_the_target)
+{
+	check_flush(IO_DSYNC);
+}
+END_TEST
+
+/* With a different delay of each. */
+START_TEST(overlapping_writes_arrive_in_order)
+{
+	synchronize((struct pair_request){ 0 });
+	atomic_store(&delay_us, 500);
+	for (unsigned i = 0; i < 600; i++)
+		ck_assert_int_eq(change(source, unit_below(&seed, 16) * 1024,
+					1024 * (1 + unit_below(&seed, 4))),
+				 0);
+	ck_assert_int_eq(disk_flush(source), 0);
+	ck_assert(files_are_same(0, SIZE));
+}
+END_TEST
+
+START_TEST(it_takes_no_more_memory_than_it_says)
+{
+	uint64_t since, most = 0;
+
+	synchronize((struct pair_request){ 0 });
+	set_gate(true);
+	atomic_store(&delay_us, 2000);
+	for (unsigned i = 0; i < 40; i++) {
+		uint64_t bytes;
+
+		if (i == 15) /* there is no room for more */
+			set_gate(false);
+		ck_assert_int_eq(change(source, unit_below(&seed, SIZE - 3 * MIB), MIB / 2 + 8 * i), 0);
+		if (i == 30) /* this is more than is sent in one piece */
+			ck_assert_int_eq(change(source, 0, 3 * MIB), 0);
+		bytes = sender_bytes(the_pair()->leg.sender, &since);
+		most = bytes > most ? bytes : most;
+	}
+	ck_assert_uint_le(most, SENDER_ROOM);
+	ck_assert_uint_gt(most, SENDER_ROOM / 2);
+	ck_assert_int_eq(disk_flush(source), 0);
+	ck_assert(files_are_same(0, SIZE));
+}
+END_TEST
+
+/* ---- what fails on its way ---- */
+
+static void fail_on_the_way(void)
+{
+	set_gate(true);
+	ck_assert_int_eq(change(source, 5 * REGION, 4096), 0);
+	ck_assert_int_eq(change(source, 7 * REGION, 4096), 0);
+	atomic_store(&fails, true);
+	set_gate(false);
+}
+
+START_TEST(a_target_that_fails_is_told_before_a_flush_is_answered)
+{
+	struct marks *marks;
+	struct pair_facts f;
+	uint64_t run;
+
+	synchronize((struct pair_request){ .manual = true });
+	marks = the_pair()->leg.marks;
+	fail_on_the_way();
+	ck_assert_int_eq(disk_flush(source), 0);
+	f = facts();
+	ck_assert_int_eq(f.state, COPY_BROKEN);
+	ck_assert(!f.whole);
+	ck_assert_uint_eq(f.sent, 0);
+	ck_assert(marks_differs(marks, 5 * REGION, 4096, &run));
+	ck_assert(marks_differs(marks, 7 * REGION, 4096, &run));
+	ck_assert_int_eq(marks_outdated(marks), MIXED);
+	mend();
+	do_it(OP_RESYNC_REPLICA);
+	await(COPY_SYNCHRONIZED);
+	ck_assert(is_same("a.img", "b.img"));
+}
+END_TEST
+
+START_TEST(a_host_that_stops_gets_no_flush)
+{
+	synchronize((struct pair_request){ .stops_host_io = true, .manual = true });
+	fail_on_the_way();
+	ck_assert_int_eq(disk_flush(source), -EIO);
+	ck_assert_int_eq(disk_flush(source), -EIO);
+	ck_assert_int_eq(change(source, 0, 4096), -EIO);
+	await(COPY_BROKEN);
+	mend();
+	do_it(OP_RESYNC_REPLICA);
+	await(COPY_SYNCHRONIZED);
+	ck_assert_int_eq(change(source, 0, 4096), 0);
+	ck_assert_int_eq(disk_flush(source), 0);
+	ck_assert(is_same("a.img", "b.img"));
+}
+END_TEST
+
+/* ---- a daemon that dies ---- */
+
+START_TEST(a_crash_leaves_marks)
+{
+	struct pair_facts f;
+	pid_t pid;
+
+	synchronize((struct pair_request){ .manual = true });
+	close_source();
+	temp_close();
+	pid = fork();
+	if (!pid) {
+		begin();
+		open_source();
+		set_gate(true);
+		if (change(source, 5 * REGION, 4096) || change(source, SIZE - REGION, 4096))
+			_exit(1);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &(int){ 1 }, 0), pid);
+	ck_assert(!files_are_same(5 * REGION, 4096));
+	ck_assert(!files_are_same(SIZE - REGION, 4096));
+	begin();
+	open_source();
+	await(COPY_SUSPENDED);
+	f = facts();
+	ck_assert(f.at_flush);
+	ck_assert_uint_gt(f.differs, 0);
+	ck_assert_uint_le(f.differs, 2 * MARKS_AREA);
+	do_it(OP_RESUME);
+	await(COPY_SYNCHRONIZED);
+	ck_assert_int_eq(disk_flush(source), 0);
+	ck_assert(is_same("a.img", "b.img"));
+}
+END_TEST
+
+/* ---- what else happens to it ---- */
+
+static void *writer(void *arg)
+{
+	uint64_t mine = (uintptr_t)&mine;
+	atomic_bool *enough = arg;
+	char buf[4096];
+
+	while (!atomic_load(enough)) {
+		memset(buf, unit_below(&mine, 256), sizeof(buf));
+		ck_assert_int_eq(disk_write(source, buf, sizeof(buf),
+					    unit_below(&mine, SIZE / 1024 - 4) * 1024, 0),
+				 0);
+	}
+	return NULL;
+}
+
+static bool is_verified(void *arg)
+{
+	(void)arg;
+	return !facts().verifying;
+}
+
+/* Each of these waits for what is on its way, so that nothing of it comes later. */
+START_TEST(what_ends_it_waits_first)
+{
+	static const enum replica_operation ends[] = { OP_SUSPEND, OP_SPLIT, OP_FRACTURE };
+	atomic_bool enough = false;
+	pthread_t threads[2];
+	uint32_t job;
+
+	synchronize((struct pair_request){ 0 });
+	atomic_store(&delay_us, 300);
+	for (size_t i = 0; i < 2; i++)
+		pthread_create(&threads[i], NULL, writer, &enough);
+	for (unsigned i = 0; i < 6; i++) {
+		do_it(ends[i % 3]);
+		ck_assert_uint_eq(facts().sent, 0);
+		do_it(i % 3 ? OP_RESYNC_REPLICA : OP_RESUME);
+		await(COPY_SYNCHRONIZED);
+		ck_assert_int_eq(disk_resize(source, SIZE + (i % 2) * MIB, true), 0);
+		await(COPY_SYNCHRONIZED);
+	}
+	ck_assert_int_eq(tandem_verify_pair(temp.t, number, false, &job, &why), 0);
+	ck_assert(unit_until(is_verified, NULL, 60));
+	ck_assert_uint_eq(facts().mended, 0);
+	atomic_store(&enough, true);
+	for (size_t i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_int_eq(disk_flush(source), 0);
+	ck_assert_int_eq(facts().state, COPY_SYNCHRONIZED);
+	ck_assert(is_same("a.img", "b.img"));
+	again();
+	ck_assert_int_eq(facts().state, COPY_SYNCHRONIZED);
+	ck_assert(files_are_same(0, SIZE));
+}
+END_TEST
+
+START_TEST(a_failover_loses_nothing)
+{
+	synchronize((struct pair_request){ 0 });
+	atomic_store(&delay_us, 2000);
+	for (unsigned i = 0; i < 50; i++)
+		ck_assert_int_eq(change(source, unit_below(&seed, SIZE / 4096) * 4096, 4096), 0);
+	do_it(OP_REVERSE_ROLES);
+	ck_assert(files_are_same(0, SIZE));
+	await(COPY_SYNCHRONIZED);
+}
+END_TEST
+
+START_TEST(it_is_set)
+{
+	struct pair_settings s = { .has_acknowledge = true };
+
+	synchronize((struct pair_request){ 0 });
+	atomic_store(&delay_us, 2000);
+	for (unsigned i = 0; i < 20; i++)
+		ck_assert_int_eq(change(source, i * REGION, 4096), 0);
+	ck_assert_int_eq(tandem_set_pair(temp.t, number, &s, false, &why), 0);
+	ck_assert(!facts().at_flush);
+	ck_assert(files_are_same(0, SIZE));
+	ck_assert_int_eq(change(source, 0, 4096), 0);
+	ck_assert(files_are_same(0, SIZE));
+	s.at_flush = true;
+	ck_assert_int_eq(tandem_set_pair(temp.t, number, &s, false, &why), 0);
+	again();
+	ck_assert(facts().at_flush);
+	do_it(OP_RESET_TO_ASYNC);
+	ck_assert(!facts().at_flush);
+	ck_assert_int_eq(tandem_set_pair(temp.t, number, &s, false, &why), -EOPNOTSUPP);
+	ck_assert(!facts().at_flush);
+}
+END_TEST
+
+UNIT_MAIN("pair_flush", setup, clean, a_write_waits_for_the_source_alone,
+	  a_flush_waits_for_the_target, a_synchronous_write_waits_for_the_target,
+	  overlapping_writes_arrive_in_order, it_takes_no_more_memory_than_it_says,
+	  a_target_that_fails_is_told_before_a_flush_is_answered, a_host_that_stops_gets_no_flush,
+	  a_crash_leaves_marks, what_ends_it_waits_first, a_failover_loses_nothing, it_is_set)
