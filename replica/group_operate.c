@@ -16,6 +16,7 @@
 
 #include "groups_inner.h"
 #include "pairs_inner.h"
+#include "sender.h"
 
 /* A source that has not answered for so long would keep the others waiting. */
 #define STUCK_NS 1000000000ull
@@ -210,7 +211,10 @@ static int check_source(struct operation *o, size_t i, struct why *why)
 	const char *instead = o->together ? "DeactivateConsistency"
 					  : "give it to each, in replicas/NAME/control";
 	uint64_t busy = d ? gate_oldest(&d->gate, monotonic_ns()) : 0;
+	uint64_t sent = sender_busy(o->steps[i].p->leg.sender);
 	int err = 0;
+
+	busy = sent > busy ? sent : busy;
 
 	if (is_target(o->t, o->steps[i].p->leg.source))
 		err = refuse_advise(why, -EBUSY, instead,

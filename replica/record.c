@@ -427,6 +427,7 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 	p.steady = flags & PAIR_FLAG_STEADY;
 	p.written = flags & PAIR_FLAG_WRITTEN;
 	p.adaptive = version == PAIR_VERSION_ADAPTIVE || flags & PAIR_FLAG_ADAPTIVE;
+	p.at_flush = version == PAIR_VERSION_AT_FLUSH;
 	p.rewritten = flags & PAIR_FLAG_REWRITTEN;
 	p.verifies = flags & PAIR_FLAG_VERIFIES;
 	get_string(&r, p.name, sizeof(p.name));

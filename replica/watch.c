@@ -21,6 +21,7 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include "mirror.h"
 #include "scan.h"
 #include "snapshots.h"
 
@@ -323,8 +324,11 @@ static void announce_stalled(struct tandem *t, struct disk *d, uint64_t busy)
 
 static void look_at(struct tandem *t, struct disk **disks, size_t count, uint64_t now)
 {
-	for (size_t i = 0; i < count; i++)
-		announce_stalled(t, disks[i], gate_oldest(&disks[i]->gate, now));
+	for (size_t i = 0; i < count; i++) {
+		uint64_t busy = gate_oldest(&disks[i]->gate, now), sent = mirror_busy(disks[i]);
+
+		announce_stalled(t, disks[i], sent > busy ? sent : busy);
+	}
 	disks_free(disks, count);
 }
 

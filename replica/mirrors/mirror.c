@@ -49,9 +49,8 @@ struct fan {
 	int (*flush)(struct disk *d); /* instead of a change */
 	unsigned turns[MIRROR_LEGS_MAX];
 	bool writing[MIRROR_LEGS_MAX]; /* still to be done */
-	bool later
-		[MIRROR_LEGS_MAX]; /* sent once the source has it; the turn is its sender's then */
-	bool given[MIRROR_LEGS_MAX]; /* it was, or is being, done there, too */
+	bool later[MIRROR_LEGS_MAX];   /* sent once the source has it, with its turn */
+	bool given[MIRROR_LEGS_MAX];   /* it was, or is being, done there, too */
 	bool source_done;
 	bool left_out[MIRROR_LEGS_MAX]; /* something was, because it differs */
 	int errors[1 + MIRROR_LEGS_MAX];
@@ -410,12 +409,14 @@ int mirror_remember(struct mirror *m)
 	/* One that writes and is not open is not in use: it was flushed when it was closed. */
 	for (size_t i = 0; i < m->count; i++) {
 		struct leg *leg = m->legs[i];
-		bool failed = atomic_load(&leg->failed), missed = atomic_load(&leg->missed);
+		bool missed;
 
-		if (!leg->writes || failed)
+		sender_wait(leg->sender); /* of one that is lost: so it is known what it misses */
+		missed = atomic_load(&leg->missed);
+		if (missed || !leg->writes || atomic_load(&leg->failed))
 			err = marks_outdate(leg->marks, missed ? MIXED : OUTDATED) ?: err;
-		/* What was answered is not to be safe without its target. */
-		if (failed && missed && leg->stops)
+		/* What was answered is not to be safe without its target, which has it when nothing differs. */
+		if (missed && leg->stops && marks_bytes(leg->marks))
 			err = err ? err : -EIO;
 	}
 	return err;

@@ -52,8 +52,8 @@ struct leg {
 	_Atomic uint64_t limit; /* more differs: its owner is told, once; 0: never */
 	_Atomic bool skews;     /* clients may write its target, which is to be marked */
 	_Atomic bool at_flush;  /* writes are answered before its target has them */
-	_Atomic bool missed; /* something that was answered so never reached it, since it writes */
-	struct sender *sender; /* fixed */
+	_Atomic bool missed;    /* likewise, and something that was answered never reached it */
+	struct sender *sender;  /* fixed */
 };
 
 struct mirror {
@@ -108,8 +108,14 @@ int mirror_part(struct leg *const *legs, struct disk *const *sources, size_t cou
 void mirror_rejoin(struct disk *source, struct leg *leg);
 /* With its range locked: what its legs were sent has arrived, or is marked. */
 void mirror_settle(struct disk *source);
-/* What the disk, a target, was sent before. With none of its locks. */
+/* All that the leg was sent has; what is answered meanwhile, too. With no range. */
+void mirror_drain(struct disk *source, struct leg *leg);
+/* Likewise, and what is answered later has too, if not `at_flush`. */
+void mirror_acknowledge(struct disk *source, struct leg *leg, bool at_flush);
+/* What was sent to the disk, a target, before; also by way of others. With none of its locks. */
 void mirror_arrive(struct disk *target);
+/* The longest that something sent to the disk, a target, is on its way. Waits for nothing. */
+uint64_t mirror_busy(struct disk *target);
 /* The target gets the size of the source, or stays longer if it cannot be cut off. It is open. */
 int leg_fit(struct leg *leg, struct disk *to, uint64_t size);
 /* Something of its target went wrong. */

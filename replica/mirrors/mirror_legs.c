@@ -186,7 +186,6 @@ bool mirror_set(struct disk *d, struct leg *leg, struct disk *to)
 		if (marks_bytes(leg->marks))
 			atomic_store(&leg->lacks, true);
 		atomic_store(&leg->error, 0);
-		atomic_store(&leg->missed, false);
 		atomic_store(&leg->failed, false);
 	}
 	unlock_all(d, &whole);
@@ -203,6 +202,9 @@ int mirror_part(struct leg *const *legs, struct disk *const *sources, size_t cou
 
 	if (err)
 		return err;
+	/* Most of it before anybody has to wait. */
+	for (size_t i = 0; i < count; i++)
+		sender_wait(legs[i]->sender);
 	for (size_t i = 0; i < count; i++)
 		if (!i || sources[i] != sources[i - 1])
 			range_lock_write(&sources[i]->ranges, &whole[i], 0, UINT64_MAX);
@@ -230,13 +232,47 @@ void mirror_settle(struct disk *source)
 		sender_wait(m->legs[i]->sender);
 }
 
-void mirror_arrive(struct disk *target)
+void mirror_drain(struct disk *source, struct leg *leg)
+{
+	struct range whole;
+
+	range_lock_write(&source->ranges, &whole, 0, UINT64_MAX);
+	sender_wait(leg->sender);
+	range_unlock(&source->ranges, &whole);
+}
+
+void mirror_acknowledge(struct disk *source, struct leg *leg, bool at_flush)
+{
+	atomic_store(&leg->at_flush, at_flush);
+	if (!at_flush && source)
+		mirror_drain(source, leg);
+}
+
+/* A leg is there as long as its disks are. */
+static struct leg *leg_to(struct disk *target)
 {
 	struct mirror *m = atomic_load(&target->mirror);
-	struct leg *of = m ? atomic_load(&m->of) : NULL;
 
+	return m ? atomic_load(&m->of) : NULL;
+}
+
+void mirror_arrive(struct disk *target)
+{
+	struct leg *of = leg_to(target);
+	struct disk *source = of ? tandem_disk_numbered(target->tandem, of->source) : NULL;
+
+	if (source)
+		mirror_arrive(source);
 	if (of)
 		sender_wait(of->sender);
+	disk_unref(source);
+}
+
+uint64_t mirror_busy(struct disk *target)
+{
+	struct leg *of = leg_to(target);
+
+	return of ? sender_busy(of->sender) : 0;
 }
 
 void mirror_rejoin(struct disk *source, struct leg *leg)

@@ -149,7 +149,7 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 {
 	int err = flush_both(p, source, target);
 	struct pair_record r;
-	bool lacked, first;
+	bool lacked, missed, first;
 
 	if (err)
 		return err;
@@ -162,6 +162,7 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 	r = pair_record_of(p);
 	/* Before it is asked what differs: a write may be next. */
 	lacked = atomic_exchange(&p->leg.lacks, false);
+	missed = atomic_exchange(&p->leg.missed, false);
 	marks_renew_begin(p->leg.marks);
 	first = r.first;
 	if (r.back || p->leg.to != target || atomic_load(&p->stop) || atomic_load(&p->leg.failed) ||
@@ -172,7 +173,7 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 	if (err == -EBUSY) /* not just now */
 		err = -EAGAIN;
 	if (!err) {
-		r.sync_time_ms = past_now(p->of->t->snapshots);
+		r.sync_time_ms = pair_had_all_ms(p);
 		err = pair_set(p, COPY_UNSYNCHRONIZED, &r);
 	}
 	marks_renew_end(p->leg.marks, !err);
@@ -180,6 +181,8 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 	p->clean_all |= !err;
 	if (err && lacked)
 		atomic_store(&p->leg.lacks, true);
+	if (err && missed)
+		atomic_store(&p->leg.missed, true);
 	pthread_mutex_unlock(&p->changing);
 	return err;
 }
@@ -210,6 +213,16 @@ static int synchronize(struct pair *p, struct disk *source)
 	return err;
 }
 
+/* What is recorded of a lost target tells whether it misses something that was sent. */
+static void drain(struct pair *p)
+{
+	struct disk *source = p->leg.at_flush ? pair_source(p) : NULL;
+
+	if (source)
+		mirror_drain(source, &p->leg);
+	disk_unref(source);
+}
+
 int keeper_lose(struct pair *p)
 {
 	struct pair_record r = pair_record_of(p);
@@ -217,6 +230,7 @@ int keeper_lose(struct pair *p)
 	int err = 0;
 
 	if (atomic_load(&p->leg.failed) && pair_follow(FACT_TARGET_LOST, &r)) {
+		drain(p);
 		err = pair_set(p, from, &r);
 		if (!err)
 			pair_disengage(p);

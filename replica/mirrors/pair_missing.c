@@ -132,6 +132,7 @@ static void find_again(struct pair *p, struct disk *source, struct disk *target)
 	atomic_store(&p->leg.failed, false);
 	atomic_store(&p->leg.error, 0);
 	atomic_store(&p->leg.lacks, false);
+	atomic_store(&p->leg.missed, false);
 	atomic_store(&p->leg.skews, false);
 	swap_lock(&both);
 	swap_hold(&both);

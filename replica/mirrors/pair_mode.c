@@ -337,8 +337,13 @@ static bool is_whole(enum copy_state state)
 
 static int record_mode(struct pair *p, enum copy_state from, struct pair_record *r, struct why *why)
 {
-	int err = pair_set(p, from, r);
+	bool at_flush = atomic_load(&p->leg.at_flush);
+	int err;
 
+	pair_acknowledge(p, r->at_flush);
+	err = pair_set(p, from, r);
+	if (err)
+		pair_acknowledge(p, at_flush);
 	return err ? refuse(why, err, "it cannot be recorded: %s", strerror(-err)) : 0;
 }
 
@@ -377,7 +382,7 @@ static int to_async(struct pair *p, struct pair_record r, struct why *why)
 	if (r.copy_state == COPY_SYNCHRONIZED && !same)
 		err = refuse(why, -EBUSY, "it is not Synchronized just now");
 	r.mode = MODE_ASYNCHRONOUS;
-	r.at_flush = false;
+	r.at_flush = false; /* nothing is on its way: it does not write */
 	if (!r.adaptive)
 		r.objective_s = PAIR_OBJECTIVE_S;
 	r.steady = same || is_whole(r.copy_state);
@@ -386,6 +391,9 @@ static int to_async(struct pair *p, struct pair_record r, struct why *why)
 		r.sync_time_ms = time_ms;
 	if (!err)
 		err = record_mode(p, r.copy_state, &r, why);
+	/* A flush is not for its target any more. */
+	if (!err)
+		atomic_store(&p->leg.missed, false);
 	if (running)
 		go_on(p);
 	return err;
@@ -497,16 +505,24 @@ void pair_add_async_facts(struct pair *p, const struct pair_record *r, struct pa
 		f->sync_time_ms = in_step;
 }
 
-/* Before the first of what is on its way was sent, the target had everything. */
+/* Before the first of what is on its way was sent. */
+uint64_t pair_had_all_ms(struct pair *p)
+{
+	uint64_t busy = sender_busy(p->leg.sender), now_ms = past_now(p->of->t->snapshots);
+	uint64_t ago_ms = busy ? busy / 1000000 + 1 : 0;
+
+	return now_ms > ago_ms ? now_ms - ago_ms : 0;
+}
+
 void pair_add_sent_facts(struct pair *p, struct pair_facts *f)
 {
-	uint64_t since = 0, ago_ms, now_ms;
+	uint64_t in_step = atomic_load(&p->in_step_ms), had_all = pair_had_all_ms(p);
 
-	f->sent = sender_bytes(p->leg.sender, &since);
-	if (!f->sent || f->state != COPY_SYNCHRONIZED)
-		return;
-	ago_ms = (monotonic_ns() - since) / 1000000 + 1;
-	now_ms = past_now(p->of->t->snapshots);
-	if (now_ms > ago_ms && now_ms - ago_ms > f->sync_time_ms)
-		f->sync_time_ms = now_ms - ago_ms;
+	f->sent = sender_bytes(p->leg.sender);
+	/* What was told once stays so. */
+	if (f->sent && f->state == COPY_SYNCHRONIZED && had_all > in_step)
+		atomic_compare_exchange_strong(&p->in_step_ms, &in_step, had_all);
+	in_step = atomic_load(&p->in_step_ms);
+	if (in_step > f->sync_time_ms)
+		f->sync_time_ms = in_step;
 }

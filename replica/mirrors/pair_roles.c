@@ -69,10 +69,13 @@ static void let_go(struct roles *c)
 static int check_stuck(struct roles *c, struct why *why)
 {
 	uint64_t busy = gate_oldest(&c->source->gate, monotonic_ns());
+	uint64_t sent = mirror_busy(c->target);
+	struct disk *d = sent > busy ? c->target : c->source;
 
+	busy = sent > busy ? sent : busy;
 	return busy < STUCK_NS ? 0
 			       : refuse(why, -ETIMEDOUT, "%s has not answered a request for %llu s",
-					c->source->label, (unsigned long long)(busy / 1000000000));
+					d->label, (unsigned long long)(busy / 1000000000));
 }
 
 /* Most of it before anybody has to wait. */
@@ -185,6 +188,7 @@ static void change_places(struct roles *c)
 	atomic_store(&leg->failed, false);
 	atomic_store(&leg->error, 0);
 	atomic_store(&leg->lacks, false);
+	atomic_store(&leg->missed, false);
 	if (writes) { /* it has everything, and that is recorded */
 		marks_renew_begin(leg->marks);
 		marks_renew_end(leg->marks, true);

@@ -56,6 +56,11 @@ int roles_check_content(struct roles *c, struct why *why)
 				     c->source->label, c->target->label, c->source->label);
 	if (!c->outdated)
 		return 0;
+	/* It was on its way when this was asked for, and did not arrive. */
+	if (!c->force && atomic_load(&c->p->leg.missed))
+		return refuse_advise(why, -EPERM, "wait until it is Synchronized; or Force",
+				     "%s lacks what was written to %s and answered",
+				     c->target->label, c->source->label);
 	if (open && c->op == OP_REVERSE_ROLES)
 		return refuse_advise(why, -EBUSY, "close it first",
 				     "%s is open, and %s is not what it is now", c->source->label,
@@ -143,6 +148,8 @@ int roles_check_whole(struct roles *c, struct why *why)
 		return 0;
 	snprintf(advice, sizeof(advice), "%s Force", enum_name(replica_operations, c->op));
 	return refuse_advise(why, -EPERM, advice,
-			     "%s is in the middle of a copy, and would be half a disk",
+			     c->r.at_flush ? "%s may lack what was written to its source and not "
+					     "flushed, or is in the middle of a copy"
+					   : "%s is in the middle of a copy, and would be half a disk",
 			     c->target->label);
 }

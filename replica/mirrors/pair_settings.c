@@ -5,7 +5,6 @@
 
 #include "jobs.h"
 #include "pairs_inner.h"
-#include "sender.h"
 
 static int check(const struct pair_record *r, const struct pair_settings *s, struct why *why)
 {
@@ -40,6 +39,15 @@ static void apply(struct pair_record *r, const struct pair_settings *s)
 		r->at_flush = s->at_flush;
 }
 
+void pair_acknowledge(struct pair *p, bool at_flush)
+{
+	struct disk *source = pair_source(p);
+
+	if (atomic_load(&p->leg.at_flush) != at_flush)
+		mirror_acknowledge(source, &p->leg, at_flush);
+	disk_unref(source);
+}
+
 /* Under changing. Recorded first: a copy that begins looks there. */
 static int set(struct pair *p, const struct pair_settings *s, struct why *why)
 {
@@ -47,16 +55,17 @@ static int set(struct pair *p, const struct pair_settings *s, struct why *why)
 	struct jobs *js = p->of->t->jobs;
 	int err;
 
+	if (s->has_acknowledge && !s->at_flush)
+		pair_acknowledge(p, false);
 	do { /* what others write to its disks can change its state at any time */
 		r = pair_record_of(p);
 		apply(&r, s);
 		err = pair_set(p, r.copy_state, &r);
 	} while (err == -EAGAIN && !pair_is_gone(p));
+	pair_acknowledge(p, pair_record_of(p).at_flush);
 	if (err)
 		return refuse(why, err, "it cannot be recorded: %s", strerror(-err));
 	atomic_store(&p->leg.stops, r.stops_host_io);
-	if (s->has_acknowledge && !s->at_flush)
-		sender_wait(p->leg.sender);
 	job_set_priority(js, job_of_replica(js, p->number, false), r.priority);
 	return 0;
 }

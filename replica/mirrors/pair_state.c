@@ -352,6 +352,7 @@ int pair_check_end(const struct pair_record *r, bool force, struct why *why)
 static void end_end(struct pair_step *s, bool recorded)
 {
 	if (!recorded) {
+		pair_acknowledge(s->p, s->r.at_flush);
 		go_on(s->p);
 		return;
 	}
@@ -365,6 +366,7 @@ int pair_prepare_end(struct pair_step *s, bool force, struct why *why)
 	int err = 0;
 
 	atomic_store(&p->stop, true);
+	pair_acknowledge(p, false); /* once it is recorded, nobody knows what the target lacks */
 	if (pair_is_async(&s->r)) {
 		async_halt(p);
 		err = async_make_whole(p, force, why);
@@ -373,8 +375,10 @@ int pair_prepare_end(struct pair_step *s, bool force, struct why *why)
 		async_let_go(p); /* before clients write */
 	s->goes = true;
 	s->end = end_end;
-	if (err)
+	if (err) {
+		pair_acknowledge(p, s->r.at_flush);
 		go_on(p);
+	}
 	return err;
 }
 

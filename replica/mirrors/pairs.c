@@ -469,6 +469,14 @@ static int open_marks(struct pairs *ps, uint32_t number, struct marks **out)
 	return err;
 }
 
+/* What was answered may have been on its way to the target: it may have what was written later. */
+static int outdate_sent(const struct pair_record *r, struct marks *marks, bool crashed)
+{
+	return crashed && r->at_flush && pair_writes(r) && marks_bytes(marks)
+		       ? marks_outdate(marks, MIXED)
+		       : 0;
+}
+
 /* We died before it could be recorded that the target was lost, or stopped; or in a copy. */
 static void find_outdated(struct pair_record *r, enum outdated outdated)
 {
@@ -477,7 +485,7 @@ static void find_outdated(struct pair_record *r, enum outdated outdated)
 	if (r->copy_state == COPY_UNSYNCHRONIZED || outdated == MIXED)
 		r->whole = false;
 	if (r->copy_state == COPY_SYNCHRONIZED)
-		pair_follow(FACT_TARGET_LOST, r);
+		pair_follow(r->at_flush ? FACT_DIFFERS : FACT_TARGET_LOST, r);
 }
 
 static int load_one(void *arg, const struct pair_record *record)
@@ -490,6 +498,7 @@ static int load_one(void *arg, const struct pair_record *record)
 
 	if (err)
 		return err;
+	err = outdate_sent(&r, marks, !ps->t->was_clean);
 	/* First, while it is in the state that it died in: one that is Suspended tells nothing. */
 	find_outdated(&r, marks_outdated(marks));
 	if (!ps->t->was_clean) {
@@ -499,7 +508,7 @@ static int load_one(void *arg, const struct pair_record *record)
 			r.copy_state = COPY_SUSPENDED;
 	}
 	if (r.rewritten)
-		err = marks_set_all(marks);
+		err = err ?: marks_set_all(marks);
 	r.rewritten = r.copy_state == COPY_SKEWED && r.rewritten;
 	/* An older program did not say it. */
 	r.written = r.written || (r.copy_state == COPY_SKEWED && r.whole);

@@ -272,6 +272,16 @@ int pair_adapt(struct pair *p, enum sync_mode mode);
 /* What an asynchronous one, and one that acknowledges at flush, tell beside what others do. */
 void pair_add_async_facts(struct pair *p, const struct pair_record *r, struct pair_facts *f);
 void pair_add_sent_facts(struct pair *p, struct pair_facts *f);
+/* When the target had everything that was answered; now, but for what is on its way. */
+uint64_t pair_had_all_ms(struct pair *p);
+
+/* ---- pair_settings.c ---- */
+
+/*
+ * Under changing. Before it is recorded that it does not acknowledge at flush, and after it is that it
+ * does: who finds the record after a crash knows so whether the target may lack what was answered.
+ */
+void pair_acknowledge(struct pair *p, bool at_flush);
 
 /* ---- pair_adaptive.c ---- */
 

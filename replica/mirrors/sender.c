@@ -18,7 +18,6 @@
 #include "mirror.h"
 #include "tandem.h"
 
-#define THREADS 4
 /* So many are waiting for their turn, and one more thread is to help. */
 #define MANY 4
 /* So far is looked for one that may go. */
@@ -45,7 +44,7 @@ struct sender {
 	size_t cost;     /* of what is in it, or is being copied for it */
 	size_t going;
 	_Atomic size_t count;
-	pthread_t threads[THREADS];
+	pthread_t threads[SENDER_THREADS];
 	size_t running;
 	bool asleep, ending;
 };
@@ -211,12 +210,12 @@ static void *run_other(void *arg)
 	return NULL;
 }
 
-/* Under lock. Without threads those do it who wait. */
+/* Under lock. */
 static void wake(struct sender *s)
 {
 	bool many = atomic_load(&s->count) - s->going >= MANY;
 
-	if (!s->running || (many && s->running < THREADS))
+	if (!s->running || (many && s->running < SENDER_THREADS))
 		s->running += !pthread_create(&s->threads[s->running], NULL,
 					      s->running ? run_other : run_first, s);
 	if (s->asleep)
@@ -287,6 +286,13 @@ static struct sent *copy(const struct change *c, unsigned turn, size_t cost)
 	return e;
 }
 
+/* Under lock. */
+static void wait_upto(struct sender *s, uint64_t number)
+{
+	while (s->first && s->first->number <= number)
+		help(s);
+}
+
 bool sender_send(struct sender *s, const struct change *c, unsigned turn)
 {
 	size_t cost = sizeof(struct sent) + (c->buf ? c->len : 0);
@@ -303,6 +309,9 @@ bool sender_send(struct sender *s, const struct change *c, unsigned turn)
 	if (e) {
 		append(s, e);
 		wake(s);
+		/* Rounds of the marks wait for what is sent, and do not help. */
+		if (!s->running)
+			wait_upto(s, s->number);
 	} else {
 		s->cost -= cost;
 		pthread_cond_broadcast(&s->left); /* there is room */
@@ -313,14 +322,10 @@ bool sender_send(struct sender *s, const struct change *c, unsigned turn)
 
 void sender_wait(struct sender *s)
 {
-	uint64_t upto;
-
 	if (!s || !atomic_load(&s->count))
 		return;
 	pthread_mutex_lock(&s->lock);
-	upto = s->number;
-	while (s->first && s->first->number <= upto)
-		help(s);
+	wait_upto(s, s->number);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -342,7 +347,7 @@ void sender_wait_range(struct sender *s, uint64_t off, uint64_t len)
 	pthread_mutex_unlock(&s->lock);
 }
 
-uint64_t sender_bytes(struct sender *s, uint64_t *since)
+uint64_t sender_bytes(struct sender *s)
 {
 	uint64_t bytes = 0;
 
@@ -351,8 +356,19 @@ uint64_t sender_bytes(struct sender *s, uint64_t *since)
 	pthread_mutex_lock(&s->lock);
 	for (const struct sent *e = s->first; e; e = e->next)
 		bytes += e->c.len;
-	if (s->first)
-		*since = s->first->since;
 	pthread_mutex_unlock(&s->lock);
 	return bytes;
+}
+
+uint64_t sender_busy(struct sender *s)
+{
+	uint64_t since = 0, now = monotonic_ns();
+
+	if (!s || !atomic_load(&s->count))
+		return 0;
+	pthread_mutex_lock(&s->lock);
+	if (s->first)
+		since = s->first->since;
+	pthread_mutex_unlock(&s->lock);
+	return !since ? 0 : now > since ? now - since : 1;
 }

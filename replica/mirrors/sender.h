@@ -13,7 +13,8 @@
  * when the target has it, so that after a crash its region is copied.
  *
  * A few threads give it to the target. Whoever waits does so, too: with the source's locks that it
- * holds, which come before the target's; so nothing hangs upon a thread.
+ * holds, which come before the target's. Without any thread who sends does it; so nothing hangs
+ * upon one.
  *
  * Memory: SENDER_ROOM for a leg, whatever its target does; above it a writer waits.
  */
@@ -26,6 +27,7 @@
 #define SENDER_ROOM (8u << 20)
 /* What is more in one piece is not sent, but written while its client waits. */
 #define SENDER_MOST (2u << 20)
+#define SENDER_THREADS 4
 
 struct change;
 struct leg;
@@ -49,7 +51,9 @@ bool sender_send(struct sender *s, const struct change *c, unsigned turn);
 void sender_wait(struct sender *s);
 /* Likewise, what was sent of that range. */
 void sender_wait_range(struct sender *s, uint64_t off, uint64_t len);
-/* What is sent, and not there yet; *since: when the first of it was sent, monotonic_ns(). */
-uint64_t sender_bytes(struct sender *s, uint64_t *since);
+/* What is sent, and not there yet. NULL is fine. */
+uint64_t sender_bytes(struct sender *s);
+/* So long what was sent first is on its way, in ns; 0: nothing is. Likewise. */
+uint64_t sender_busy(struct sender *s);
 
 #endif

@@ -2,6 +2,7 @@
 /* Mirrors that acknowledge at flush: what is answered, what a flush waits for, what a crash leaves. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -11,10 +12,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "marks_inner.h"
 #include "pairs_inner.h"
 #include "sender.h"
+#include "snapshots.h"
 #include "temp_pair.h"
 #include "unit.h"
+#include "watch.h"
 
 /* ---- a target that takes its time ---- */
 
@@ -116,6 +120,13 @@ static bool somebody_waits(void *arg)
 	return atomic_load(&waiting) > 0;
 }
 
+/* None of them overlaps another. */
+static void write_regions(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		ck_assert_int_eq(change(source, i * REGION, 4096), 0);
+}
+
 /* ---- what is answered ---- */
 
 START_TEST(a_write_waits_for_the_source_alone)
@@ -143,6 +154,7 @@ struct flush {
 	unsigned io; /* of a write; 0: a flush */
 	atomic_bool answered;
 	bool same;
+	uint64_t sent; /* afterwards */
 };
 
 static void *flush(void *arg)
@@ -154,8 +166,23 @@ static void *flush(void *arg)
 
 	ck_assert_int_eq(err, 0);
 	f->same = files_are_same(0, SIZE);
+	f->sent = facts().sent;
 	atomic_store(&f->answered, true);
 	return NULL;
+}
+
+static bool all_threads_wait(void *arg)
+{
+	(void)arg;
+	return atomic_load(&waiting) == SENDER_THREADS;
+}
+
+/* The threads of the sender wait for the target, and one more: whoever flushes does it, too. */
+static bool it_waits_or_not(void *arg)
+{
+	struct flush *f = arg;
+
+	return atomic_load(&f->answered) || atomic_load(&waiting) > SENDER_THREADS;
 }
 
 static void check_flush(unsigned io)
@@ -165,10 +192,9 @@ static void check_flush(unsigned io)
 
 	synchronize((struct pair_request){ 0 });
 	set_gate(true);
-	for (unsigned i = 0; i < 20; i++)
-		ck_assert_int_eq(change(source, i * REGION, 4096), 0);
+	write_regions(20);
 	pthread_create(&thread, NULL, flush, &f);
-	ck_assert(unit_until(somebody_waits, NULL, 20));
+	ck_assert(unit_until(it_waits_or_not, &f, 20));
 	ck_assert(!atomic_load(&f.answered));
 	set_gate(false);
 	pthread_join(thread, NULL);
@@ -187,8 +213,8 @@ START_TEST(a_synchronous_write_waits_for_the_target)
 }
 END_TEST
 
-/* With a different delay of each. */
-START_TEST(overlapping_writes_arrive_in_order)
+/* Of whatever delay; what keeps them in order is in test_sender.c. */
+START_TEST(overlapping_writes_arrive)
 {
 	synchronize((struct pair_request){ 0 });
 	atomic_store(&delay_us, 500);
@@ -203,7 +229,7 @@ END_TEST
 
 START_TEST(it_takes_no_more_memory_than_it_says)
 {
-	uint64_t since, most = 0;
+	uint64_t most = 0;
 
 	synchronize((struct pair_request){ 0 });
 	set_gate(true);
@@ -213,10 +239,11 @@ START_TEST(it_takes_no_more_memory_than_it_says)
 
 		if (i == 15) /* there is no room for more */
 			set_gate(false);
-		ck_assert_int_eq(change(source, unit_below(&seed, SIZE - 3 * MIB), MIB / 2 + 8 * i), 0);
+		ck_assert_int_eq(change(source, unit_below(&seed, SIZE - 3 * MIB), MIB / 2 + 8 * i),
+				 0);
 		if (i == 30) /* this is more than is sent in one piece */
 			ck_assert_int_eq(change(source, 0, 3 * MIB), 0);
-		bytes = sender_bytes(the_pair()->leg.sender, &since);
+		bytes = sender_bytes(the_pair()->leg.sender);
 		most = bytes > most ? bytes : most;
 	}
 	ck_assert_uint_le(most, SENDER_ROOM);
@@ -278,7 +305,88 @@ START_TEST(a_host_that_stops_gets_no_flush)
 }
 END_TEST
 
+static bool only_those_at_the_gate(void *arg)
+{
+	struct flush *f = arg;
+
+	return atomic_load(&f->answered) || facts().sent == SENDER_THREADS * 4096;
+}
+
+/* Whatever lost it: what is on its way then may be missing, and something newer be there. */
+START_TEST(a_flush_waits_for_what_a_lost_target_misses)
+{
+	struct flush f = { 0 };
+	struct marks *marks;
+	pthread_t thread;
+
+	synchronize((struct pair_request){ .manual = true });
+	marks = the_pair()->leg.marks;
+	set_gate(true);
+	write_regions(20);
+	ck_assert(unit_until(all_threads_wait, NULL, 20));
+	leg_lose(&the_pair()->leg, -ENOSPC);
+	pthread_create(&thread, NULL, flush, &f);
+	ck_assert(unit_until(only_those_at_the_gate, &f, 20));
+	ck_assert(!atomic_load(&f.answered));
+	set_gate(false);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(f.sent, 0);
+	ck_assert_int_eq(marks_outdated(marks), MIXED);
+	await(COPY_BROKEN);
+	ck_assert(!facts().whole);
+	/* As it was recorded. */
+	ck_assert(!pair_record_of(the_pair()).whole);
+}
+END_TEST
+
+/* Its host has been told nothing yet, and goes on when the target is copied to. */
+START_TEST(a_host_that_stops_is_told_later)
+{
+	synchronize((struct pair_request){ .stops_host_io = true, .manual = true });
+	fail_on_the_way();
+	await(COPY_BROKEN);
+	atomic_store(&fails, false);
+	set_gate(true); /* the copy does not get on */
+	do_it(OP_RESYNC_REPLICA);
+	ck_assert(unit_until(somebody_waits, NULL, 20));
+	ck_assert_int_eq(disk_flush(source), -EIO);
+	mend();
+	await(COPY_SYNCHRONIZED);
+	ck_assert_int_eq(disk_flush(source), 0);
+	ck_assert(is_same("a.img", "b.img"));
+}
+END_TEST
+
+/* It is asked for before that is known. */
+START_TEST(a_failover_does_not_lose_what_does_not_arrive)
+{
+	synchronize((struct pair_request){ .manual = true });
+	set_gate(true);
+	write_regions(3);
+	ck_assert(unit_until(somebody_waits, NULL, 20));
+	atomic_store(&fails, true);
+	set_gate(false);
+	ck_assert_int_ne(operate(OP_FAILOVER, false), 0);
+	ck_assert_str_eq(facts().source, "a.img");
+	mend();
+	await(COPY_BROKEN);
+	ck_assert_int_eq(operate(OP_FAILOVER, false), -EPERM);
+	do_it(OP_RESYNC_REPLICA);
+	await(COPY_SYNCHRONIZED);
+	ck_assert(is_same("a.img", "b.img"));
+}
+END_TEST
+
 /* ---- a daemon that dies ---- */
+
+/* It did what it should, and then no more. */
+static void check_died(pid_t pid)
+{
+	int status = 1;
+
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status) && !WEXITSTATUS(status));
+}
 
 START_TEST(a_crash_leaves_marks)
 {
@@ -297,7 +405,7 @@ START_TEST(a_crash_leaves_marks)
 			_exit(1);
 		_exit(0);
 	}
-	ck_assert_int_eq(waitpid(pid, &(int){ 1 }, 0), pid);
+	check_died(pid);
 	ck_assert(!files_are_same(5 * REGION, 4096));
 	ck_assert(!files_are_same(SIZE - REGION, 4096));
 	begin();
@@ -307,10 +415,137 @@ START_TEST(a_crash_leaves_marks)
 	ck_assert(f.at_flush);
 	ck_assert_uint_gt(f.differs, 0);
 	ck_assert_uint_le(f.differs, 2 * MARKS_AREA);
+	ck_assert(!f.whole);
 	do_it(OP_RESUME);
 	await(COPY_SYNCHRONIZED);
 	ck_assert_int_eq(disk_flush(source), 0);
 	ck_assert(is_same("a.img", "b.img"));
+}
+END_TEST
+
+static atomic_uint rounds;
+
+static int flush_nothing(void *arg)
+{
+	return 0;
+}
+
+static void *let_go_of_areas(void *arg)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		marks_clean(arg, false, flush_nothing, NULL);
+		atomic_fetch_add(&rounds, 1);
+	}
+	return NULL;
+}
+
+/* Somebody has begun before the round, and not ended; or nobody has. */
+static bool it_waits_for_him_or_not(void *arg)
+{
+	struct marks *m = arg;
+	bool waits;
+
+	pthread_mutex_lock(&m->lock);
+	waits = m->running[!m->turn] > 0;
+	pthread_mutex_unlock(&m->lock);
+	return waits || atomic_load(&rounds) == 3;
+}
+
+/* However long that takes: no round of the marks ends before. */
+START_TEST(what_is_on_its_way_stays_marked)
+{
+	pthread_t thread;
+	pid_t pid;
+
+	synchronize((struct pair_request){ .manual = true });
+	close_source();
+	temp_close();
+	pid = fork();
+	if (!pid) {
+		begin();
+		open_source();
+		set_gate(true);
+		if (change(source, 5 * REGION, 4096))
+			_exit(1);
+		pthread_create(&thread, NULL, let_go_of_areas, the_pair()->leg.marks);
+		_exit(unit_until(it_waits_for_him_or_not, the_pair()->leg.marks, 20) ? 0 : 2);
+	}
+	check_died(pid);
+	ck_assert(!files_are_same(5 * REGION, 4096));
+	begin();
+	open_source();
+	await(COPY_SUSPENDED);
+	do_it(OP_RESUME);
+	await(COPY_SYNCHRONIZED);
+	ck_assert_int_eq(disk_flush(source), 0);
+	ck_assert(is_same("a.img", "b.img"));
+}
+END_TEST
+
+static void start_without_source(void)
+{
+	ck_assert_int_eq(rename(temp_path("a.img"), temp_path("a.away")), 0);
+	begin();
+	ck_assert_int_ne(facts().state, COPY_SYNCHRONIZED);
+	ck_assert(!facts().whole);
+	ck_assert_int_eq(operate(OP_FAILOVER, false), -EPERM);
+	ck_assert_str_eq(facts().source, "a.img");
+}
+
+/* Nothing of it, unless somebody says so: what the source had answered may be gone with it. */
+START_TEST(a_crash_that_takes_the_source_asks_for_force)
+{
+	pid_t pid;
+
+	synchronize((struct pair_request){ 0 });
+	close_source();
+	temp_close();
+	pid = fork();
+	if (!pid) {
+		begin();
+		open_source();
+		set_gate(true);
+		_exit(change(source, 5 * REGION, 4096) ? 1 : 0);
+	}
+	check_died(pid);
+	start_without_source();
+	temp_close(); /* a clean stop does not make it true */
+	ck_assert_int_eq(rename(temp_path("a.away"), temp_path("a.img")), 0);
+	start_without_source();
+	ck_assert_int_eq(operate(OP_FAILOVER, true), 0);
+	ck_assert_int_eq(facts().state, COPY_FAILEDOVER);
+	/* And back only with Force: what it has alone would be lost. */
+	ck_assert_int_eq(rename(temp_path("a.away"), temp_path("a.img")), 0);
+	temp_rescan();
+	ck_assert_int_eq(operate(OP_FAILBACK, false), -EPERM);
+}
+END_TEST
+
+/* That is recorded after all has arrived. */
+START_TEST(nothing_is_asked_of_one_that_was_set_to_write)
+{
+	struct pair_settings s = { .has_acknowledge = true };
+	pid_t pid;
+
+	synchronize((struct pair_request){ 0 });
+	close_source();
+	temp_close();
+	pid = fork();
+	if (!pid) {
+		begin();
+		open_source();
+		atomic_store(&delay_us, 2000);
+		for (unsigned i = 0; i < 20; i++)
+			if (change(source, i * REGION, 4096))
+				_exit(1);
+		_exit(tandem_set_pair(temp.t, number, &s, false, &why) ? 2 : 0);
+	}
+	check_died(pid);
+	ck_assert(files_are_same(0, SIZE));
+	ck_assert_int_eq(rename(temp_path("a.img"), temp_path("a.away")), 0);
+	begin();
+	ck_assert(facts().whole);
+	do_it(OP_FAILOVER);
 }
 END_TEST
 
@@ -329,6 +564,13 @@ static void *writer(void *arg)
 				 0);
 	}
 	return NULL;
+}
+
+static bool is_second_synchronized(void *arg)
+{
+	struct pair_facts f;
+
+	return !pair_numbered(temp.t, *(uint32_t *)arg, &f) && f.state == COPY_SYNCHRONIZED;
 }
 
 static bool is_verified(void *arg)
@@ -372,6 +614,66 @@ START_TEST(what_ends_it_waits_first)
 }
 END_TEST
 
+START_TEST(it_is_detached_with_all)
+{
+	synchronize((struct pair_request){ 0 });
+	atomic_store(&delay_us, 2000);
+	write_regions(50);
+	do_it(OP_DETACH);
+	ck_assert(files_are_same(0, SIZE));
+}
+END_TEST
+
+/* Whoever comes behind its target waits for both. */
+START_TEST(of_a_chain)
+{
+	struct pair_facts second;
+	struct pair_request q = { .target = "c.img",
+				  .mode = MODE_SYNCHRONOUS,
+				  .mode_bits = 0600,
+				  .at_flush = true };
+	struct snapshot_facts s;
+	struct disk *b, *c;
+
+	synchronize((struct pair_request){ 0 });
+	b = temp_disk("b.img");
+	ck_assert_int_eq(tandem_mirror(temp.t, b, &q, &second, &why), 0);
+	ck_assert(unit_until(is_second_synchronized, &second.number, 20));
+	atomic_store(&delay_us, 2000);
+	write_regions(50);
+	c = temp_disk("c.img");
+	ck_assert_int_eq(tandem_snapshot(temp.t, &c, 1, "s", false, &s, &why), 0);
+	ck_assert(files_are_same(0, SIZE));
+	ck_assert(is_same("a.img", "c.img"));
+	write_regions(50);
+	ck_assert_int_eq(disk_flush(source), 0);
+	ck_assert(is_same("a.img", "c.img"));
+	disk_unref(b);
+	disk_unref(c);
+}
+END_TEST
+
+/* ---- one that does not get on ---- */
+
+static bool is_stalled(void *arg)
+{
+	return temp_events("Stalled disks/b.img") > 0;
+}
+
+START_TEST(a_target_that_does_not_answer_is_told_of)
+{
+	synchronize((struct pair_request){ 0 });
+	ck_assert_int_eq(watch_start(temp.t->watch), 0);
+	set_gate(true);
+	write_regions(1);
+	ck_assert(unit_until(is_stalled, NULL, 20));
+	ck_assert_uint_eq(facts().sent, 4096);
+	ck_assert_uint_eq(temp_events("Stalled disks/a.img"), 0);
+	set_gate(false);
+	ck_assert_int_eq(disk_flush(source), 0);
+}
+END_TEST
+
 START_TEST(a_failover_loses_nothing)
 {
 	synchronize((struct pair_request){ 0 });
@@ -410,6 +712,11 @@ END_TEST
 
 UNIT_MAIN("pair_flush", setup, clean, a_write_waits_for_the_source_alone,
 	  a_flush_waits_for_the_target, a_synchronous_write_waits_for_the_target,
-	  overlapping_writes_arrive_in_order, it_takes_no_more_memory_than_it_says,
+	  overlapping_writes_arrive, it_takes_no_more_memory_than_it_says,
 	  a_target_that_fails_is_told_before_a_flush_is_answered, a_host_that_stops_gets_no_flush,
-	  a_crash_leaves_marks, what_ends_it_waits_first, a_failover_loses_nothing, it_is_set)
+	  a_flush_waits_for_what_a_lost_target_misses, a_host_that_stops_is_told_later,
+	  a_failover_does_not_lose_what_does_not_arrive, what_is_on_its_way_stays_marked,
+	  a_crash_that_takes_the_source_asks_for_force,
+	  nothing_is_asked_of_one_that_was_set_to_write, it_is_detached_with_all, of_a_chain,
+	  a_target_that_does_not_answer_is_told_of, a_crash_leaves_marks, what_ends_it_waits_first,
+	  a_failover_loses_nothing, it_is_set)
