@@ -260,9 +260,9 @@ static int facts_of(struct pair *p, struct pair_facts *out)
 	f.moves = r.moves;
 	f.rewritten = r.rewritten;
 	f.first = r.first;
-	f.whole = r.back || (pair_is_async(&r) ? r.steady && !r.written
-					       : r.whole && !atomic_load(&p->leg.lacks));
 	f.back = r.back && f.state != COPY_FAILEDOVER;
+	f.whole = f.back || (pair_is_async(&r) ? r.steady && !r.written
+					       : r.whole && !atomic_load(&p->leg.lacks));
 	f.restores = r.restores;
 	f.requested = f.state == COPY_UNSYNCHRONIZED || f.state == COPY_BROKEN
 			      ? COPY_SYNCHRONIZED
