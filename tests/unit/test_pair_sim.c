@@ -261,14 +261,22 @@ static bool look(const struct pair_facts *f, struct sides *s)
 	return read_target(f, s->target) && read_source(s->source);
 }
 
-/* All that differs is marked; and nothing does where it is said to be the same. */
+/*
+ * All that differs is marked; and nothing does where it is said to be the same. What is said to be on
+ * its way may differ for that long, and is no more than that.
+ */
 static void check_marks(const struct pair_facts *f, const struct sides *s)
 {
 	bool same = f->state == COPY_SYNCHRONIZED && f->mode == MODE_SYNCHRONOUS;
+	uint64_t sent = 0;
 
 	for (unsigned b = 0; b < MODEL_BLOCKS; b++) {
 		if (s->source[b] == s->target[b])
 			continue;
+		if (sent < f->sent && (same || !s->marked[b])) {
+			sent += MODEL_BLOCK;
+			continue;
+		}
 		HOLDS(!same, "it is Synchronized, and block %u is %u and %u", b, s->source[b],
 		      s->target[b]);
 		HOLDS(s->marked[b] || f->shows,
@@ -291,7 +299,7 @@ static void check_whole(const struct pair_facts *f, const uint16_t *target)
 		      "its target is called whole, and is none of moments %u to %u", low, m->now);
 	if (f->mode == MODE_ASYNCHRONOUS && f->whole)
 		m->low = low;
-	if (f->state == COPY_SYNCHRONIZED && f->mode == MODE_SYNCHRONOUS)
+	if (f->state == COPY_SYNCHRONIZED && f->mode == MODE_SYNCHRONOUS && !f->sent)
 		m->low = m->now;
 }
 
@@ -320,7 +328,8 @@ static void check_pair(void)
 	}
 	if (rests || f.mode == MODE_SYNCHRONOUS)
 		check_marks(&f, &s);
-	if (rests || (f.mode == MODE_SYNCHRONOUS && f.state == COPY_SYNCHRONIZED))
+	/* Nor is it one of its moments as long as something is on its way. */
+	if (!f.sent && (rests || (f.mode == MODE_SYNCHRONOUS && f.state == COPY_SYNCHRONIZED)))
 		check_whole(&f, s.target);
 }
 
@@ -405,6 +414,23 @@ static void guest_flushes(void)
 	int err = source ? disk_flush(source) : 0;
 
 	note(err ? " flush%d" : " flush", err);
+	if (source && !err && world->number)
+		HOLDS(!facts().sent, "a flush is answered, and not all is there");
+}
+
+static void set_acknowledge(void)
+{
+	struct pair_settings s = { .has_acknowledge = true, .at_flush = below(3) };
+	struct pair_facts was;
+	int err;
+
+	if (!world->number)
+		return;
+	was = facts();
+	err = tandem_set_pair(temp.t, world->number, &s, false, &why);
+	note(" %s%d", s.at_flush ? "at-flush" : "at-write", err);
+	HOLDS(facts().at_flush == (err ? was.at_flush : s.at_flush), "it acknowledges otherwise");
+	HOLDS(err || s.at_flush || !facts().sent, "it acknowledges at write, and not all is there");
 }
 
 /* Who may write it makes it another disk. */
@@ -572,6 +598,7 @@ static void check_refused(const struct pair_facts *was, bool rested, int err)
 	HOLDS((f.mode == was->mode || (was->adaptive && !rested)) && f.adaptive == was->adaptive &&
 		      (f.first == was->first || !rested) && f.manual == was->manual &&
 		      f.stops_host_io == was->stops_host_io && f.moves == was->moves &&
+		      f.at_flush == was->at_flush &&
 		      (f.objective_s == was->objective_s || f.mode != was->mode) &&
 		      !strcmp(f.source, was->source) && (!strcmp(f.target, was->target) || !rested),
 	      "refused with %d (%s), and not what it was: mode %u, was %u; adaptive %d, was %d; "
@@ -631,8 +658,10 @@ static void make(void)
 
 	snprintf(name, sizeof(name), "b%u.img", ++world->made);
 	world->has_past = world->has_past || q.mode != MODE_SYNCHRONOUS;
-	note(" make(%s%s%s%s", enum_name(create_modes, q.mode), q.manual ? " manual" : "",
-	     q.stops_host_io ? " stops" : "", q.state ? " initialized" : "");
+	q.at_flush = q.mode == MODE_SYNCHRONOUS && below(2);
+	note(" make(%s%s%s%s%s", enum_name(create_modes, q.mode), q.manual ? " manual" : "",
+	     q.stops_host_io ? " stops" : "", q.at_flush ? " at-flush" : "",
+	     q.state ? " initialized" : "");
 	world->pending.kind = PENDING_MAKE;
 	if (d)
 		err = tandem_mirror(temp.t, d, &q, &f, &why);
@@ -755,8 +784,10 @@ static void event(void)
 		show_target();
 	else if (n < 80)
 		accept_source();
-	else if (n < 83)
+	else if (n < 82)
 		open_or_close();
+	else if (n < 83)
+		set_acknowledge();
 	else if (n < 85)
 		verify();
 	else if (n < 94)
