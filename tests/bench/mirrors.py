@@ -33,13 +33,16 @@ def launch_two_disks(slot):
     return in_both(slot, [one.path, os.path.join(os.path.dirname(one.path), "two.img")], one.pids)
 
 
-def launch_tandemfs_mirror(slot, words=""):
-    """words: of the command that makes it."""
+AT_FLUSH = "CreateReplica SyncType=Mirror TargetStorageVolume=y.img AcknowledgeAt=Flush"
+
+
+def launch_tandemfs_mirror(slot, words="", command="mirror y.img"):
+    """The command that makes it, and more words of it."""
     image = slot.image(name="disks/x")
     tandem = Tandem(slot.settings, os.path.dirname(image), slot.leftovers)
     tandem.start(slot.undo)
     disk = os.path.basename(image)
-    tandem.tell(disk, f"mirror y.img {words} wait={COMMAND_SECONDS}s")
+    tandem.tell(disk, f"{command} {words} wait={COMMAND_SECONDS}s")
     (state,) = glob.glob(os.path.join(tandem.mountpoint, ".replication", "replicas", "*", "CopyState"))
     with open(state, encoding="utf-8") as text:
         if "Synchronized" not in text.read():
@@ -96,6 +99,7 @@ MIRROR_SYSTEMS = (
     System("two-disks",      "as asked", TANDEM_TOOLS,               launch_two_disks),
     System("tandemfs-plain", "as asked", TANDEM_TOOLS,               launch_tandemfs),
     System("tandemfs",       "as asked", TANDEM_TOOLS,               launch_tandemfs_mirror),
+    System("at-flush",       "as asked", TANDEM_TOOLS,               functools.partial(launch_tandemfs_mirror, command=AT_FLUSH)),
     System("qsd-plain",      "none",     ("qemu-storage-daemon",),   functools.partial(launch_qsd, mirrored=False)),
     System("qsd-direct",     "none",     ("qemu-storage-daemon",),   functools.partial(launch_qsd, mirrored=True)),
 )

@@ -157,8 +157,8 @@ FORMAT_RATIOS = (Ratio("t/raw", "tandemfs-raw"), Ratio("t/qsd", "qsd"), Ratio("t
 PAST_RATIOS = (Ratio("t/plain", "tandemfs-plain"), Ratio("t/qsd", "qsd"), Ratio("t/xfs", "xfs"),
                Ratio("q/plain", "qsd-plain", "qsd-direct"), Ratio("x/plain", "xfs-plain", "xfs"))
 MIRROR_RATIOS = (Ratio("t/two", "two-files"), Ratio("t/disks", "two-disks"), Ratio("t/plain", "tandemfs-plain"),
-                 Ratio("t/qsd", "qsd"), Ratio("q/plain", "qsd-plain", "qsd-direct"),
-                 Ratio("two/plain", "tandemfs-plain", "two-files"))
+                 Ratio("f/plain", "tandemfs-plain", "at-flush"), Ratio("t/qsd", "qsd"),
+                 Ratio("q/plain", "qsd-plain", "qsd-direct"), Ratio("two/plain", "tandemfs-plain", "two-files"))
 
 
 @dataclass(frozen=True)

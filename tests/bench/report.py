@@ -113,9 +113,9 @@ MIRRORS_LEGEND = (
     "mirrors: tandemfs with a synchronous mirror of the disk, in step; plain: without. two-files: fio itself writes both files, with",
     "twice as many requests under way, and half of what it does counts: what the device allows. two-disks: the same with two",
     "disks of one tandemfs, without a mirror. qsd-direct: blockdev-mirror, copy-mode=write-blocking, over NBD, because QEMU does",
-    "not mirror what it exports with FUSE; qsd-plain: without. Targets: t/plain is to be 1.15 times q/plain of the same run, but",
-    "neither more than 0.97 nor more than two/plain. t/two is to be 0.9 for write-1m; 4 KiB cost FUSE more than the device, so",
-    "there it is t/disks.",
+    "not mirror what it exports with FUSE; qsd-plain: without. at-flush: with AcknowledgeAt=Flush; f/plain is that by plain.",
+    "Targets: t/plain is to be 1.15 times q/plain of the same run, but neither more than 0.97 nor more than two/plain. t/two is to",
+    "be 0.9 for write-1m; 4 KiB cost FUSE more than the device, so there it is t/disks.",
 )
 
 
