@@ -269,6 +269,27 @@ START_TEST(a_flush_waits_for_what_a_lost_target_misses)
 }
 END_TEST
 
+static bool is_recorded_broken(void *arg)
+{
+	return pair_record_of(the_pair()).copy_state == COPY_BROKEN;
+}
+
+/* Some of what was sent is not even tried by then. */
+START_TEST(a_loss_is_recorded_with_what_it_misses)
+{
+	synchronize((struct pair_request){ .manual = true });
+	slow_gate(true);
+	write_regions(20);
+	ck_assert(unit_until(all_threads_wait, NULL, 20));
+	leg_lose(&the_pair()->leg, -ENOSPC);
+	/* Its keeper does that. */
+	ck_assert(unit_until(only_those_at_the_gate, &(struct flush){ 0 }, 20));
+	slow_gate(false);
+	ck_assert(unit_until(is_recorded_broken, NULL, 20));
+	ck_assert(!pair_record_of(the_pair()).whole);
+}
+END_TEST
+
 /* Its host has been told nothing yet, and goes on when the target is copied to. */
 START_TEST(a_host_that_stops_is_told_later)
 {
@@ -506,7 +527,7 @@ UNIT_MAIN("pair_flush", setup, slow_end, a_write_waits_for_the_source_alone,
 	  it_takes_no_more_memory_than_it_says, a_target_that_does_not_answer_is_told_of,
 	  a_target_that_fails_is_told_before_a_flush_is_answered, a_host_that_stops_gets_no_flush,
 	  what_is_missed_is_known_before_a_flush_is_answered,
-	  a_flush_waits_for_what_a_lost_target_misses, a_host_that_stops_is_told_later,
-	  a_failover_does_not_lose_what_does_not_arrive, what_is_on_its_way_stays_marked,
-	  a_crash_that_takes_the_source_asks_for_force,
+	  a_flush_waits_for_what_a_lost_target_misses, a_loss_is_recorded_with_what_it_misses,
+	  a_host_that_stops_is_told_later, a_failover_does_not_lose_what_does_not_arrive,
+	  what_is_on_its_way_stays_marked, a_crash_that_takes_the_source_asks_for_force,
 	  nothing_is_asked_of_one_that_was_set_to_write, a_crash_leaves_marks)
