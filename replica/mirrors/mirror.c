@@ -411,7 +411,8 @@ int mirror_remember(struct mirror *m)
 		struct leg *leg = m->legs[i];
 		bool missed;
 
-		sender_wait(leg->sender); /* of one that is lost: so it is known what it misses */
+		if (atomic_load(&leg->failed))
+			sender_wait(leg->sender); /* what it misses is known then */
 		missed = atomic_load(&leg->missed);
 		if (missed || !leg->writes || atomic_load(&leg->failed))
 			err = marks_outdate(leg->marks, missed ? MIXED : OUTDATED) ?: err;
