@@ -8,6 +8,7 @@
 
 #include "clones_inner.h"
 #include "jobs.h"
+#include "mirror.h"
 #include "names.h"
 #include "pairs.h"
 
@@ -146,6 +147,7 @@ static int take_now(struct cloning *k, struct why *why)
 
 	if (err)
 		return refuse(why, err, "%s", strerror(-err));
+	mirror_arrive(k->source);
 	err = making_take(&k->m, why);
 	k->moment = k->m.moments[0];
 	return err;

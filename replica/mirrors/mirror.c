@@ -80,11 +80,17 @@ static int leg_change(struct leg *leg, const struct change *c, bool *left_out)
 	return err;
 }
 
+/* Under flushing. Also one that is to write no more just now: what it has is flushed by nobody else. */
+static bool has_to_flush(const struct leg *leg)
+{
+	return leg->writes && leg->to && !atomic_load(&leg->failed);
+}
+
 /* With what it was sent. One that is lost by that has nothing to flush. */
 static int leg_flush(struct leg *leg)
 {
 	sender_wait(leg->sender);
-	return is_writing(leg) ? disk_flush(leg->to) : 0;
+	return has_to_flush(leg) ? disk_flush(leg->to) : 0;
 }
 
 static int fan_step(void *arg, size_t i)
@@ -417,7 +423,7 @@ int mirror_remember(struct mirror *m)
 		if (missed || !leg->writes || atomic_load(&leg->failed))
 			err = marks_outdate(leg->marks, missed ? MIXED : OUTDATED) ?: err;
 		/* What was answered is not to be safe without its target, which has it when nothing differs. */
-		if (missed && leg->stops && marks_bytes(leg->marks))
+		if (missed && leg->stops && (marks_bytes(leg->marks) || atomic_load(&leg->owes)))
 			err = err ? err : -EIO;
 	}
 	return err;
@@ -427,8 +433,12 @@ int mirror_flush(struct disk *d, struct mirror *m, int (*flush)(struct disk *d))
 {
 	struct fan f = { .d = d, .m = m, .flush = flush };
 
-	for (size_t i = 0; i < m->count; i++)
-		f.writing[i] = is_writing(m->legs[i]);
+	for (size_t i = 0; i < m->count; i++) {
+		struct leg *leg = m->legs[i];
+
+		atomic_store(&leg->owes, atomic_load(&leg->missed) && marks_bytes(leg->marks));
+		f.writing[i] = has_to_flush(leg);
+	}
 	fan_out(&f);
 	for (size_t i = 0; i < m->count; i++)
 		if (f.errors[1 + i] && m->legs[i]->stops)

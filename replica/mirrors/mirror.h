@@ -53,6 +53,7 @@ struct leg {
 	_Atomic bool skews;     /* clients may write its target, which is to be marked */
 	_Atomic bool at_flush;  /* writes are answered before its target has them */
 	_Atomic bool missed;    /* likewise, and something that was answered never reached it */
+	_Atomic bool owes;      /* nor had it, when a flush of it began */
 	struct sender *sender;  /* fixed */
 };
 
@@ -112,9 +113,12 @@ void mirror_settle(struct disk *source);
 void mirror_drain(struct disk *source, struct leg *leg);
 /* Likewise, and what is answered later has too, if not `at_flush`. */
 void mirror_acknowledge(struct disk *source, struct leg *leg, bool at_flush);
-/* What was sent to the disk, a target, before; also by way of others. With none of its locks. */
+/*
+ * What was sent to the disk, a target, before; also by way of others. With none of its locks, but where
+ * nothing can be on its way: clients may write it.
+ */
 void mirror_arrive(struct disk *target);
-/* The longest that something sent to the disk, a target, is on its way. Waits for nothing. */
+/* So long the disk, a target, has not answered what it was sent, in ns. Waits for nothing. */
 uint64_t mirror_busy(struct disk *target);
 /* The target gets the size of the source, or stays longer if it cannot be cut off. It is open. */
 int leg_fit(struct leg *leg, struct disk *to, uint64_t size);

@@ -161,6 +161,7 @@ void mirror_remove(struct disk *d, struct leg *leg)
 
 	if (!atomic_load(&d->mirror))
 		return;
+	sender_wait(leg->sender);
 	lock_all(d, &whole);
 	to = mirror_take_out(d, leg);
 	unlock_all(d, &whole);
@@ -173,6 +174,7 @@ bool mirror_set(struct disk *d, struct leg *leg, struct disk *to)
 	struct disk *old;
 	bool same;
 
+	sender_wait(leg->sender); /* most of it before anybody has to wait */
 	lock_all(d, &whole);
 	sender_wait(leg->sender);
 	same = leg->writes && !atomic_load(&leg->failed) &&
@@ -236,6 +238,7 @@ void mirror_drain(struct disk *source, struct leg *leg)
 {
 	struct range whole;
 
+	sender_wait(leg->sender);
 	range_lock_write(&source->ranges, &whole, 0, UINT64_MAX);
 	sender_wait(leg->sender);
 	range_unlock(&source->ranges, &whole);

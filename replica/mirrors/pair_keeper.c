@@ -14,6 +14,7 @@
 #include "operations.h"
 #include "pair_facts.h"
 #include "pairs_inner.h"
+#include "sender.h"
 #include "snapshots_inner.h"
 
 #define CLEAN_NS 2000000000ull
@@ -493,6 +494,7 @@ static void forget_marks(struct pair *p)
 	p->leg.marks = NULL;
 	pthread_mutex_unlock(&p->lock);
 	pthread_mutex_unlock(&p->recording);
+	sender_end(p->leg.sender);
 	marks_close(marks);
 	pair_forget_images(p);
 }

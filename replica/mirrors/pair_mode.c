@@ -508,8 +508,8 @@ void pair_add_async_facts(struct pair *p, const struct pair_record *r, struct pa
 /* Before the first of what is on its way was sent. */
 uint64_t pair_had_all_ms(struct pair *p)
 {
-	uint64_t busy = sender_busy(p->leg.sender), now_ms = past_now(p->of->t->snapshots);
-	uint64_t ago_ms = busy ? busy / 1000000 + 1 : 0;
+	uint64_t behind = sender_behind(p->leg.sender), now_ms = past_now(p->of->t->snapshots);
+	uint64_t ago_ms = behind ? behind / 1000000 + 1 : 0;
 
 	return now_ms > ago_ms ? now_ms - ago_ms : 0;
 }
@@ -519,8 +519,12 @@ void pair_add_sent_facts(struct pair *p, struct pair_facts *f)
 	uint64_t in_step = atomic_load(&p->in_step_ms), had_all = pair_had_all_ms(p);
 
 	f->sent = sender_bytes(p->leg.sender);
-	/* What was told once stays so. */
-	if (f->sent && f->state == COPY_SYNCHRONIZED && had_all > in_step)
+	/* A large discard is sent at once. */
+	if (f->sent > f->size - f->differs)
+		f->sent = f->size - f->differs;
+	/* What was told once stays so, until the next start. Of one that is lost the first may have failed. */
+	if (f->sent && f->state == COPY_SYNCHRONIZED && !atomic_load(&p->leg.failed) &&
+	    had_all > in_step)
 		atomic_compare_exchange_strong(&p->in_step_ms, &in_step, had_all);
 	in_step = atomic_load(&p->in_step_ms);
 	if (in_step > f->sync_time_ms)

@@ -112,7 +112,7 @@ static int quiet(struct roles *c, struct why *why)
 			      strerror(-err));
 	c->flushed = !err;
 	c->differ = marks_bytes(leg->marks) != 0;
-	c->outdated = c->differ && marks_outdated(leg->marks);
+	c->outdated = c->differ && (marks_outdated(leg->marks) || atomic_load(&leg->missed));
 	/* What is in its log goes with its image, and its moments need both. */
 	if (settled && (c->differ || swap_has_moments(c->source)))
 		return refuse_advise(why, settled,

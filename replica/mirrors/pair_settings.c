@@ -48,6 +48,16 @@ void pair_acknowledge(struct pair *p, bool at_flush)
 	disk_unref(source);
 }
 
+int pair_end_sending(struct pair_step *s, bool force, struct why *why)
+{
+	struct leg *leg = &s->p->leg;
+
+	pair_acknowledge(s->p, false);
+	return force || s->from != COPY_SYNCHRONIZED || !atomic_load(&leg->missed)
+		       ? 0
+		       : refuse(why, -EBUSY, "it is not Synchronized just now");
+}
+
 /* Under changing. Recorded first: a copy that begins looks there. */
 static int set(struct pair *p, const struct pair_settings *s, struct why *why)
 {

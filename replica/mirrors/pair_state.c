@@ -363,11 +363,11 @@ static void end_end(struct pair_step *s, bool recorded)
 int pair_prepare_end(struct pair_step *s, bool force, struct why *why)
 {
 	struct pair *p = s->p;
-	int err = 0;
+	int err;
 
 	atomic_store(&p->stop, true);
-	pair_acknowledge(p, false); /* once it is recorded, nobody knows what the target lacks */
-	if (pair_is_async(&s->r)) {
+	err = pair_end_sending(s, force, why);
+	if (!err && pair_is_async(&s->r)) {
 		async_halt(p);
 		err = async_make_whole(p, force, why);
 	}

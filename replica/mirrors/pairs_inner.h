@@ -282,6 +282,11 @@ uint64_t pair_had_all_ms(struct pair *p);
  * does: who finds the record after a crash knows so whether the target may lack what was answered.
  */
 void pair_acknowledge(struct pair *p, bool at_flush);
+/*
+ * Before it is recorded that it is gone, after which nobody knows what its target lacks. -EBUSY: it lacks
+ * something. Then, and if it is not recorded, its acknowledging is to be what it was.
+ */
+int pair_end_sending(struct pair_step *s, bool force, struct why *why);
 
 /* ---- pair_adaptive.c ---- */
 

@@ -23,11 +23,14 @@
 /* So far is looked for one that may go. */
 #define AHEAD 64
 #define LOOK_AGAIN_NS 1000000
+/* What the least of them costs, which bounds how many they are. */
+#define PAGE 4096
 
 struct sent {
 	struct sent *next, **link;
 	struct change c; /* its data is ours */
 	uint64_t start, end, number, since;
+	uint64_t began; /* to be given to the target */
 	size_t cost;
 	unsigned turn;
 	bool going;
@@ -132,10 +135,14 @@ static void miss(struct leg *leg, const struct sent *e)
 	marks_outdate(leg->marks, MIXED);
 }
 
-/* Under lock, which it lets go of meanwhile. */
+/*
+ * Under lock, which it lets go of meanwhile. Who does it may have nothing to do with what may go after
+ * it, and nobody else may come.
+ */
 static void go(struct sender *s, struct sent *e)
 {
 	e->going = true;
+	e->began = monotonic_ns();
 	s->going++;
 	if (atomic_load(&s->count) - s->going >= MANY)
 		pthread_cond_signal(&s->more);
@@ -146,6 +153,8 @@ static void go(struct sender *s, struct sent *e)
 	pthread_mutex_lock(&s->lock);
 	s->going--;
 	take_out(s, e);
+	if (s->first && s->asleep)
+		pthread_cond_signal(&s->came);
 	pthread_cond_broadcast(&s->left);
 	sent_free(e);
 }
@@ -220,6 +229,8 @@ static void wake(struct sender *s)
 					      s->running ? run_other : run_first, s);
 	if (s->asleep)
 		pthread_cond_signal(&s->came);
+	if (many)
+		pthread_cond_signal(&s->more);
 }
 
 /* ---- for mirrors ---- */
@@ -240,10 +251,8 @@ int sender_new(struct leg *leg, struct sender **out)
 	return 0;
 }
 
-void sender_free(struct sender *s)
+void sender_end(struct sender *s)
 {
-	if (!s)
-		return;
 	sender_wait(s);
 	pthread_mutex_lock(&s->lock);
 	assert(!s->first);
@@ -253,6 +262,14 @@ void sender_free(struct sender *s)
 	pthread_mutex_unlock(&s->lock);
 	for (size_t i = 0; i < s->running; i++)
 		pthread_join(s->threads[i], NULL);
+	s->running = 0;
+}
+
+void sender_free(struct sender *s)
+{
+	if (!s)
+		return;
+	sender_end(s);
 	pthread_cond_destroy(&s->left);
 	pthread_cond_destroy(&s->more);
 	pthread_cond_destroy(&s->came);
@@ -267,7 +284,7 @@ static struct sent *copy(const struct change *c, unsigned turn, size_t cost)
 	struct sent *e = calloc(1, sizeof(*e));
 	void *data = NULL;
 
-	if (e && c->buf && posix_memalign(&data, c->io & IO_DIRECT ? 4096 : 64, c->len)) {
+	if (e && c->buf && posix_memalign(&data, c->io & IO_DIRECT ? PAGE : 64, c->len)) {
 		free(e);
 		e = NULL;
 	}
@@ -295,7 +312,7 @@ static void wait_upto(struct sender *s, uint64_t number)
 
 bool sender_send(struct sender *s, const struct change *c, unsigned turn)
 {
-	size_t cost = sizeof(struct sent) + (c->buf ? c->len : 0);
+	size_t cost = sizeof(struct sent) + (c->buf && c->len > PAGE ? c->len : PAGE);
 	struct sent *e;
 
 	assert(!c->buf || c->len <= SENDER_MOST);
@@ -360,9 +377,16 @@ uint64_t sender_bytes(struct sender *s)
 	return bytes;
 }
 
-uint64_t sender_busy(struct sender *s)
+static uint64_t age(uint64_t since)
 {
-	uint64_t since = 0, now = monotonic_ns();
+	uint64_t now = monotonic_ns();
+
+	return now > since ? now - since : 1;
+}
+
+uint64_t sender_behind(struct sender *s)
+{
+	uint64_t since = 0;
 
 	if (!s || !atomic_load(&s->count))
 		return 0;
@@ -370,5 +394,26 @@ uint64_t sender_busy(struct sender *s)
 	if (s->first)
 		since = s->first->since;
 	pthread_mutex_unlock(&s->lock);
-	return !since ? 0 : now > since ? now - since : 1;
+	return since ? age(since) : 0;
+}
+
+uint64_t sender_busy(struct sender *s)
+{
+	uint64_t began = 0;
+	size_t left;
+
+	if (!s || !atomic_load(&s->count))
+		return 0;
+	pthread_mutex_lock(&s->lock);
+	left = s->going;
+	for (const struct sent *e = s->first; e && left; e = e->next) {
+		if (!e->going)
+			continue;
+		left--;
+		began = began && began < e->began ? began : e->began;
+	}
+	if (!began && s->first)
+		began = s->first->since;
+	pthread_mutex_unlock(&s->lock);
+	return began ? age(began) : 0;
 }

@@ -34,7 +34,9 @@ struct leg;
 struct sender;
 
 int sender_new(struct leg *leg, struct sender **out);
-/* Nobody sends any more, and nothing is sent. NULL is fine. */
+/* Nobody sends any more: its threads end. What tells of it can still be asked. */
+void sender_end(struct sender *s);
+/* Likewise, and nobody asks. NULL is fine. */
 void sender_free(struct sender *s);
 
 /*
@@ -53,7 +55,9 @@ void sender_wait(struct sender *s);
 void sender_wait_range(struct sender *s, uint64_t off, uint64_t len);
 /* What is sent, and not there yet. NULL is fine. */
 uint64_t sender_bytes(struct sender *s);
-/* So long what was sent first is on its way, in ns; 0: nothing is. Likewise. */
+/* So long ago the first of that was sent, in ns; 0: nothing is. Likewise. */
+uint64_t sender_behind(struct sender *s);
+/* And so long the target has not answered what it was given. */
 uint64_t sender_busy(struct sender *s);
 
 #endif

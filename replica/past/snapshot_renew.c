@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "clones_inner.h"
+#include "mirror.h"
 
 /* With its overlay held; end() lets go of both. */
 static int begin(struct tandem *t, uint32_t number, bool force, bool plan, struct target *g,
@@ -165,6 +166,7 @@ static int renew_one(struct target *g, bool writable, struct why *why)
 	m.numbers[0] = g->sn->number;
 	g->sn->busy = true; /* while the disk is waited for */
 	pthread_mutex_unlock(&g->s->changing);
+	mirror_arrive(g->d);
 	err = take(g, &m, writable, why);
 	pthread_mutex_lock(&g->s->changing);
 	g->sn->busy = false;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -99,6 +100,16 @@ void slow_fail(bool to_fail)
 void slow_break(ino_t other)
 {
 	atomic_store(&bad_file, other);
+}
+
+void break_marks(void)
+{
+	char name[40];
+	struct stat st;
+
+	snprintf(name, sizeof(name), ".tandem/pairs/%u", number);
+	ck_assert_int_eq(stat(temp_path(name), &st), 0);
+	atomic_store(&bad_file, st.st_ino);
 }
 
 bool slow_is_dirty(void)

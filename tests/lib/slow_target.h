@@ -31,6 +31,7 @@ void slow_delay(unsigned us);
 /* Writes get EIO; those of that other file, too, or of none: 0. */
 void slow_fail(bool fails);
 void slow_break(ino_t other);
+void break_marks(void);
 /* It was written since it was flushed last. */
 bool slow_is_dirty(void);
 /* It is like others again; that, and the end of all. */

@@ -3,10 +3,13 @@
  * Mirrors that acknowledge at flush: whatever is done to one waits for what was sent, and what is not
  * sent does not overtake it.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "clones.h"
 #include "pairs_inner.h"
 #include "sender.h"
 #include "slow_target.h"
@@ -39,6 +42,11 @@ static bool it_helps_or_not(void *arg)
 	return atomic_load(&a->done) || slow_waiting() > SENDER_THREADS;
 }
 
+static bool somebody_helps(void *arg)
+{
+	return slow_waiting() > SENDER_THREADS;
+}
+
 /* It waits for what was sent, and helps with that. */
 static void do_behind(void (*fn)(void))
 {
@@ -50,6 +58,8 @@ static void do_behind(void (*fn)(void))
 	pthread_create(&thread, NULL, act, &a);
 	ck_assert(unit_until(it_helps_or_not, &a, 20));
 	ck_assert(!atomic_load(&a.done));
+	/* Nothing that it leads to is recorded by then: who died now would not know what is missing. */
+	ck_assert(!pair_is_gone(the_pair()) && pair_record_of(the_pair()).at_flush);
 	slow_gate_of_sent(false);
 	pthread_join(thread, NULL);
 }
@@ -202,6 +212,18 @@ static void *writer(void *arg)
 	return NULL;
 }
 
+/* Whatever is written meanwhile. */
+static void check_part(void)
+{
+	struct leg *leg = &the_pair()->leg;
+	size_t which;
+
+	if (mirror_part(&leg, &source, 1, &which))
+		return;
+	ck_assert_uint_eq(facts().sent, 0);
+	mirror_rejoin(source, leg);
+}
+
 static bool is_second_synchronized(void *arg)
 {
 	struct pair_facts f;
@@ -228,6 +250,8 @@ START_TEST(what_ends_it_waits_first)
 	for (size_t i = 0; i < 2; i++)
 		pthread_create(&threads[i], NULL, writer, &enough);
 	for (unsigned i = 0; i < 6; i++) {
+		check_part();
+		await(COPY_SYNCHRONIZED);
 		do_it(ends[i % 3]);
 		ck_assert_uint_eq(facts().sent, 0);
 		do_it(i % 3 ? OP_RESYNC_REPLICA : OP_RESUME);
@@ -238,6 +262,10 @@ START_TEST(what_ends_it_waits_first)
 	ck_assert_int_eq(tandem_verify_pair(temp.t, number, false, &job, &why), 0);
 	ck_assert(unit_until(is_verified, NULL, 60));
 	ck_assert_uint_eq(facts().mended, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		do_it(OP_REVERSE_ROLES);
+		await(COPY_SYNCHRONIZED);
+	}
 	atomic_store(&enough, true);
 	for (size_t i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);
@@ -260,6 +288,30 @@ START_TEST(it_is_detached_with_all)
 }
 END_TEST
 
+static struct disk *last;
+static struct snapshot_facts taken;
+
+static void take_snapshot(void)
+{
+	ck_assert_int_eq(tandem_snapshot(temp.t, &last, 1, "s", false, &taken, &why), 0);
+	ck_assert_uint_eq(facts().sent, 0);
+}
+
+static void renew_snapshot(void)
+{
+	ck_assert_int_eq(tandem_renew_snapshot(temp.t, taken.number, false, false, &why), 0);
+	ck_assert_uint_eq(facts().sent, 0);
+}
+
+static void take_token(void)
+{
+	struct clone_request token = { .generation = UINT64_MAX };
+	struct clone_facts made;
+
+	ck_assert_int_eq(tandem_tokenize(temp.t, last, &token, &made, &why), 0);
+	ck_assert_uint_eq(facts().sent, 0);
+}
+
 /* Whoever comes behind its target waits for both. */
 START_TEST(of_a_chain)
 {
@@ -268,24 +320,119 @@ START_TEST(of_a_chain)
 				  .mode = MODE_SYNCHRONOUS,
 				  .mode_bits = 0600,
 				  .at_flush = true };
-	struct snapshot_facts s;
-	struct disk *b, *c;
+	struct disk *b;
 
 	synchronize((struct pair_request){ 0 });
 	b = temp_disk("b.img");
 	ck_assert_int_eq(tandem_mirror(temp.t, b, &q, &second, &why), 0);
 	ck_assert(unit_until(is_second_synchronized, &second.number, 20));
+	last = temp_disk("c.img");
+	do_behind(take_snapshot);
+	do_behind(renew_snapshot);
+	do_behind(take_token);
 	slow_delay(2000);
-	write_regions(50);
-	c = temp_disk("c.img");
-	ck_assert_int_eq(tandem_snapshot(temp.t, &c, 1, "s", false, &s, &why), 0);
-	ck_assert(files_are_same(0, SIZE));
-	ck_assert(is_same("a.img", "c.img"));
 	write_regions(50);
 	ck_assert_int_eq(disk_flush(source), 0);
 	ck_assert(is_same("a.img", "c.img"));
 	disk_unref(b);
-	disk_unref(c);
+	disk_unref(last);
+}
+END_TEST
+
+/* ---- what does not arrive ---- */
+
+static atomic_int result;
+
+static void *act_and_tell(void *arg)
+{
+	atomic_store(&result, operate(*(enum replica_operation *)arg, false));
+	return NULL;
+}
+
+/* It is refused, and the mirror is as before. */
+START_TEST(nobody_detaches_what_lacks_something)
+{
+	enum replica_operation op = OP_DETACH;
+	pthread_t thread;
+
+	synchronize((struct pair_request){ .manual = true });
+	slow_gate(true);
+	write_regions(LAST + 1);
+	pthread_create(&thread, NULL, act_and_tell, &op);
+	ck_assert(unit_until(somebody_helps, NULL, 20));
+	slow_fail(true);
+	slow_gate(false);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(result, -EBUSY);
+	await(COPY_BROKEN);
+	ck_assert(atomic_load(&the_pair()->leg.at_flush));
+}
+END_TEST
+
+/* What was written when a Failover was begun already; also if that cannot be remembered. */
+static void check_failover(bool marks_fail)
+{
+	enum replica_operation op = OP_FAILOVER;
+	_Atomic uint64_t *flushes;
+	pthread_t thread;
+	struct disk *b;
+	uint64_t before;
+
+	synchronize((struct pair_request){ .manual = true });
+	write_regions(LAST + 1);
+	ck_assert_int_eq(disk_flush(source), 0);
+	b = temp_disk("b.img");
+	flushes = &b->ops[DISK_OP_FLUSH].count;
+	before = atomic_load(flushes);
+	pthread_mutex_lock(&temp.t->discovery);
+	pthread_create(&thread, NULL, act_and_tell, &op);
+	while (atomic_load(flushes) == before)
+		usleep(1000);
+	slow_gate(true);
+	write_regions(LAST + 1);
+	pthread_mutex_unlock(&temp.t->discovery);
+	ck_assert(unit_until(somebody_helps, NULL, 20));
+	if (marks_fail)
+		break_marks();
+	slow_fail(true);
+	slow_gate(false);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(result, -EPERM);
+	ck_assert_str_eq(facts().source, "a.img");
+	disk_unref(b);
+	slow_mend();
+	await(COPY_BROKEN);
+	do_it(OP_RESYNC_REPLICA);
+	await(COPY_SYNCHRONIZED);
+	check_same();
+}
+
+START_TEST(a_failover_is_refused_what_does_not_arrive)
+{
+	check_failover(false);
+}
+END_TEST
+
+START_TEST(a_failover_is_refused_what_cannot_be_remembered)
+{
+	check_failover(true);
+}
+END_TEST
+
+/* What the source does not have. */
+START_TEST(what_the_source_refuses_is_not_sent)
+{
+	struct stat st;
+
+	synchronize((struct pair_request){ .manual = true });
+	ck_assert_int_eq(change(source, 5 * REGION, 4096), 0);
+	ck_assert_int_eq(disk_flush(source), 0);
+	ck_assert_int_eq(stat(temp_path("a.img"), &st), 0);
+	slow_gate(true);
+	slow_break(st.st_ino);
+	ck_assert_int_eq(change(source, 5 * REGION, 4096), -EIO);
+	ck_assert_uint_eq(facts().sent, 0);
+	slow_mend();
 }
 END_TEST
 
@@ -328,4 +475,7 @@ END_TEST
 UNIT_MAIN("pair_flush_order", setup, slow_end, whoever_changes_it_waits,
 	  what_is_not_sent_does_not_overtake, a_copy_does_not_overtake,
 	  a_proof_waits_for_what_is_on_its_way, what_ends_it_waits_first, it_is_detached_with_all,
-	  of_a_chain, a_failover_loses_nothing, it_is_set)
+	  of_a_chain, nobody_detaches_what_lacks_something,
+	  a_failover_is_refused_what_does_not_arrive,
+	  a_failover_is_refused_what_cannot_be_remembered, what_the_source_refuses_is_not_sent,
+	  a_failover_loses_nothing, it_is_set)

@@ -382,6 +382,71 @@ START_TEST(no_more_than_there_is_room_for)
 }
 END_TEST
 
+/* ---- who is woken ---- */
+
+static bool is_asleep(void *arg)
+{
+	bool is;
+
+	pthread_mutex_lock(&s->lock);
+	is = s->asleep;
+	pthread_mutex_unlock(&s->lock);
+	return is;
+}
+
+static bool is_empty(void *arg)
+{
+	return !sender_bytes(s);
+}
+
+static void *wait_for_now(void *arg)
+{
+	sender_wait(s);
+	return NULL;
+}
+
+/* Who helped has what he waited for, and leaves what could not go before that. */
+START_TEST(what_a_helper_leaves_is_not_forgotten)
+{
+	pthread_t thread;
+
+	set_gate(0, true);
+	set_gate(1, true);
+	write_to(1, 1);
+	await_waiting(1); /* that is its thread */
+	write_to(0, 1);
+	ck_assert_int_eq(pthread_create(&thread, NULL, wait_for_now, NULL), 0);
+	await_waiting(2); /* and that is he */
+	set_gate(1, false);
+	await_there(1);
+	write_to(0, 1);
+	ck_assert(unit_until(is_asleep, NULL, 20));
+	set_gate(0, false);
+	pthread_join(thread, NULL);
+	ck_assert(unit_until(is_empty, NULL, 20));
+	ck_assert(!memcmp(source, target, sizeof(source)));
+}
+END_TEST
+
+/* Its first thread is busy for long; the others had nothing to do for a while. */
+START_TEST(what_piles_up_is_done)
+{
+	for (unsigned round = 0; round < 2; round++) {
+		set_gate(0, true);
+		write_to(0, 1);
+		await_waiting(1);
+		for (unsigned i = 10; i < 10 + 2 * MANY; i++)
+			write_to(i, 1);
+		for (unsigned i = 10; i < 10 + MANY; i++)
+			await_there(i);
+		set_gate(0, false);
+		ck_assert(unit_until(is_empty, NULL, 20));
+		ck_assert(unit_until(is_asleep, NULL, 20));
+		count = 0;
+	}
+}
+END_TEST
+
 /* ---- what fails ---- */
 
 /* Where `what` was done for that block; it was, and once. */
@@ -469,5 +534,6 @@ END_TEST
 UNIT_MAIN("sender", begin, finish, overlapping_ones_wait, parts_of_a_page_wait,
 	  the_target_becomes_the_source, all_that_was_sent_is_waited_for,
 	  what_is_sent_later_is_not_waited_for, no_more_than_there_is_room_for,
+	  what_a_helper_leaves_is_not_forgotten, what_piles_up_is_done,
 	  what_does_not_arrive_is_marked_first, what_arrives_has_ended_after_it,
 	  without_memory_it_is_not_sent, without_threads_who_sends_does_it)
