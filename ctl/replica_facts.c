@@ -207,6 +207,8 @@ void replica_facts_of_pair(const struct pair_facts *p, struct replica_facts *out
 	out->manual = p->manual;
 	out->at_flush = p->at_flush;
 	out->behind = p->differs + p->applied + p->sent;
+	if (out->behind > p->size)
+		out->behind = p->size;
 	out->shows_old = p->shows != 0;
 	out->verified_ms = p->verified_ms;
 	out->verifying = p->verifying;

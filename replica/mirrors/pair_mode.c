@@ -519,9 +519,9 @@ void pair_add_sent_facts(struct pair *p, struct pair_facts *f)
 	uint64_t in_step = atomic_load(&p->in_step_ms), had_all = pair_had_all_ms(p);
 
 	f->sent = sender_bytes(p->leg.sender);
-	/* A large discard is sent at once. */
-	if (f->sent > f->size - f->differs)
-		f->sent = f->size - f->differs;
+	/* A large discard is sent at once, and again. */
+	if (f->sent > f->size)
+		f->sent = f->size;
 	/* What was told once stays so, until the next start. Of one that is lost the first may have failed. */
 	if (f->sent && f->state == COPY_SYNCHRONIZED && !atomic_load(&p->leg.failed) &&
 	    had_all > in_step)
