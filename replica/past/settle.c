@@ -599,10 +599,9 @@ static void *settler(void *arg)
 		if (!stop)
 			err = settle_what_can_be(&all);
 		pthread_mutex_lock(&h->lock);
-		if (err)
-			wait_changed(h, RETRY_NS);
-		else if (!stop && h->pending.bytes)
-			wait_changed(h, 10000000);
+		/* Who stops it has told that once, perhaps while it worked. */
+		if (!h->settler_stop && (err || h->pending.bytes))
+			wait_changed(h, err ? RETRY_NS : 10000000);
 		pthread_mutex_unlock(&h->lock);
 	}
 	return NULL;
