@@ -332,7 +332,7 @@ enum {
 	PAIR_VERSION_ASYNC = 2, /* its target may show a moment */
 	PAIR_VERSION_ADAPTIVE = 3,
 	PAIR_VERSION_AT_FLUSH = 4, /* synchronous, and acknowledges at flush */
-	PAIR_VERSION_BACK = 5, /* asynchronous, but while it goes back */
+	PAIR_VERSION_BACK = 5,     /* asynchronous, but while it goes back */
 	PAIR_FLAG_STOPS = 1,
 	PAIR_FLAG_MANUAL = 2,
 	PAIR_FLAG_FIRST = 4,

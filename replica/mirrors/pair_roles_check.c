@@ -148,8 +148,9 @@ int roles_check_whole(struct roles *c, struct why *why)
 		return 0;
 	snprintf(advice, sizeof(advice), "%s Force", enum_name(replica_operations, c->op));
 	return refuse_advise(why, -EPERM, advice,
-			     c->r.at_flush ? "%s may lack what was written to its source and not "
-					     "flushed, or is in the middle of a copy"
-					   : "%s is in the middle of a copy, and would be half a disk",
+			     c->r.at_flush
+				     ? "%s may lack what was written to its source and not "
+				       "flushed, or is in the middle of a copy"
+				     : "%s is in the middle of a copy, and would be half a disk",
 			     c->target->label);
 }
