@@ -48,6 +48,15 @@ static void take_descriptors(struct msghdr *m, int fds[HELD_FDS])
 		memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
 }
 
+void held_close(int fds[HELD_FDS])
+{
+	for (int i = 0; i < HELD_FDS; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+		fds[i] = -1;
+	}
+}
+
 int held_receive(int sock, bool wait, enum held_word *word, char text[HELD_TEXT + 1],
 		 int fds[HELD_FDS])
 {
@@ -67,9 +76,11 @@ int held_receive(int sock, bool wait, enum held_word *word, char text[HELD_TEXT 
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == ECONNRESET ? -EPIPE : -errno;
-	if (!n)
-		return -EPIPE;
 	take_descriptors(&m, fds);
+	if (!n) {
+		held_close(fds);
+		return -EPIPE;
+	}
 	*word = (unsigned char)first;
 	text[n - 1] = '\0';
 	return 0;

@@ -12,10 +12,11 @@
 
 enum held_word {
 	/*
-	 * Of a daemon; the holder gives the next one the same. KEEP: DISKDIR and MOUNTPOINT, each with
-	 * a NUL; /dev/fuse and the session's memory. It is the last. DIRECTORY: first DISKDIR, with
-	 * its lock, which so is never free while there is a mount; but not the lock of the state:
-	 * that tells when the kernel has done with the last daemon's requests (rings.h).
+	 * Of a daemon; the holder gives the next one the same. KEEP: /dev/fuse and the session's
+	 * memory; as text DISKDIR and MOUNTPOINT, each with a NUL, of which the holder believes nothing:
+	 * it says its own. It is the last. DIRECTORY: first DISKDIR, with its lock, which so is never
+	 * free while there is a mount; but not the lock of the state: that tells when the kernel has
+	 * done with the last daemon's requests (rings.h).
 	 */
 	HELD_DIRECTORY =
 		'D', /* a path and its descriptor: of DISKDIR, the state, and what the mount hides */
@@ -45,6 +46,8 @@ int held_send(int sock, enum held_word word, const char *text, size_t len, const
  */
 int held_receive(int sock, bool wait, enum held_word *word, char text[HELD_TEXT + 1],
 		 int fds[HELD_FDS]);
+/* Those that are left: who keeps one puts -1 in its place. */
+void held_close(int fds[HELD_FDS]);
 
 struct held {
 	int sock; /* -1: there is no holder */

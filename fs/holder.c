@@ -87,6 +87,20 @@ static void note_start(struct holder *h, pid_t pid, int sock)
 	h->reason[0] = '\0';
 }
 
+static void close_one(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* Never by a word of the daemon's. An upgrade may put another file at the path once this one runs. */
+static void open_program(struct holder *h, const char *path)
+{
+	close_one(&h->started);
+	h->started = open(path, O_PATH | O_CLOEXEC);
+}
+
 /* In the child. */
 static _Noreturn void become_daemon(const struct holder *h, int sock)
 {
@@ -139,8 +153,13 @@ static unsigned longer(unsigned ms)
 static void start_again(struct holder *h)
 {
 	int sock = -1;
-	pid_t pid = fork_daemon(h, &sock);
+	pid_t pid;
 
+	if (h->program.by_fd)
+		close_one(&h->started);
+	else
+		open_program(h, h->program.path);
+	pid = fork_daemon(h, &sock);
 	if (!pid)
 		become_daemon(h, sock);
 	if (pid < 0) {
@@ -209,8 +228,7 @@ static _Noreturn void end_with(struct holder *h)
 
 static void forget_program(struct candidate *p)
 {
-	if (p->fd >= 0)
-		close(p->fd);
+	close_one(&p->fd);
 	*p = (struct candidate){ .fd = -1 };
 }
 
@@ -324,8 +342,6 @@ static void end_orphans(void)
 		fclose(f);
 }
 
-static void hear_daemon(struct holder *h);
-
 static void reap(struct holder *h)
 {
 	int status;
@@ -334,7 +350,7 @@ static void reap(struct holder *h)
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		if (pid != h->daemon)
 			continue;
-		hear_daemon(h); /* its last words */
+		holder_hear_daemon(h); /* its last words */
 		h->dead = true;
 		h->wait_status = status;
 	}
@@ -347,101 +363,6 @@ static void reap(struct holder *h)
 }
 
 /* ---- what comes ---- */
-
-static void keep_directory(struct holder *h, const char *path, int fd)
-{
-	if (fd < 0)
-		return;
-	if (h->directory_count == HOLDER_DIRECTORIES) {
-		close(fd);
-		return;
-	}
-	h->directories[h->directory_count].path = strdup(path);
-	if (h->directories[h->directory_count].path)
-		h->directories[h->directory_count++].fd = fd;
-}
-
-static void keep(struct holder *h, const char *text, const int fds[HELD_FDS])
-{
-	if (h->kept || fds[0] < 0 || fds[1] < 0)
-		return;
-	h->fuse_fd = fds[0];
-	h->memory_fd = fds[1];
-	snprintf(h->disk_dir, sizeof(h->disk_dir), "%.*s", PATH_MAX - 1, text);
-	snprintf(h->mount_point, sizeof(h->mount_point), "%.*s", PATH_MAX - 1,
-		 text + strlen(text) + 1);
-	h->kept = true;
-}
-
-static void tell_to_stop(struct holder *h)
-{
-	held_send(h->sock, HELD_STOP, "", 0, NULL, 0);
-	h->told_to_stop = true;
-}
-
-/* An upgrade puts another file at the path, before it says --replace. */
-static void note_program(struct holder *h)
-{
-	char path[32];
-
-	if (h->program.by_fd)
-		return;
-	if (h->program.fd >= 0)
-		close(h->program.fd);
-	snprintf(path, sizeof(path), "/proc/%d/exe", h->daemon);
-	h->program.fd = open(path, O_PATH | O_CLOEXEC);
-}
-
-static void daemon_is_ready(struct holder *h)
-{
-	bool first = !h->served;
-
-	h->ready = h->served = true;
-	h->ready_ns = monotonic_ns();
-	note_program(h);
-	if (first && !h->foreground) {
-		log_to_syslog();
-		background_ready();
-	}
-	if (first)
-		background_notify();
-	holder_answer(h, true, "");
-	if (h->asked_to_stop && !h->told_to_stop)
-		tell_to_stop(h);
-}
-
-static void hear_daemon(struct holder *h)
-{
-	static char text[HELD_TEXT + 1];
-	enum held_word word;
-	int fds[HELD_FDS];
-
-	while (h->sock >= 0 && !held_receive(h->sock, false, &word, text, fds)) {
-		switch (word) {
-		case HELD_DIRECTORY:
-			keep_directory(h, text, fds[0]);
-			break;
-		case HELD_KEEP:
-			keep(h, text, fds);
-			break;
-		case HELD_READY:
-			daemon_is_ready(h);
-			break;
-		case HELD_FAILED:
-			snprintf(h->reason, sizeof(h->reason), "%.500s", text);
-			break;
-		case HELD_STOPPING:
-			h->stopping = true;
-			holder_deaf(h); /* the next one may come */
-			break;
-		case HELD_OVER:
-			h->over = true;
-			break;
-		default:
-			log_line(LOG_LEVEL_WARNING, "the daemon says %c", word);
-		}
-	}
-}
 
 static void take_signal(struct holder *h, int signal)
 {
@@ -457,7 +378,7 @@ static void take_signal(struct holder *h, int signal)
 		kill(h->daemon, SIGKILL);
 	h->asked_to_stop = true;
 	if (h->daemon)
-		tell_to_stop(h);
+		holder_tell_to_stop(h);
 	else
 		give_up(h);
 }
@@ -489,7 +410,7 @@ static void step(struct holder *h)
 
 	poll(fds, 3, until_start(h));
 	if (fds[1].revents) {
-		hear_daemon(h);
+		holder_hear_daemon(h);
 		h->deaf = fds[1].revents & POLLHUP;
 	}
 	while (read(h->signal_fd, &info, sizeof(info)) == sizeof(info))
@@ -508,7 +429,14 @@ static void step(struct holder *h)
 	}
 }
 
-int holder_begin(char **argv, bool foreground, struct held *daemon)
+/* Where nothing is the daemon says so. */
+static void resolve(const char *given, char path[PATH_MAX])
+{
+	if (!realpath(given, path))
+		path[0] = '\0';
+}
+
+int holder_begin(char **argv, const struct options *o, struct held *daemon)
 {
 	struct holder *h = &holder;
 	sigset_t before;
@@ -517,9 +445,12 @@ int holder_begin(char **argv, bool foreground, struct held *daemon)
 	pid_t pid;
 
 	h->argv = argv;
-	h->foreground = foreground;
+	h->foreground = o->foreground;
 	h->listen_fd = h->asker = h->sock = h->fuse_fd = h->memory_fd = -1;
-	h->program.fd = h->other.fd = -1;
+	h->program.fd = h->other.fd = h->started = -1;
+	resolve(o->disk_dir, h->disk_dir);
+	resolve(o->mount_point, h->mount_point);
+	open_program(h, "/proc/self/exe");
 	n = readlink("/proc/self/exe", h->program.path, sizeof(h->program.path) - 1);
 	if (n < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 		return -errno;
@@ -532,6 +463,7 @@ int holder_begin(char **argv, bool foreground, struct held *daemon)
 		return pid;
 	if (!pid) {
 		close(h->signal_fd);
+		close_one(&h->started);
 		sigprocmask(SIG_SETMASK, &before, NULL);
 		background_forget();
 		*daemon = (struct held){ sock, -1, -1 };

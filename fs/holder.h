@@ -4,21 +4,23 @@
  * (session.h), and starts the next daemon when that one dies. It serves nothing and reads no
  * request. It ends with a daemon that was stopped, or whose mount was taken away.
  *
+ * It believes nothing of what a daemon says that would have it do more than that: where it mounts,
+ * unmounts and is asked, and which file it starts, is of its own command line.
+ *
  * Before it starts the next one, nothing of the last can still land: it is the subreaper of all
  * that a daemon starts, and has seen the end of each.
  */
 #ifndef TANDEMFS_HOLDER_H
 #define TANDEMFS_HOLDER_H
 
-#include <stdbool.h>
-
 #include "held.h"
+#include "options.h"
 
 /*
  * Becomes the holder: in a child of it, which is the daemon, returns 0, with its end of the
  * socket; otherwise never returns. -errno: it cannot.
  */
-int holder_begin(char **argv, bool foreground, struct held *daemon);
+int holder_begin(char **argv, const struct options *o, struct held *daemon);
 
 /*
  * What is asked of the holder of a mount, from outside: prints its answer. dir is DISKDIR or MOUNTPOINT.

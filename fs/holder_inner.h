@@ -25,16 +25,19 @@ struct holder {
 	struct candidate other;
 	bool tried; /* a daemon of h->program was started */
 	bool went_back;
+	int started; /* the file of the daemon that was started last, until that serves; -1: none */
 	char **argv;
 	bool foreground;
 	int signal_fd;
 	int listen_fd; /* for questions; -1: nobody can ask */
 	int asker;     /* who waits for the new program; -1: nobody */
 
+	/* Of the command line, before there was a daemon; empty: there is no such directory. */
+	char disk_dir[PATH_MAX], mount_point[PATH_MAX];
+
 	/* What is kept. */
 	bool kept;
 	int fuse_fd, memory_fd;
-	char disk_dir[PATH_MAX], mount_point[PATH_MAX];
 	struct {
 		char *path;
 		int fd;
@@ -67,6 +70,10 @@ void holder_deaf(struct holder *h);
 void holder_hear(struct holder *h);
 /* To who waits for the new program; does nothing when nobody does. */
 void holder_answer(struct holder *h, bool good, const char *text);
+
+/* holder_words.c: what the daemon has said, a part of it where it is much. */
+void holder_hear_daemon(struct holder *h);
+void holder_tell_to_stop(struct holder *h);
 
 /* holder.c: what is started next, from now on. */
 void holder_take_program(struct holder *h, const char *path);

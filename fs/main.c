@@ -440,7 +440,7 @@ static int take_place(struct daemon *d, char **argv)
 		return err;
 	}
 	err = o->foreground ? 0 : background_begin();
-	return err || !held ? err : holder_begin(argv, o->foreground, &d->held);
+	return err || !held ? err : holder_begin(argv, o, &d->held);
 }
 
 /* Options are split in place; a daemon that follows gets them whole. */

@@ -166,19 +166,25 @@ static void hear_libfuse(enum fuse_log_level level, const char *fmt, va_list ap)
 	log_line(LOG_LEVEL_DEBUG, "libfuse: %s", last_word);
 }
 
-static int new_session(struct mount *m, const struct options *o, struct why *why)
+/* A comma would end the option, and backslash quotes. out: twice as long as the longest path. */
+static void quote(char *out, const char *path)
 {
-	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
-	char fsname[2 * PATH_MAX], *out = fsname;
+	size_t len = strnlen(path, PATH_MAX - 1);
 
-	/* A comma would end the option, and backslash quotes. */
-	out += sprintf(out, "fsname=");
-	for (const char *s = m->tandem->disk_dir; *s; s++) {
+	for (const char *s = path; s < path + len; s++) {
 		if (*s == ',' || *s == '\\')
 			*out++ = '\\';
 		*out++ = *s;
 	}
 	*out = '\0';
+}
+
+static int new_session(struct mount *m, const struct options *o, struct why *why)
+{
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	char fsname[sizeof("fsname=") + 2 * PATH_MAX] = "fsname=";
+
+	quote(fsname + strlen(fsname), m->tandem->disk_dir);
 	fuse_set_log_func(hear_libfuse);
 	fuse_opt_add_arg(&args, "tandemfs");
 	fuse_opt_add_arg(&args, "-o");
