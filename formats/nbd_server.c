@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The socket has a name for a moment only, in a directory of our own. It is
+ * The socket has a name for a moment only, where nobody else has one. It is
  * reached through a descriptor of its inode afterwards: an abstract name could
  * be connected to by anybody.
  */
@@ -19,12 +19,20 @@
 
 #include "nbd_client.h"
 
-static int bind_in(const char *dir, int sock, int *address)
+/* The last place to make sockets in; -1: there is none. */
+static _Atomic int place = -1;
+
+void nbd_server_place(int dirfd)
+{
+	place = dirfd;
+}
+
+static int bind_as(const char *path, int sock, int *address)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	int fd = -1, err = 0;
 
-	snprintf(a.sun_path, sizeof(a.sun_path), "%s/nbd", dir);
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
 	if (bind(sock, (struct sockaddr *)&a, sizeof(a)))
 		return -errno;
 	if (listen(sock, NBD_CONNECTIONS))
@@ -37,6 +45,33 @@ static int bind_in(const char *dir, int sock, int *address)
 	return err;
 }
 
+static int bind_in_new_directory(const char *top, int sock, int *address)
+{
+	char dir[64], path[80];
+	int err;
+
+	snprintf(dir, sizeof(dir), "%s/tandemfs-XXXXXX", top);
+	if (!mkdtemp(dir))
+		return -errno;
+	snprintf(path, sizeof(path), "%s/nbd", dir);
+	err = bind_as(path, sock, address);
+	rmdir(dir);
+	return err;
+}
+
+/* A name that is there already is of who died before he took it away. */
+static int bind_in_place(int sock, int *address)
+{
+	static _Atomic unsigned number;
+	char path[64];
+
+	if (place < 0)
+		return -ENOENT;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/nbd-%u", place, number++);
+	unlink(path);
+	return bind_as(path, sock, address);
+}
+
 static int make_socket(int *sock, int *address)
 {
 	static const char *const places[] = { "/run", "/tmp", "/dev/shm" };
@@ -45,17 +80,10 @@ static int make_socket(int *sock, int *address)
 
 	if (s < 0)
 		return -errno;
-	for (size_t i = 0; i < sizeof(places) / sizeof(*places) && err; i++) {
-		char dir[64];
-
-		snprintf(dir, sizeof(dir), "%s/tandemfs-XXXXXX", places[i]);
-		if (!mkdtemp(dir)) {
-			err = -errno;
-			continue;
-		}
-		err = bind_in(dir, s, address);
-		rmdir(dir);
-	}
+	for (size_t i = 0; i < sizeof(places) / sizeof(*places) && err; i++)
+		err = bind_in_new_directory(places[i], s, address);
+	if (err)
+		err = bind_in_place(s, address);
 	if (err) {
 		close(s);
 		return err;

@@ -34,6 +34,11 @@ int nbd_server_start(struct nbd_server *s, const char *driver, int fd, bool read
 		     char reason[IMAGE_REASON]);
 /* NBD_LOST when it dies meanwhile, or does not answer in time. Any thread. */
 int nbd_server_connect(const struct nbd_server *s, unsigned limit_ms, struct nbd_handle **out);
+/*
+ * A directory that nobody else uses, for sockets of a daemon that can make none in /run, /tmp or
+ * /dev/shm; -1: there is none any more. The descriptor stays the caller's.
+ */
+void nbd_server_place(int dirfd);
 /* At once. Until nbd_server_reap(). */
 void nbd_server_kill(const struct nbd_server *s);
 /* Until it is dead. Its process id is still its own. */

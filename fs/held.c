@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "directory.h"
 
 union control {
@@ -36,7 +38,7 @@ int held_send(int sock, enum held_word word, const char *text, size_t len, const
 	}
 	while (sendmsg(sock, &m, MSG_NOSIGNAL) < 0)
 		if (errno != EINTR)
-			return -errno;
+			return errno == ECONNRESET ? -EPIPE : -errno;
 	return 0;
 }
 
@@ -86,6 +88,62 @@ int held_receive(int sock, bool wait, enum held_word *word, char text[HELD_TEXT 
 	return 0;
 }
 
+/* What was asked for is noted, a descriptor with any other word is closed. */
+static int receive(struct held *h, enum held_word *word, char *text, int *fd)
+{
+	int fds[HELD_FDS], err = held_receive(h->sock, false, word, text, fds);
+
+	if (err)
+		return err;
+	if (*word == HELD_STOP)
+		h->stops++;
+	if (*word == HELD_HAND_OVER)
+		h->hand_over = true;
+	*fd = fds[0];
+	fds[0] = -1;
+	held_close(fds);
+	return 0;
+}
+
+int held_hear(struct held *h)
+{
+	static char text[HELD_TEXT + 1];
+	enum held_word word;
+	int fd, err;
+
+	while (!(err = receive(h, &word, text, &fd)))
+		if (fd >= 0)
+			close(fd);
+	return err;
+}
+
+int held_ask(struct held *h, enum held_word word, unsigned limit_ms, char answer[HELD_TEXT + 1],
+	     int *fd)
+{
+	uint64_t end = monotonic_ns() + limit_ms * 1000000ull, now;
+	int err = held_send(h->sock, word, "", 0, NULL, 0);
+	struct pollfd p = { h->sock, POLLIN, 0 };
+	enum held_word said;
+	int with;
+
+	while (!err) {
+		err = receive(h, &said, answer, &with);
+		if (!err && said == word) {
+			*fd = with;
+			return 0;
+		}
+		if (!err && with >= 0)
+			close(with);
+		if (err != -EAGAIN)
+			continue;
+		now = monotonic_ns();
+		err = now >= end ? -ETIMEDOUT : 0;
+		if (!err)
+			poll(&p, 1, (end - now) / 1000000 + 1);
+	}
+	return err;
+}
+
 int held_begin(struct held *h)
 {
 	char *number = getenv(HELD_ENVIRONMENT);
@@ -93,7 +151,7 @@ int held_begin(struct held *h)
 	int fds[HELD_FDS], err = number && !text ? -ENOMEM : 0;
 	enum held_word word = 0;
 
-	*h = (struct held){ -1, -1, -1 };
+	*h = HELD_NONE;
 	if (!number || err)
 		return err;
 	h->sock = atoi(number);

@@ -26,6 +26,12 @@ enum held_word {
 	HELD_FAILED = 'F',   /* and why; it does not start, and ends */
 	HELD_STOPPING = 'S', /* the mount ends with it */
 	HELD_OVER = 'O',     /* as it was asked: whoever comes next goes on */
+	/*
+	 * Of a daemon that is confined (confinement.h), and answered with the same word. MOUNT: with
+	 * /dev/fuse, or with why not; once. UNMOUNT: when it is done, or there is nothing to do.
+	 */
+	HELD_MOUNT = 'M',
+	HELD_UNMOUNT = 'U',
 	/* Of the holder. */
 	HELD_HAND_OVER = 'H',
 	HELD_STOP = 'T', /* for each SIGTERM or SIGINT: those who signal all of us mean one stop */
@@ -53,7 +59,27 @@ struct held {
 	int sock; /* -1: there is no holder */
 	/* Of the daemon before, which this one follows; -1: it is the first. */
 	int fuse_fd, memory_fd;
+	unsigned stops; /* how often it said STOP */
+	bool hand_over; /* it said so */
 };
+
+#define HELD_NONE                                          \
+	(struct held)                                      \
+	{                                                  \
+		.sock = -1, .fuse_fd = -1, .memory_fd = -1 \
+	}
+
+/*
+ * What the holder has said meanwhile. -EAGAIN: there is no more; -EPIPE: it has ended. By the main
+ * thread alone, as the next one.
+ */
+int held_hear(struct held *h);
+/*
+ * Says the word and waits for the answer: its text, and fd, -1 if it has none. -ETIMEDOUT, -EPIPE:
+ * there is none.
+ */
+int held_ask(struct held *h, enum held_word word, unsigned limit_ms, char answer[HELD_TEXT + 1],
+	     int *fd);
 
 /*
  * If a holder has started this program for a mount that there is: 0 with what there is to

@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 #include "background.h"
+#include "confine.h"
+#include "confinement.h"
 #include "disk.h"
 #include "log.h"
 #include "mount.h"
@@ -99,12 +101,34 @@ static void open_program(struct holder *h, const char *path)
 {
 	close_one(&h->started);
 	h->started = open(path, O_PATH | O_CLOEXEC);
+	if (h->started >= 0 && h->ruleset >= 0)
+		confine_add_program(h->ruleset,
+				    h->started); /* or it does not start, and is tried again */
+}
+
+static _Noreturn void fail_in_child(int sock, const char *what, int err)
+{
+	char why[PATH_MAX + 64];
+
+	snprintf(why, sizeof(why), "%s: %s", what, strerror(err));
+	held_send(sock, HELD_FAILED, why, strlen(why), NULL, 0);
+	log_line(LOG_LEVEL_ERROR, "%s", why);
+	_exit(127);
+}
+
+/* In the child, before it is a daemon. */
+static void confine(const struct holder *h, int sock)
+{
+	int err = h->ruleset >= 0 ? confinement_enter(h->ruleset) : 0;
+
+	if (err)
+		fail_in_child(sock, "the daemon cannot be confined", -err);
 }
 
 /* In the child. */
 static _Noreturn void become_daemon(const struct holder *h, int sock)
 {
-	char number[16], file[32], why[PATH_MAX + 64];
+	char number[16], file[32];
 	sigset_t set;
 
 	snprintf(number, sizeof(number), "%d", sock);
@@ -113,11 +137,10 @@ static _Noreturn void become_daemon(const struct holder *h, int sock)
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	snprintf(file, sizeof(file), "/proc/self/fd/%d", h->program.fd);
+	confine(h, sock);
 	if (!fcntl(sock, F_SETFD, 0) && !setenv(HELD_ENVIRONMENT, number, 1))
 		execv(h->program.by_fd ? file : h->program.path, h->argv);
-	snprintf(why, sizeof(why), "%s: %s", h->program.path, strerror(errno));
-	held_send(sock, HELD_FAILED, why, strlen(why), NULL, 0);
-	_exit(127);
+	fail_in_child(sock, h->program.path, errno);
 }
 
 static int give_all(const struct holder *h, int sock)
@@ -176,14 +199,6 @@ static void start_again(struct holder *h)
 
 /* ---- the end of a daemon ---- */
 
-static void unmount(const struct holder *h)
-{
-	struct mount m = { 0 };
-
-	snprintf(m.mount_point, sizeof(m.mount_point), "%s", h->mount_point);
-	mount_detach(&m);
-}
-
 static bool mount_is_gone(const struct holder *h)
 {
 	struct pollfd p = { h->fuse_fd, 0, 0 };
@@ -191,8 +206,17 @@ static bool mount_is_gone(const struct holder *h)
 	return poll(&p, 1, 0) == 1 && p.revents & POLLERR;
 }
 
+/* What is there by now may be of somebody else. */
+void holder_unmount(struct holder *h)
+{
+	if (h->mounted && !mount_is_gone(h) && mount_id_at(h->mount_point) == h->mount_id)
+		mount_remove(h->mount_point);
+	h->mounted = false;
+}
+
 static _Noreturn void end(struct holder *h, int status)
 {
+	holder_unmount(h);
 	holder_answer(h, false, "the mount has ended");
 	exit(status);
 }
@@ -218,7 +242,7 @@ static void say_how_it_ended(struct holder *h)
 /* Nothing was served yet, or can be again: what there was to say was said. */
 static _Noreturn void end_with(struct holder *h)
 {
-	if (!h->served && !h->foreground)
+	if (!h->served && !h->options->foreground)
 		background_failed(h->reason[0] ? h->reason : "the daemon died while it started");
 	else if (h->ready)
 		log_line(LOG_LEVEL_ERROR, "the daemon ended, %s; it cannot be started again here",
@@ -264,8 +288,8 @@ static void go_back(struct holder *h)
 static _Noreturn void give_up(struct holder *h)
 {
 	log_line(LOG_LEVEL_WARNING, "stopped while no daemon can be started");
-	if (!mount_is_gone(h)) /* else what is there now is not ours */
-		unmount(h);
+	if (!h->mounted && !mount_is_gone(h)) /* else what is there now is not ours */
+		mount_remove(h->mount_point);
 	end(h, 1);
 }
 
@@ -436,7 +460,7 @@ static void resolve(const char *given, char path[PATH_MAX])
 		path[0] = '\0';
 }
 
-int holder_begin(char **argv, const struct options *o, struct held *daemon)
+int holder_begin(char **argv, const struct options *o, struct held *daemon, struct why *why)
 {
 	struct holder *h = &holder;
 	sigset_t before;
@@ -445,28 +469,33 @@ int holder_begin(char **argv, const struct options *o, struct held *daemon)
 	pid_t pid;
 
 	h->argv = argv;
-	h->foreground = o->foreground;
-	h->listen_fd = h->asker = h->sock = h->fuse_fd = h->memory_fd = -1;
+	h->options = o;
+	h->ruleset = h->listen_fd = h->asker = h->sock = h->fuse_fd = h->memory_fd = -1;
 	h->program.fd = h->other.fd = h->started = -1;
 	resolve(o->disk_dir, h->disk_dir);
 	resolve(o->mount_point, h->mount_point);
+	err = o->confine ? confinement_new(o, &h->ruleset, why) : 0;
+	if (err)
+		return err;
 	open_program(h, "/proc/self/exe");
 	n = readlink("/proc/self/exe", h->program.path, sizeof(h->program.path) - 1);
 	if (n < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
-		return -errno;
+		return refuse(why, -errno, "the holder: %s", strerror(errno));
 	h->program.path[n] = '\0';
 	err = take_signals(h, &before);
 	if (err)
-		return err;
+		return refuse(why, err, "signals: %s", strerror(-err));
 	pid = fork_daemon(h, &sock);
 	if (pid < 0)
-		return pid;
+		return refuse(why, pid, "no process can be made: %s", strerror(-pid));
 	if (!pid) {
 		close(h->signal_fd);
 		close_one(&h->started);
 		sigprocmask(SIG_SETMASK, &before, NULL);
 		background_forget();
-		*daemon = (struct held){ sock, -1, -1 };
+		confine(h, sock);
+		*daemon = HELD_NONE;
+		daemon->sock = sock;
 		return 0;
 	}
 	prctl(PR_SET_NAME, "tandemfs-holder");

@@ -2,7 +2,7 @@
 /*
  * The holder: a small process that starts the daemon, keeps /dev/fuse and the session's memory
  * (session.h), and starts the next daemon when that one dies. It serves nothing and reads no
- * request. It ends with a daemon that was stopped, or whose mount was taken away.
+ * request; it mounts and unmounts for a daemon that is confined. It ends with a daemon that was stopped, or whose mount was taken away.
  *
  * It believes nothing of what a daemon says that would have it do more than that: where it mounts,
  * unmounts and is asked, and which file it starts, is of its own command line.
@@ -15,12 +15,13 @@
 
 #include "held.h"
 #include "options.h"
+#include "why.h"
 
 /*
  * Becomes the holder: in a child of it, which is the daemon, returns 0, with its end of the
- * socket; otherwise never returns. -errno: it cannot.
+ * socket; otherwise never returns. -errno, and why: it cannot. argv and o are kept.
  */
-int holder_begin(char **argv, const struct options *o, struct held *daemon);
+int holder_begin(char **argv, const struct options *o, struct held *daemon, struct why *why);
 
 /*
  * What is asked of the holder of a mount, from outside: prints its answer. dir is DISKDIR or MOUNTPOINT.

@@ -27,13 +27,17 @@ struct holder {
 	bool went_back;
 	int started; /* the file of the daemon that was started last, until that serves; -1: none */
 	char **argv;
-	bool foreground;
+	const struct options *options;
+	int ruleset; /* that each daemon is confined by; -1: none is */
 	int signal_fd;
 	int listen_fd; /* for questions; -1: nobody can ask */
 	int asker;     /* who waits for the new program; -1: nobody */
 
 	/* Of the command line, before there was a daemon; empty: there is no such directory. */
 	char disk_dir[PATH_MAX], mount_point[PATH_MAX];
+
+	bool mounted; /* by us, and not unmounted yet */
+	int mount_id; /* of that */
 
 	/* What is kept. */
 	bool kept;
@@ -75,7 +79,9 @@ void holder_answer(struct holder *h, bool good, const char *text);
 void holder_hear_daemon(struct holder *h);
 void holder_tell_to_stop(struct holder *h);
 
-/* holder.c: what is started next, from now on. */
+/* holder.c: what we have mounted, if it is there still. */
+void holder_unmount(struct holder *h);
+/* What is started next, from now on. */
 void holder_take_program(struct holder *h, const char *path);
 /* The daemon hands over to it. */
 void holder_exchange(struct holder *h);

@@ -4,6 +4,7 @@
  * what becomes of its own mount is all that it decides.
  */
 #include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "disk.h"
 #include "holder_inner.h"
 #include "log.h"
+#include "mount.h"
 
 /* More than there is to say; who never ends does not keep us from what else there is to do. */
 #define WORDS_AT_ONCE 1000
@@ -35,10 +37,30 @@ static void keep(struct holder *h, int fds[HELD_FDS])
 {
 	if (h->kept || fds[0] < 0 || fds[1] < 0 || !h->disk_dir[0] || !h->mount_point[0])
 		return;
-	h->fuse_fd = fds[0];
+	if (h->fuse_fd < 0) {
+		h->fuse_fd = fds[0];
+		fds[0] = -1;
+	}
 	h->memory_fd = fds[1];
-	fds[0] = fds[1] = -1;
+	fds[1] = -1;
 	h->kept = true;
+}
+
+/* Only for one that cannot do it, and there it once. */
+static void make_mount(struct holder *h)
+{
+	struct why why = { 0 };
+	int err;
+
+	if (h->ruleset < 0 || h->fuse_fd >= 0 || !h->mount_point[0])
+		err = refuse(&why, -EPERM, "there is nothing for the holder to mount");
+	else
+		err = mount_make(h->options, h->disk_dir, h->mount_point, &h->fuse_fd, &why);
+	if (!err) {
+		h->mounted = true;
+		h->mount_id = mount_id_at(h->mount_point);
+	}
+	held_send(h->sock, HELD_MOUNT, why.message, strlen(why.message), &h->fuse_fd, !err);
 }
 
 void holder_tell_to_stop(struct holder *h)
@@ -67,10 +89,12 @@ static void daemon_is_ready(struct holder *h)
 	h->ready = h->served = true;
 	h->ready_ns = monotonic_ns();
 	note_program(h);
-	if (first && !h->foreground) {
+	if (first && !h->options->foreground) {
 		log_to_syslog();
 		background_ready();
 	}
+	if (first && h->ruleset >= 0)
+		log_line(LOG_LEVEL_INFO, "the daemon is confined");
 	if (first)
 		background_notify();
 	holder_answer(h, true, "");
@@ -105,6 +129,13 @@ static void take_word(struct holder *h, enum held_word word, const char *text, i
 	case HELD_STOPPING:
 		h->stopping = true;
 		holder_deaf(h); /* the next one may come */
+		break;
+	case HELD_MOUNT:
+		make_mount(h);
+		break;
+	case HELD_UNMOUNT:
+		holder_unmount(h);
+		held_send(h->sock, HELD_UNMOUNT, "", 0, NULL, 0);
 		break;
 	case HELD_OVER:
 		h->over = true;

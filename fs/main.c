@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -17,6 +18,8 @@
 #include "background.h"
 #include "check_command.h"
 #include "clones.h"
+#include "confine.h"
+#include "confinement.h"
 #include "holder.h"
 #include "log.h"
 #include "mount.h"
@@ -30,9 +33,7 @@ struct daemon {
 	struct mount *mount;
 	struct held held;
 	int signal_fd;
-	/* How often it was asked to stop, by whom: by both at once is once. */
-	unsigned stop_signals, stop_words;
-	bool hand_over; /* asked for */
+	unsigned stop_signals; /* and held.stops: by both at once is once */
 };
 
 static int take_signals(struct daemon *d)
@@ -63,18 +64,7 @@ static void raise_descriptor_limit(void)
 
 static void hear_holder(struct daemon *d)
 {
-	static char text[HELD_TEXT + 1];
-	enum held_word word;
-	int fds[HELD_FDS], err = 0;
-
-	while (d->held.sock >= 0 && !err) {
-		err = held_receive(d->held.sock, false, &word, text, fds);
-		if (!err && word == HELD_STOP)
-			d->stop_words++;
-		if (!err && word == HELD_HAND_OVER)
-			d->hand_over = true;
-	}
-	if (err != -EPIPE)
+	if (d->held.sock < 0 || held_hear(&d->held) != -EPIPE)
 		return;
 	log_line(LOG_LEVEL_WARNING, "the holder has ended: if the daemon dies, the mount does");
 	close(d->held.sock);
@@ -95,13 +85,13 @@ static bool asked_to_stop(struct daemon *d)
 			d->stop_signals++;
 	}
 	hear_holder(d);
-	return d->stop_signals || d->stop_words;
+	return d->stop_signals || d->held.stops;
 }
 
 static bool insisted(struct daemon *d)
 {
 	asked_to_stop(d);
-	return d->stop_signals > 1 || d->stop_words > 1;
+	return d->stop_signals > 1 || d->held.stops > 1;
 }
 
 /* Until the mount says something, a signal comes, or the time is over. */
@@ -165,6 +155,8 @@ static int start(struct daemon *d, struct why *why)
 	int err;
 
 	why->message[0] = '\0';
+	if (o->confine && !confine_holds())
+		return refuse(why, -EPERM, "the daemon was to be confined, and is not");
 	/* Before anything is made in DISKDIR. */
 	err = follows ? follow(d, why) : mount_check(o->mount_point, resolved, why);
 	if (err)
@@ -180,10 +172,9 @@ static int start(struct daemon *d, struct why *why)
 		return refuse(why, err, "out of memory");
 	ctl_set_log_level_hook(d->ctl, log_set_level);
 	if (follows)
-		err = mount_take_over(o, d->tandem, d->ctl, d->held.fuse_fd, d->held.memory_fd,
-				      &d->mount, why);
+		err = mount_take_over(o, d->tandem, d->ctl, &d->held, &d->mount, why);
 	else
-		err = mount_start(o, d->tandem, d->ctl, &d->mount, why);
+		err = mount_start(o, d->tandem, d->ctl, &d->held, &d->mount, why);
 	if (err)
 		return err;
 	return tandem_start(d->tandem, why);
@@ -395,8 +386,11 @@ static void ready(struct daemon *d)
 static int serve(struct daemon *d)
 {
 	struct why why;
-	int err = start(d, &why);
+	int err;
 
+	if (!d->options.log_level || strcasecmp(d->options.log_level, "debug"))
+		confinement_hide_memory();
+	err = start(d, &why);
 	if (!err)
 		err = wait_until_ready(d, &why);
 	if (err) {
@@ -414,7 +408,7 @@ static int serve(struct daemon *d)
 			wait_for_guests(d);
 			break;
 		}
-		if (d->hand_over && d->held.sock >= 0) {
+		if (d->held.hand_over && d->held.sock >= 0) {
 			hand_over(d);
 			return 0;
 		}
@@ -428,19 +422,24 @@ static int serve(struct daemon *d)
 }
 
 /* To the background, and below a holder, as it is asked for; here goes on who serves. */
-static int take_place(struct daemon *d, char **argv)
+static int take_place(struct daemon *d, char **argv, struct why *why)
 {
 	struct options *o = &d->options;
-	bool held = o->restart == RESTART_YES || (o->restart == RESTART_USUAL && !o->foreground);
+	bool held = o->restart == RESTART_YES ||
+		    (o->restart == RESTART_USUAL && (!o->foreground || o->confine));
 	int err = held_begin(&d->held);
 
-	if (err || d->held.sock >= 0) {
-		if (!err && !o->foreground)
+	if (err)
+		return refuse(why, err, "the holder: %s", strerror(-err));
+	if (d->held.sock >= 0) {
+		if (!o->foreground)
 			log_to_syslog();
-		return err;
+		return 0;
 	}
 	err = o->foreground ? 0 : background_begin();
-	return err || !held ? err : holder_begin(argv, o, &d->held);
+	if (err)
+		return refuse(why, err, "cannot go to the background: %s", strerror(-err));
+	return held ? holder_begin(argv, o, &d->held, why) : 0;
 }
 
 /* Options are split in place; a daemon that follows gets them whole. */
@@ -457,7 +456,8 @@ static char **copy_of(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	static char **whole; /* for life */
-	struct daemon d = { .held = { -1, -1, -1 }, .signal_fd = -1 };
+	struct daemon d = { .held = HELD_NONE, .signal_fd = -1 };
+	struct why why;
 	char error[256];
 	int err;
 
@@ -488,9 +488,9 @@ int main(int argc, char **argv)
 		return holder_replace(d.options.disk_dir);
 	if (d.options.ask_status)
 		return holder_status(d.options.disk_dir);
-	err = take_place(&d, whole);
+	err = take_place(&d, whole, &why);
 	if (err) {
-		fprintf(stderr, "tandemfs: cannot go to the background: %s\n", strerror(-err));
+		background_failed(why.message);
 		return 1;
 	}
 	return serve(&d);

@@ -14,8 +14,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "confine.h"
 #include "log.h"
 #include "take_over.h"
+
+/* The holder has nothing else to do, but fusermount3 may take a while. */
+#define ANSWER_MS 60000
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
@@ -105,6 +109,7 @@ static void list_capabilities(struct mount *m)
 		{ "io-flusher", m->io_flusher },
 		{ "libfuse", fuse_pkgversion() },
 		[CAPABILITY_RESTART] = { "restart", "no" },
+		{ "confined", confine_holds() ? "yes" : "no" },
 		{ NULL, NULL },
 	};
 
@@ -117,11 +122,11 @@ void mount_set_restart(struct mount *m, bool yes)
 	atomic_store(&m->capabilities[CAPABILITY_RESTART].value, yes ? "yes" : "no");
 }
 
-/* A FUSE file system is mounted just there already (but the mount point may be DISKDIR). */
-static bool is_busy(const char *path)
+/* The topmost mount just there: its number, and whether it is a FUSE file system. -1: there is none. */
+static int mount_at(const char *path, bool *is_fuse)
 {
 	char line[3 * PATH_MAX];
-	bool busy = false;
+	int id = -1;
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 
 	while (f && fgets(line, sizeof(line), f)) {
@@ -132,11 +137,27 @@ static bool is_busy(const char *path)
 		if (!point || !type || strncmp(point, path, strlen(path)) ||
 		    point[strlen(path)] != ' ')
 			continue;
-		busy = !strncmp(type + 3, "fuse", 4); /* the last line is the topmost mount */
+		id = atoi(line); /* the last line is the topmost mount */
+		*is_fuse = !strncmp(type + 3, "fuse", 4);
 	}
 	if (f)
 		fclose(f);
-	return busy;
+	return id;
+}
+
+int mount_id_at(const char *path)
+{
+	bool ignored;
+
+	return mount_at(path, &ignored);
+}
+
+/* But the mount point may be DISKDIR. */
+static bool is_busy(const char *path)
+{
+	bool is_fuse;
+
+	return mount_at(path, &is_fuse) >= 0 && is_fuse;
 }
 
 int mount_check(const char *given, char *resolved, struct why *why)
@@ -179,12 +200,14 @@ static void quote(char *out, const char *path)
 	*out = '\0';
 }
 
-static int new_session(struct mount *m, const struct options *o, struct why *why)
+/* m: whose requests these will be; only to be given to them. */
+static int new_session(struct mount *m, const struct options *o, const char *disk_dir,
+		       struct why *why)
 {
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	char fsname[sizeof("fsname=") + 2 * PATH_MAX] = "fsname=";
 
-	quote(fsname + strlen(fsname), m->tandem->disk_dir);
+	quote(fsname + strlen(fsname), disk_dir);
 	fuse_set_log_func(hear_libfuse);
 	fuse_opt_add_arg(&args, "tandemfs");
 	fuse_opt_add_arg(&args, "-o");
@@ -206,7 +229,7 @@ static int open_session(struct mount *m, const struct options *o, const char *wh
 			struct why *why)
 {
 	static const struct fuse_custom_io io = { .writev = write_reply, .read = read_request };
-	int err = new_session(m, o, why);
+	int err = new_session(m, o, m->tandem->disk_dir, why);
 
 	if (err)
 		return err;
@@ -215,6 +238,44 @@ static int open_session(struct mount *m, const struct options *o, const char *wh
 	if (fuse_session_custom_io(m->session, &io, fuse_session_fd(m->session)))
 		return refuse(why, -ENOMEM, "out of memory");
 	return 0;
+}
+
+int mount_make(const struct options *o, const char *disk_dir, const char *mount_point, int *fd,
+	       struct why *why)
+{
+	struct mount m = { 0 };
+	int err = new_session(&m, o, disk_dir, why), copy;
+
+	if (err)
+		return err;
+	if (fuse_session_mount(m.session, mount_point)) {
+		err = refuse(why, -EIO, "%s cannot be mounted: %s", mount_point, last_word);
+	} else if ((copy = fcntl(fuse_session_fd(m.session), F_DUPFD_CLOEXEC, 0)) < 0) {
+		err = refuse(why, -errno, "%s: %s", mount_point, strerror(errno));
+		mount_remove(mount_point);
+	} else {
+		*fd = copy;
+	}
+	fuse_session_destroy(m.session); /* which lets the mount be */
+	return err;
+}
+
+/* By the holder. */
+static int ask_for_mount(struct mount *m, const struct options *o, struct why *why)
+{
+	static char text[HELD_TEXT + 1];
+	char where[32];
+	int fd, err = held_ask(m->mounter, HELD_MOUNT, ANSWER_MS, text, &fd);
+
+	if (err)
+		return refuse(why, err, "the holder does not mount: %s", strerror(-err));
+	if (fd < 0)
+		return refuse(why, -EIO, "%s", text);
+	snprintf(where, sizeof(where), "/dev/fd/%d", fd);
+	err = open_session(m, o, where, why);
+	if (err)
+		mount_detach(m);
+	return err;
 }
 
 static int keep_memory(struct mount *m, struct why *why)
@@ -234,7 +295,8 @@ static int keep_memory(struct mount *m, struct why *why)
 	return 0;
 }
 
-static struct mount *allocate(struct tandem *t, struct ctl *c)
+static struct mount *allocate(const struct options *o, struct tandem *t, struct ctl *c,
+			      struct held *h)
 {
 	struct mount *m = calloc(1, sizeof(*m));
 
@@ -242,6 +304,7 @@ static struct mount *allocate(struct tandem *t, struct ctl *c)
 		return NULL;
 	m->tandem = t;
 	m->ctl = c;
+	m->mounter = o->confine ? h : NULL;
 	m->owner = getuid();
 	m->group = getgid();
 	clock_gettime(CLOCK_REALTIME, &m->mounted);
@@ -258,10 +321,10 @@ static void use_memory(struct mount *m)
 	ctl_use_memory(m->ctl, m->memory->ctl);
 }
 
-int mount_start(const struct options *o, struct tandem *t, struct ctl *c, struct mount **out,
-		struct why *why)
+int mount_start(const struct options *o, struct tandem *t, struct ctl *c, struct held *h,
+		struct mount **out, struct why *why)
 {
-	struct mount *m = allocate(t, c);
+	struct mount *m = allocate(o, t, c, h);
 	int err;
 
 	if (!m)
@@ -271,7 +334,8 @@ int mount_start(const struct options *o, struct tandem *t, struct ctl *c, struct
 		err = keep_memory(m, why);
 	if (!err) {
 		use_memory(m);
-		err = open_session(m, o, m->mount_point, why);
+		err = m->mounter ? ask_for_mount(m, o, why)
+				 : open_session(m, o, m->mount_point, why);
 	}
 	if (!err) {
 		err = notify_start(&m->notify, m);
@@ -319,18 +383,18 @@ static int take_over_session(struct mount *m, const struct options *o, int fuse_
 	return err ? err : repeat_init(m, why);
 }
 
-int mount_take_over(const struct options *o, struct tandem *t, struct ctl *c, int fuse_fd,
-		    int memory_fd, struct mount **out, struct why *why)
+int mount_take_over(const struct options *o, struct tandem *t, struct ctl *c, struct held *h,
+		    struct mount **out, struct why *why)
 {
-	struct mount *m = allocate(t, c);
+	struct mount *m = allocate(o, t, c, h);
 	int err;
 
 	if (!m)
 		return refuse(why, -ENOMEM, "out of memory");
-	m->memory_fd = memory_fd;
-	err = m->wake_fd < 0 ? -errno : session_take(memory_fd, &m->memory, why);
+	m->memory_fd = h->memory_fd;
+	err = m->wake_fd < 0 ? -errno : session_take(h->memory_fd, &m->memory, why);
 	if (!err)
-		err = take_over_session(m, o, fuse_fd, why);
+		err = take_over_session(m, o, h->fuse_fd, why);
 	if (!err) {
 		err = notify_start(&m->notify, m);
 		if (!err)
@@ -366,13 +430,31 @@ static void unmount_by_helper(const char *mount_point)
 		waitpid(pid, NULL, 0);
 }
 
+void mount_remove(const char *mount_point)
+{
+	/* Lazily: a shell that stands in the directory must not keep us. */
+	if (umount2(mount_point, MNT_DETACH) && errno == EPERM)
+		unmount_by_helper(mount_point);
+}
+
 void mount_detach(struct mount *m)
 {
+	static char text[HELD_TEXT + 1];
+	int fd, err;
+
 	if (atomic_load(&m->ended))
 		return;
-	/* Lazily: a shell that stands in the directory must not keep us. */
-	if (umount2(m->mount_point, MNT_DETACH) && errno == EPERM)
-		unmount_by_helper(m->mount_point);
+	if (!m->mounter) {
+		mount_remove(m->mount_point);
+		return;
+	}
+	err = held_ask(m->mounter, HELD_UNMOUNT, ANSWER_MS, text, &fd);
+	if (err)
+		log_line(LOG_LEVEL_WARNING,
+			 "%s stays mounted, as the holder does not unmount it: %s", m->mount_point,
+			 strerror(-err));
+	else if (fd >= 0)
+		close(fd);
 }
 
 void mount_stop(struct mount *m)

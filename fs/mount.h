@@ -12,6 +12,7 @@
 
 #include "ctl.h"
 #include "handles.h"
+#include "held.h"
 #include "kernel.h"
 #include "notify.h"
 #include "options.h"
@@ -32,7 +33,8 @@ struct mount {
 
 	struct kernel kernel; /* known once `ready` */
 	char kernel_has[128], kernel_lacks[256], protocol[32], io_flusher[8];
-	struct capability capabilities[8];
+	struct capability capabilities[10];
+	struct held *mounter; /* mounts and unmounts for us; NULL: we do */
 
 	struct session *memory; /* what another daemon needs to go on with this mount */
 	int memory_fd;
@@ -48,12 +50,22 @@ struct mount {
 
 /* Could it be mounted there? Changes nothing. resolved: PATH_MAX bytes. */
 int mount_check(const char *given, char *resolved, struct why *why);
-/* Mounts and serves. On failure nothing is left mounted and why says what is wrong. */
-int mount_start(const struct options *o, struct tandem *t, struct ctl *c, struct mount **out,
-		struct why *why);
-/* The same with the mount of a daemon before this one: takes over both descriptors. */
-int mount_take_over(const struct options *o, struct tandem *t, struct ctl *c, int fuse_fd,
-		    int memory_fd, struct mount **out, struct why *why);
+/* Mounts, without serving: for who serves. *fd is /dev/fuse. */
+int mount_make(const struct options *o, const char *disk_dir, const char *mount_point, int *fd,
+	       struct why *why);
+/* What is mounted there out of the tree of files; who has files open there can go on. */
+void mount_remove(const char *mount_point);
+/* Of what is mounted there last, by the table of mounts; -1: nothing is, or it cannot be told. */
+int mount_id_at(const char *path);
+/*
+ * Mounts and serves. On failure nothing is left mounted and why says what is wrong. The holder of h
+ * does it for who is confined, and unmounts; h stays the caller's.
+ */
+int mount_start(const struct options *o, struct tandem *t, struct ctl *c, struct held *h,
+		struct mount **out, struct why *why);
+/* The same with the mount of a daemon before this one: takes over both descriptors of h. */
+int mount_take_over(const struct options *o, struct tandem *t, struct ctl *c, struct held *h,
+		    struct mount **out, struct why *why);
 /* Another daemon goes on: what has no answer gets none. Instead of mount_detach() and mount_stop(). */
 void mount_hand_over(struct mount *m);
 /* Out of the tree of files; who has files open there can go on until mount_stop. */

@@ -117,6 +117,12 @@ static bool set_no_restart(struct options *o, char *v)
 	return true;
 }
 
+static bool set_confine(struct options *o, char *v)
+{
+	o->confine = true;
+	return true;
+}
+
 static bool set_status(struct options *o, char *v)
 {
 	o->ask_status = true;
@@ -160,6 +166,7 @@ static const struct option_row rows[] = {
 	{ "foreground", NULL, set_foreground, "-f: stay in the foreground, log to stderr" },
 	{ "restart", NULL, set_restart, "a daemon that dies is started again; also with -f" },
 	{ "no-restart", NULL, set_no_restart, "it is not, and the mount dies with it" },
+	{ "confine", NULL, set_confine, "the daemon can open nothing but what it serves" },
 	{ "replace", NULL, set_replace, "this program goes on with the mount of DISKDIR" },
 	{ "status", NULL, set_status, "of the daemon of DISKDIR, also if it does not answer" },
 	{ "version", NULL, set_version, "-V" },
@@ -349,6 +356,11 @@ bool options_parse(int argc, char **argv, struct options *o, char *error, size_t
 			return true;
 		snprintf(error, size, "usage: tandemfs --%s DISKDIR",
 			 o->replace ? "replace" : "status");
+		return false;
+	}
+	if (o->confine && (o->settle || o->restart == RESTART_NO)) {
+		snprintf(error, size, "--confine needs the holder of a mount: not with %s",
+			 o->settle ? "settle" : "--no-restart");
 		return false;
 	}
 	if (o->settle ? o->disk_dir && !o->mount_point : o->mount_point != NULL)

@@ -18,7 +18,7 @@ struct options {
 	uint32_t block_size, stop_timeout_s;
 	unsigned threads;
 	bool settle; /* tandemfs settle DISKDIR */
-	bool read_only, foreground;
+	bool read_only, foreground, confine;
 	enum { RESTART_USUAL, RESTART_YES, RESTART_NO } restart; /* usual: in the background */
 	bool replace, ask_status;                                /* of a mount that there is */
 	bool help, version;      /* asked for; nothing else matters then */

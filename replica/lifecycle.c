@@ -18,6 +18,7 @@
 #include "groups.h"
 #include "history.h"
 #include "lock.h"
+#include "nbd_server.h"
 #include "rings.h"
 #include "jobs.h"
 #include "notes.h"
@@ -140,6 +141,7 @@ static int open_state(struct tandem *t, const struct tandem_options *o, struct w
 	err = lock_exclusive(t->lock_fd, t->state_dir, why);
 	if (err)
 		return err;
+	nbd_server_place(t->state_dirfd);
 	if (mkdirat(t->state_dirfd, "notes", 0700) && errno != EEXIST)
 		return refuse(why, -errno, "%s/notes: %s", t->state_dir, strerror(errno));
 	t->notes_dirfd = openat(t->state_dirfd, "notes",
@@ -520,8 +522,10 @@ void tandem_close(struct tandem *t)
 		remove_state(t);
 	if (t->lock_fd >= 0)
 		close(t->lock_fd); /* whoever waits for it may now have the images */
-	if (t->state_dirfd >= 0)
+	if (t->state_dirfd >= 0) {
+		nbd_server_place(-1);
 		close(t->state_dirfd);
+	}
 	if (t->notes_dirfd >= 0)
 		close(t->notes_dirfd);
 	free(t->by_label);

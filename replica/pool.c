@@ -9,6 +9,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "confine.h"
 #include "directory.h"
 #include "lock.h"
 
@@ -89,15 +90,23 @@ static void set_problem(struct pool *p, const char *problem)
 	pthread_mutex_unlock(&p->lock);
 }
 
+static int refuse_to_open(const struct pool *p, int err, struct why *why)
+{
+	if (err == -EACCES && confine_forbids(p->dir))
+		return refuse_advise(why, err,
+				     "mount it below DISKDIR, or name it with --pool at the start",
+				     "%s is out of reach of this daemon, which is confined",
+				     p->dir);
+	return refuse(why, err, err == -ENOTDIR ? "%s is not a directory" : "%s: %s", p->dir,
+		      err == -ENOENT ? "no such directory" : strerror(-err));
+}
+
 static int open_locked(struct pool *p, struct why *why)
 {
 	int fd = directory_open(p->dir), err;
 
-	if (fd < 0 && errno == ENOTDIR)
-		return refuse(why, -ENOTDIR, "%s is not a directory", p->dir);
 	if (fd < 0)
-		return refuse(why, -errno, "%s: %s", p->dir,
-			      errno == ENOENT ? "no such directory" : strerror(errno));
+		return refuse_to_open(p, -errno, why);
 	err = lock_refuse_own_kind(fd, p->dir, why);
 	if (!err)
 		err = lock_exclusive(fd, p->dir, why);

@@ -2,7 +2,7 @@
 /*
  * Daemons that say what they should not. The first one is a function of a test here; those that
  * follow are this program again, with a role for its third argument. There is no mount: a pipe is
- * /dev/fuse. What each did is a line of the file `report`.
+ * /dev/fuse. What each did is a line of the file `report` in DISKDIR.
  */
 #include "holder.h"
 
@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "confine.h"
 #include "mount.h"
 #include "unit.h"
 
@@ -41,7 +42,7 @@ static const char *in_dir(const char *name)
 static void report(const char *what, const char *more)
 {
 	char line[3 * PATH_MAX];
-	int fd = open(in_dir("report"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	int fd = open(in_dir("disks/report"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	int n = snprintf(line, sizeof(line), "%s %s\n", what, more);
 
 	if (fd < 0 || write(fd, line, n) != n)
@@ -63,7 +64,12 @@ static bool has(const char *name, const char *text)
 
 static bool is_reported(void *text)
 {
-	return has("report", text);
+	return has("disks/report", text);
+}
+
+static bool is_logged(void *text)
+{
+	return has("log", text);
 }
 
 /* Its line of the report is that, with the test's directory in front of the name. */
@@ -72,14 +78,28 @@ static void assert_reported(const char *what, const char *name)
 	char line[PATH_MAX + 64];
 
 	snprintf(line, sizeof(line), "%s %s/%s\n", what, dir, name);
-	ck_assert_msg(has("report", line), "no %s", line);
+	ck_assert_msg(has("disks/report", line), "no %s", line);
 }
 
 /* ---- what the holder uses ---- */
 
-void mount_detach(struct mount *m)
+int mount_make(const struct options *o, const char *disk_dir, const char *mount_point, int *fd,
+	       struct why *why)
 {
-	report("unmounted", m->mount_point);
+	report("mounted", disk_dir);
+	report("at", mount_point);
+	*fd = dup(mount_ends[1]);
+	return 0;
+}
+
+void mount_remove(const char *mount_point)
+{
+	report("unmounted", mount_point);
+}
+
+int mount_id_at(const char *path)
+{
+	return has("disks/report", "another mount") ? 2 : 1;
 }
 
 /* ---- daemons ---- */
@@ -141,6 +161,7 @@ static _Noreturn void report_what_is_given(int sock)
 	report("disks", text);
 	report("mount", text + strlen(text) + 1);
 	report_program();
+	report(confine_holds() ? "is confined" : "is free", "");
 	end_well(sock);
 }
 
@@ -170,7 +191,7 @@ static _Noreturn void serve_until_replaced(int sock)
 /* The first one fails. */
 static _Noreturn void fail_once(int sock)
 {
-	if (has("report", "failed"))
+	if (has("disks/report", "failed"))
 		report_what_is_given(sock);
 	fail_to_start(sock);
 }
@@ -212,13 +233,19 @@ static void setup(void)
 	}
 }
 
+static bool confined;
+
 /* role: of all that come after the first one. What the holder logs is in the file `log`. */
 static pid_t start(void (*first)(int sock), const char *role)
 {
 	char disks[PATH_MAX], mnt[PATH_MAX];
 	char *argv[] = { (char *)"tandemfs", dir, (char *)role, NULL };
-	struct options o = { .foreground = true, .disk_dir = disks, .mount_point = mnt };
+	struct options o = { .foreground = true,
+			     .confine = confined,
+			     .disk_dir = disks,
+			     .mount_point = mnt };
 	struct held held;
+	struct why why;
 	pid_t pid = fork();
 	int log;
 
@@ -230,8 +257,8 @@ static pid_t start(void (*first)(int sock), const char *role)
 	snprintf(mnt, sizeof(mnt), "%s/./mnt", dir);
 	log = open(in_dir("log"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	dup2(log, STDERR_FILENO);
-	if (holder_begin(argv, &o, &held))
-		abort();
+	if (holder_begin(argv, &o, &held, &why))
+		_exit(77);
 	first(held.sock);
 	_exit(9);
 }
@@ -287,12 +314,11 @@ START_TEST(it_unmounts_its_own_mount_point)
 {
 	pid_t pid = start(name_others, "fail");
 
-	ck_assert(unit_until(is_reported, (void *)"failed", 20));
+	ck_assert(unit_until(is_logged, (void *)"bad?[2Jword", 20));
 	kill(pid, SIGTERM);
 	ck_assert_int_eq(end_of(pid), 1);
 	assert_reported("unmounted", "mnt");
-	ck_assert(!has("report", "/root"));
-	ck_assert(has("log", "bad?[2Jword"));
+	ck_assert(!has("disks/report", "/root"));
 }
 END_TEST
 
@@ -354,7 +380,7 @@ static void give_descriptors(int sock)
 START_TEST(descriptors_are_not_kept)
 {
 	ck_assert_int_eq(end_of(start(give_descriptors, "fail")), 0);
-	ck_assert(has("report", "closed"));
+	ck_assert(has("disks/report", "closed"));
 }
 END_TEST
 
@@ -371,7 +397,7 @@ static void give_directories(int sock)
 START_TEST(not_any_number_of_directories)
 {
 	ck_assert_int_eq(end_of(start(give_directories, "fail")), 0);
-	ck_assert(has("report", "bounded") && !has("report", "unbounded"));
+	ck_assert(has("disks/report", "bounded") && !has("disks/report", "unbounded"));
 }
 END_TEST
 
@@ -404,17 +430,183 @@ START_TEST(what_it_starts_is_its_own)
 	ck_assert(unit_until(is_reported, (void *)"/forged\n", 20));
 	ck_assert_int_eq(holder_replace(in_dir("disks")), 1);
 	ck_assert_int_eq(end_of(pid), 0);
-	ck_assert(has("report", "failed") && has("report", "/test_holder\n"));
+	ck_assert(has("disks/report", "failed") && has("disks/report", "/test_holder\n"));
 	ck_assert(has("log", "the program before it goes on"));
+}
+END_TEST
+
+/* ---- mounting ---- */
+
+/* Whether /dev/fuse came with it. */
+static bool ask(int sock, enum held_word word, const char *places, size_t len)
+{
+	static char text[HELD_TEXT + 1];
+	int fds[HELD_FDS], err = held_send(sock, word, places, len, NULL, 0);
+	enum held_word said = 0;
+	bool with;
+
+	while (!err && said != word)
+		err = held_receive(sock, true, &said, text, fds);
+	if (err)
+		abort();
+	with = fds[0] >= 0;
+	held_close(fds);
+	return with;
+}
+
+static void mount_elsewhere(int sock)
+{
+	report(ask(sock, HELD_MOUNT, "/etc\0/root", 11) ? "first: yes" : "first: no", "");
+	report(ask(sock, HELD_MOUNT, "/etc\0/root", 11) ? "second: yes" : "second: no", "");
+	report(confine_holds() ? "is confined" : "is free", "");
+	ask(sock, HELD_UNMOUNT, "/root", 5);
+	report("asks again", "");
+	ask(sock, HELD_UNMOUNT, "/root", 5);
+	report(ask(sock, HELD_MOUNT, "", 0) ? "third: yes" : "third: no", "");
+	end_well(sock);
+}
+
+/* This kernel can. */
+static bool can_confine(void)
+{
+	static const char *const none[] = { NULL };
+	int ruleset = confine_make_server(none, none);
+
+	if (ruleset >= 0)
+		close(ruleset);
+	return ruleset >= 0;
+}
+
+static unsigned times_in_report(const char *text)
+{
+	static char content[1 << 16];
+	FILE *f = fopen(in_dir("disks/report"), "re");
+	unsigned n = 0;
+
+	content[fread(content, 1, sizeof(content) - 1, f)] = '\0';
+	fclose(f);
+	for (const char *s = content; (s = strstr(s, text)); s++)
+		n++;
+	return n;
+}
+
+START_TEST(it_mounts_once_where_it_was_told)
+{
+	if (!can_confine())
+		return;
+	confined = true;
+	ck_assert_int_eq(end_of(start(mount_elsewhere, "fail")), 0);
+	assert_reported("mounted", "disks");
+	assert_reported("at", "mnt");
+	assert_reported("unmounted", "mnt");
+	ck_assert(has("disks/report", "first: yes") && has("disks/report", "second: no"));
+	ck_assert(has("disks/report", "third: no") && has("disks/report", "is confined"));
+	ck_assert_uint_eq(times_in_report("unmounted"), 1);
+}
+END_TEST
+
+/* Who is not confined does it himself. */
+START_TEST(it_mounts_for_nobody_else)
+{
+	ck_assert_int_eq(end_of(start(mount_elsewhere, "fail")), 0);
+	ck_assert(has("disks/report", "first: no") && has("disks/report", "is free"));
+	ck_assert(!has("disks/report", "mounted"));
+}
+END_TEST
+
+static void die_mounted(int sock)
+{
+	ask(sock, HELD_MOUNT, "", 0);
+	die();
+}
+
+START_TEST(no_mount_stays_of_who_dies_early)
+{
+	if (!can_confine())
+		return;
+	confined = true;
+	ck_assert_int_eq(end_of(start(die_mounted, "fail")), 1);
+	assert_reported("unmounted", "mnt");
+}
+END_TEST
+
+static void die_below_another(int sock)
+{
+	ask(sock, HELD_MOUNT, "", 0);
+	report("another mount", "");
+	die();
+}
+
+START_TEST(what_others_have_mounted_there_stays)
+{
+	if (!can_confine())
+		return;
+	confined = true;
+	ck_assert_int_eq(end_of(start(die_below_another, "fail")), 1);
+	ck_assert(has("disks/report", "another mount") && !has("disks/report", "unmounted"));
+}
+END_TEST
+
+static void be_killed_and_followed(int sock)
+{
+	int fds[] = { mount_ends[1], mount_ends[1] };
+
+	ask(sock, HELD_MOUNT, "", 0);
+	held_send(sock, HELD_KEEP, "", 0, fds, 2);
+	held_send(sock, HELD_READY, "", 0, NULL, 0);
+	wait_until_heard(sock);
+	die();
+}
+
+START_TEST(each_daemon_is_confined)
+{
+	if (!can_confine())
+		return;
+	confined = true;
+	ck_assert_int_eq(end_of(start(be_killed_and_followed, "report")), 0);
+	assert_reported("disks", "disks");
+	ck_assert(has("disks/report", "is confined"));
+}
+END_TEST
+
+/* ---- the daemon's end ---- */
+
+START_TEST(an_answer_that_does_not_come)
+{
+	static char text[HELD_TEXT + 1];
+	struct held h = HELD_NONE;
+	int ends[2], fd = 7;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+	h.sock = ends[0];
+	say(ends[1], HELD_STOP, "", 0, 0);
+	say(ends[1], HELD_HAND_OVER, "", 0, 1);
+	ck_assert_int_eq(held_ask(&h, HELD_UNMOUNT, 20, text, &fd), -ETIMEDOUT);
+	ck_assert(h.stops == 1 && h.hand_over && fd == 7);
+	say(ends[1], HELD_STOP, "", 0, 0);
+	say(ends[1], HELD_UNMOUNT, "done", 4, 0);
+	say(ends[1], HELD_STOP, "", 0, 0);
+	ck_assert_int_eq(held_ask(&h, HELD_UNMOUNT, 20, text, &fd), 0);
+	ck_assert(h.stops == 2 && fd == -1 && !strcmp(text, "done"));
+	say(ends[1], HELD_MOUNT, "", 0, 1);
+	ck_assert_int_eq(held_ask(&h, HELD_MOUNT, 20, text, &fd), 0);
+	ck_assert(h.stops == 3 && fcntl(fd, F_GETFD) == FD_CLOEXEC);
+	ck_assert_int_eq(held_hear(&h), -EAGAIN);
+	close(ends[1]);
+	ck_assert_int_eq(held_ask(&h, HELD_MOUNT, 20, text, &fd), -EPIPE);
+	ck_assert_int_eq(held_hear(&h), -EPIPE);
 }
 END_TEST
 
 int main(int argc, char **argv)
 {
 	const TTest *const tests[] = {
-		its_places_are_its_own,          a_text_without_an_end,
-		it_unmounts_its_own_mount_point, descriptors_are_not_kept,
-		not_any_number_of_directories,   what_it_starts_is_its_own,
+		its_places_are_its_own,           a_text_without_an_end,
+		it_unmounts_its_own_mount_point,  descriptors_are_not_kept,
+		not_any_number_of_directories,    what_it_starts_is_its_own,
+		it_mounts_once_where_it_was_told, it_mounts_for_nobody_else,
+		no_mount_stays_of_who_dies_early, what_others_have_mounted_there_stays,
+		each_daemon_is_confined,          an_answer_that_does_not_come,
 
 	};
 

@@ -68,6 +68,10 @@ START_TEST(a_daemon_after_the_other)
 	ck_assert(parse("disks", "mnt", NULL) && o.restart == RESTART_USUAL);
 	ck_assert(one("--restart") && o.restart == RESTART_YES);
 	ck_assert(one("--no-restart") && o.restart == RESTART_NO);
+	ck_assert(one("-f") && !o.confine);
+	ck_assert(one("--confine") && o.confine && listed("confine") && o.confine);
+	ck_assert(!listed("confine,no_restart") && strstr(error, "not with --no-restart"));
+	ck_assert(!parse("settle", "--confine", "disks", NULL) && strstr(error, "with settle"));
 	ck_assert(listed("no_restart,restart") && o.restart == RESTART_YES);
 	ck_assert(parse("--status", "disks", NULL) && o.ask_status && !o.replace);
 	ck_assert(parse("--replace", "disks", NULL) && o.replace && !o.ask_status);
