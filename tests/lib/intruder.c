@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,6 +74,19 @@ static void try_connect(void)
 	close(sock);
 }
 
+/* To an abstract socket whose name is the number of the port. */
+static void try_connect_locally(void)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t len = offsetof(struct sockaddr_un, sun_path) + 1 +
+			snprintf(a.sun_path + 1, sizeof(a.sun_path) - 1, "%s",
+				 getenv("INTRUDER_PORT"));
+
+	say("connect locally", connect(sock, (struct sockaddr *)&a, len));
+	close(sock);
+}
+
 static void intrude(int dirfd)
 {
 	char path[64];
@@ -92,6 +107,7 @@ static void intrude(int dirfd)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/program", dirfd);
 	try_run("run", path);
 	try_connect();
+	try_connect_locally();
 	snprintf(path, sizeof(path), "/proc/%s/environ", getenv("INTRUDER_VICTIM"));
 	try_open("look into", path, O_RDONLY);
 	say("signal", kill(atoi(getenv("INTRUDER_VICTIM")), 0));
