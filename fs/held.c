@@ -18,8 +18,8 @@ union control {
 	char room[CMSG_SPACE(HELD_FDS * sizeof(int))];
 };
 
-int held_send(int sock, enum held_word word, const char *text, size_t len, const int *fds,
-	      int count)
+static int send_packet(int sock, enum held_word word, const char *text, size_t len, const int *fds,
+		       int count, int flags)
 {
 	char first = word;
 	struct iovec iov[] = { { &first, 1 }, { (char *)text, len } };
@@ -36,10 +36,21 @@ int held_send(int sock, enum held_word word, const char *text, size_t len, const
 		c->cmsg_len = CMSG_LEN(count * sizeof(int));
 		memcpy(CMSG_DATA(c), fds, count * sizeof(int));
 	}
-	while (sendmsg(sock, &m, MSG_NOSIGNAL) < 0)
+	while (sendmsg(sock, &m, MSG_NOSIGNAL | flags) < 0)
 		if (errno != EINTR)
 			return errno == ECONNRESET ? -EPIPE : -errno;
 	return 0;
+}
+
+int held_send(int sock, enum held_word word, const char *text, size_t len, const int *fds,
+	      int count)
+{
+	return send_packet(sock, word, text, len, fds, count, 0);
+}
+
+int held_offer(int sock, enum held_word word, const char *text, int fd)
+{
+	return send_packet(sock, word, text, strlen(text), &fd, fd >= 0, MSG_DONTWAIT);
 }
 
 static void take_descriptors(struct msghdr *m, int fds[HELD_FDS])

@@ -46,6 +46,8 @@ enum held_word {
 /* 0 or -errno; text may have NULs. */
 int held_send(int sock, enum held_word word, const char *text, size_t len, const int *fds,
 	      int count);
+/* To who may not listen any more: -EAGAIN instead of a wait for him. fd: -1 for none. */
+int held_offer(int sock, enum held_word word, const char *text, int fd);
 /*
  * The next one, -EAGAIN if there is none and wait was not said, -EPIPE if nobody is there. Text
  * gets a NUL more. fds: -1 where there is none; close-on-exec.

@@ -96,11 +96,19 @@ static void close_one(int *fd)
 	*fd = -1;
 }
 
+/* By the mount: only a daemon that there is not could say what is at that path. */
+static bool is_hidden(const struct holder *h, const char *path)
+{
+	size_t len = strlen(h->mount_point);
+
+	return len && !strncmp(path, h->mount_point, len) && path[len] == '/';
+}
+
 /* Never by a word of the daemon's. An upgrade may put another file at the path once this one runs. */
 static void open_program(struct holder *h, const char *path)
 {
 	close_one(&h->started);
-	h->started = open(path, O_PATH | O_CLOEXEC);
+	h->started = is_hidden(h, path) ? -1 : open(path, O_PATH | O_CLOEXEC);
 	if (h->started >= 0 && h->ruleset >= 0)
 		confine_add_program(h->ruleset,
 				    h->started); /* or it does not start, and is tried again */
@@ -178,6 +186,8 @@ static void start_again(struct holder *h)
 	int sock = -1;
 	pid_t pid;
 
+	if (is_hidden(h, h->program.path))
+		h->program.by_fd = h->program.fd >= 0;
 	if (h->program.by_fd)
 		close_one(&h->started);
 	else
@@ -410,7 +420,7 @@ static void take_signal(struct holder *h, int signal)
 void holder_exchange(struct holder *h)
 {
 	if (h->daemon && !h->dead)
-		held_send(h->sock, HELD_HAND_OVER, "", 0, NULL, 0);
+		held_offer(h->sock, HELD_HAND_OVER, "", -1);
 	else if (!h->daemon)
 		wait_to_start(h, 0);
 }

@@ -60,12 +60,12 @@ static void make_mount(struct holder *h)
 		h->mounted = true;
 		h->mount_id = mount_id_at(h->mount_point);
 	}
-	held_send(h->sock, HELD_MOUNT, why.message, strlen(why.message), &h->fuse_fd, !err);
+	held_offer(h->sock, HELD_MOUNT, err ? why.message : "", err ? -1 : h->fuse_fd);
 }
 
 void holder_tell_to_stop(struct holder *h)
 {
-	held_send(h->sock, HELD_STOP, "", 0, NULL, 0);
+	held_offer(h->sock, HELD_STOP, "", -1);
 	h->told_to_stop = true;
 }
 
@@ -135,7 +135,7 @@ static void take_word(struct holder *h, enum held_word word, const char *text, i
 		break;
 	case HELD_UNMOUNT:
 		holder_unmount(h);
-		held_send(h->sock, HELD_UNMOUNT, "", 0, NULL, 0);
+		held_offer(h->sock, HELD_UNMOUNT, "", -1);
 		break;
 	case HELD_OVER:
 		h->over = true;

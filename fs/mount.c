@@ -14,7 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "confine.h"
 #include "log.h"
 #include "take_over.h"
 
@@ -109,7 +108,7 @@ static void list_capabilities(struct mount *m)
 		{ "io-flusher", m->io_flusher },
 		{ "libfuse", fuse_pkgversion() },
 		[CAPABILITY_RESTART] = { "restart", "no" },
-		{ "confined", confine_holds() ? "yes" : "no" },
+		{ "confined", m->mounter ? "yes" : "no" },
 		{ NULL, NULL },
 	};
 

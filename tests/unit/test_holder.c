@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -466,6 +467,29 @@ static void mount_elsewhere(int sock)
 	end_well(sock);
 }
 
+static void ask_and_not_listen(int sock)
+{
+	struct pollfd p = { sock, 0, 0 };
+
+	say_ready(sock, "", 0);
+	for (int i = 0; i < 5000; i++)
+		held_send(sock, HELD_UNMOUNT, "", 0, NULL, 0);
+	wait_until_heard(sock);
+	report("has asked", "");
+	poll(&p, 1, -1); /* for the holder's end */
+}
+
+START_TEST(it_waits_for_nobody_who_does_not_listen)
+{
+	pid_t pid = start(ask_and_not_listen, "fail");
+
+	ck_assert(unit_until(is_reported, (void *)"has asked", 20));
+	ck_assert_int_eq(holder_status(in_dir("disks")), 0);
+	kill(pid, SIGKILL);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+}
+END_TEST
+
 /* This kernel can. */
 static bool can_confine(void)
 {
@@ -601,12 +625,19 @@ END_TEST
 int main(int argc, char **argv)
 {
 	const TTest *const tests[] = {
-		its_places_are_its_own,           a_text_without_an_end,
-		it_unmounts_its_own_mount_point,  descriptors_are_not_kept,
-		not_any_number_of_directories,    what_it_starts_is_its_own,
-		it_mounts_once_where_it_was_told, it_mounts_for_nobody_else,
-		no_mount_stays_of_who_dies_early, what_others_have_mounted_there_stays,
-		each_daemon_is_confined,          an_answer_that_does_not_come,
+		its_places_are_its_own,
+		a_text_without_an_end,
+		it_unmounts_its_own_mount_point,
+		descriptors_are_not_kept,
+		not_any_number_of_directories,
+		what_it_starts_is_its_own,
+		it_mounts_once_where_it_was_told,
+		it_mounts_for_nobody_else,
+		it_waits_for_nobody_who_does_not_listen,
+		no_mount_stays_of_who_dies_early,
+		what_others_have_mounted_there_stays,
+		each_daemon_is_confined,
+		an_answer_that_does_not_come,
 
 	};
 
