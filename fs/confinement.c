@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "confine.h"
@@ -107,9 +108,23 @@ int confinement_new(const struct options *o, int *ruleset, struct why *why)
 	return err;
 }
 
+/* They are confined one by one. The thread sanitizer has one of its own. */
+static int check_alone(void)
+{
+#ifndef TANDEMFS_INSTRUMENTED
+	struct stat st;
+
+	if (stat("/proc/self/task", &st))
+		return errno;
+	if (st.st_nlink != 3)
+		return EBUSY;
+#endif
+	return 0;
+}
+
 int confinement_enter(int ruleset)
 {
-	int err = confine_capabilities() ?: confine_self(ruleset);
+	int err = check_alone() ?: confine_capabilities() ?: confine_self(ruleset);
 
 	close(ruleset);
 	return -err;

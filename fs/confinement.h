@@ -14,7 +14,7 @@
 
 /* In the holder: *ruleset is a descriptor, for all daemons. -errno, and why: it cannot be had. */
 int confinement_new(const struct options *o, int *ruleset, struct why *why);
-/* In the child that becomes a daemon. 0 or -errno. */
+/* In the child that becomes a daemon, while it has one thread. 0 or -errno. */
 int confinement_enter(int ruleset);
 
 /* Nobody else reads our memory, in a core dump or otherwise. */

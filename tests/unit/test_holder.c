@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include <unistd.h>
 
 #include "confine.h"
+#include "confinement.h"
 #include "mount.h"
 #include "unit.h"
 
@@ -593,6 +595,28 @@ START_TEST(each_daemon_is_confined)
 }
 END_TEST
 
+static void *stay(void *arg)
+{
+	pause();
+	return NULL;
+}
+
+/* A library that was preloaded can have one. */
+START_TEST(none_with_a_thread_that_would_be_free)
+{
+#ifndef TANDEMFS_INSTRUMENTED
+	static const char *const none[] = { NULL };
+	pthread_t thread;
+
+	if (!can_confine())
+		return;
+	ck_assert_int_eq(pthread_create(&thread, NULL, stay, NULL), 0);
+	ck_assert_int_eq(confinement_enter(confine_make_server(none, none)), -EBUSY);
+	ck_assert(!confine_holds());
+#endif
+}
+END_TEST
+
 /* ---- the daemon's end ---- */
 
 START_TEST(an_answer_that_does_not_come)
@@ -637,6 +661,7 @@ int main(int argc, char **argv)
 		no_mount_stays_of_who_dies_early,
 		what_others_have_mounted_there_stays,
 		each_daemon_is_confined,
+		none_with_a_thread_that_would_be_free,
 		an_answer_that_does_not_come,
 
 	};
