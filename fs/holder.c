@@ -120,7 +120,6 @@ static _Noreturn void fail_in_child(int sock, const char *what, int err)
 
 	snprintf(why, sizeof(why), "%s: %s", what, strerror(err));
 	held_send(sock, HELD_FAILED, why, strlen(why), NULL, 0);
-	log_line(LOG_LEVEL_ERROR, "%s", why);
 	_exit(127);
 }
 
@@ -129,8 +128,10 @@ static void confine(const struct holder *h, int sock)
 {
 	int err = h->ruleset >= 0 ? confinement_enter(h->ruleset) : 0;
 
-	if (err)
-		fail_in_child(sock, "the daemon cannot be confined", -err);
+	if (!err)
+		return;
+	log_line(LOG_LEVEL_ERROR, "the daemon cannot be confined: %s", strerror(-err));
+	fail_in_child(sock, "the daemon cannot be confined", -err);
 }
 
 /* In the child. */
