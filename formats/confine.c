@@ -207,7 +207,7 @@ int confine_make_server(const char *const *dirs, const char *const *programs)
 	int ruleset, err = 0;
 
 	if (abi() < ABI_OF_SERVER)
-		return -ENOSYS;
+		return abi() < 0 && errno == EOPNOTSUPP ? -EOPNOTSUPP : -ENOSYS;
 	ruleset = begin(&r);
 	if (ruleset < 0)
 		return ruleset;
@@ -234,7 +234,7 @@ bool confine_runs_from(const char *dir, const char *const *programs)
 		if ((i < rare || is_needed(run[i], programs)) && realpath(run[i], real) &&
 		    (is_below(dir, real) || is_below(real, dir)))
 			return true;
-	return false;
+	return is_needed(dir, programs);
 }
 
 int confine_add_program(int ruleset, int fd)
@@ -266,10 +266,9 @@ bool confine_forbids(const char *dir)
 
 /*
  * Images have owners and modes of their own, and one that is made is given to who asked for it; a
- * lease tells who writes an image; the last is for PR_SET_IO_FLUSHER.
+ * lease tells who writes an image.
  */
-static const unsigned needed[] = { CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_CHOWN, CAP_LEASE,
-				   CAP_SYS_RESOURCE };
+static const unsigned needed[] = { CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_CHOWN, CAP_LEASE };
 
 static bool is_kept(unsigned capability)
 {

@@ -21,14 +21,14 @@ bool confine_available(void);
 int confine_make(const char *path, const int *fds, size_t count);
 
 /*
- * A ruleset for a daemon: everything that it does with files below these directories, and to run these
- * programs and those of the system. Lists end with NULL, paths are resolved. -ENOSYS: the kernel
- * cannot, or not all of it.
+ * A ruleset for a daemon: everything that it does with files below these directories, and to run
+ * these programs and those of the system. Lists end with NULL, paths are resolved. -ENOSYS: the
+ * kernel cannot, or not all of it; -EOPNOTSUPP: it could, but that is turned off.
  */
 int confine_make_server(const char *const *dirs, const char *const *programs);
 /* One more, for who is not confined yet. fd: O_PATH will do. */
 int confine_add_program(int ruleset, int fd);
-/* It is below a directory of programs, or has one below it: what is written there could be run. */
+/* It is below a directory of programs, or has one, or one of these, below it. */
 bool confine_runs_from(const char *dir, const char *const *programs);
 
 /* From now on, for this thread and what it runs. System calls only. 0 or an errno. */

@@ -13,6 +13,10 @@
 #include "confine.h"
 #include "program.h"
 
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
 #define PLACES (OPTIONS_POOLS + 2)
 #define PROGRAMS 3
 
@@ -99,6 +103,9 @@ int confinement_new(const struct options *o, int *ruleset, struct why *why)
 					 (const char *const *)l.programs);
 		if (fd == -ENOSYS)
 			err = refuse(why, fd, "--confine: this kernel cannot (Linux 6.12 can)");
+		else if (fd == -EOPNOTSUPP)
+			err = refuse(why, fd,
+				     "--confine: this kernel cannot, Landlock is off (lsm=)");
 		else if (fd < 0)
 			err = refuse(why, fd, "--confine: %s", strerror(-fd));
 		else
@@ -124,7 +131,11 @@ static int check_alone(void)
 
 int confinement_enter(int ruleset)
 {
-	int err = check_alone() ?: confine_capabilities() ?: confine_self(ruleset);
+	int err;
+
+	/* It takes CAP_SYS_RESOURCE, and stays: see mount.c. */
+	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+	err = check_alone() ?: confine_capabilities() ?: confine_self(ruleset);
 
 	close(ruleset);
 	return -err;

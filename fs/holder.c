@@ -52,7 +52,10 @@ static int take_signals(struct holder *h, sigset_t *before)
 	return h->signal_fd < 0 ? -errno : 0;
 }
 
-/* In a process group of its own: a terminal's ^C comes by the holder. 0 in the child. */
+/*
+ * In a session of its own: a terminal's ^C comes by the holder, and nothing can be typed into who
+ * started us. 0 in the child.
+ */
 static pid_t fork_daemon(struct holder *h, int *sock)
 {
 	int ends[2];
@@ -68,12 +71,11 @@ static pid_t fork_daemon(struct holder *h, int *sock)
 		return pid;
 	}
 	if (!pid) {
-		setpgid(0, 0);
+		setsid();
 		close(ends[0]);
 		*sock = ends[1];
 		return 0;
 	}
-	setpgid(pid, pid);
 	close(ends[1]);
 	*sock = ends[0];
 	return pid;
@@ -84,6 +86,7 @@ static void note_start(struct holder *h, pid_t pid, int sock)
 	h->daemon = pid;
 	h->sock = sock;
 	h->deaf = h->dead = h->ready = h->stopping = h->over = h->waits = false;
+	h->asked_over = false;
 	h->told_to_stop = false;
 	h->tried = true;
 	h->reason[0] = '\0';
@@ -104,14 +107,13 @@ static bool is_hidden(const struct holder *h, const char *path)
 	return len && !strncmp(path, h->mount_point, len) && path[len] == '/';
 }
 
-/* Never by a word of the daemon's. An upgrade may put another file at the path once this one runs. */
+/* Never by a word of the daemon's. An upgrade may put another file at the path later. */
 static void open_program(struct holder *h, const char *path)
 {
 	close_one(&h->started);
 	h->started = is_hidden(h, path) ? -1 : open(path, O_PATH | O_CLOEXEC);
 	if (h->started >= 0 && h->ruleset >= 0)
-		confine_add_program(h->ruleset,
-				    h->started); /* or it does not start, and is tried again */
+		confine_add_program(h->ruleset, h->started); /* else it does not start */
 }
 
 static _Noreturn void fail_in_child(int sock, const char *what, int err)
@@ -127,11 +129,14 @@ static _Noreturn void fail_in_child(int sock, const char *what, int err)
 static void confine(const struct holder *h, int sock)
 {
 	int err = h->ruleset >= 0 ? confinement_enter(h->ruleset) : 0;
+	const char *what = "the daemon cannot be confined";
 
 	if (!err)
 		return;
-	log_line(LOG_LEVEL_ERROR, "the daemon cannot be confined: %s", strerror(-err));
-	fail_in_child(sock, "the daemon cannot be confined", -err);
+	if (err == -EBUSY)
+		what = "the daemon cannot be confined, as something has made a thread in it";
+	log_line(LOG_LEVEL_ERROR, "%s: %s", what, strerror(-err));
+	fail_in_child(sock, what, -err);
 }
 
 /* In the child. */
@@ -220,8 +225,13 @@ static bool mount_is_gone(const struct holder *h)
 /* What is there by now may be of somebody else. */
 void holder_unmount(struct holder *h)
 {
-	if (h->mounted && !mount_is_gone(h) && mount_id_at(h->mount_point) == h->mount_id)
+	bool there = h->mounted && !mount_is_gone(h);
+
+	if (there && mount_id_at(h->mount_point) == h->mount_id)
 		mount_remove(h->mount_point);
+	else if (there)
+		log_line(LOG_LEVEL_WARNING, "%s stays mounted, below what is mounted there since",
+			 h->mount_point);
 	h->mounted = false;
 }
 
@@ -299,7 +309,8 @@ static void go_back(struct holder *h)
 static _Noreturn void give_up(struct holder *h)
 {
 	log_line(LOG_LEVEL_WARNING, "stopped while no daemon can be started");
-	if (!h->mounted && !mount_is_gone(h)) /* else what is there now is not ours */
+	/* Else what is there now is not ours; what we have mounted end() takes away. */
+	if (h->ruleset < 0 && !mount_is_gone(h))
 		mount_remove(h->mount_point);
 	end(h, 1);
 }
@@ -421,7 +432,7 @@ static void take_signal(struct holder *h, int signal)
 void holder_exchange(struct holder *h)
 {
 	if (h->daemon && !h->dead)
-		held_offer(h->sock, HELD_HAND_OVER, "", -1);
+		h->asked_over = !held_offer(h->sock, HELD_HAND_OVER, "", -1);
 	else if (!h->daemon)
 		wait_to_start(h, 0);
 }

@@ -2,7 +2,8 @@
 /*
  * The holder: a small process that starts the daemon, keeps /dev/fuse and the session's memory
  * (session.h), and starts the next daemon when that one dies. It serves nothing and reads no
- * request; it mounts and unmounts for a daemon that is confined. It ends with a daemon that was stopped, or whose mount was taken away.
+ * request; it mounts and unmounts for a daemon that is confined. It ends with a daemon that was
+ * stopped, or whose mount was taken away.
  *
  * It believes nothing of what a daemon says that would have it do more than that: where it mounts,
  * unmounts and is asked, and which file it starts, is of its own command line.

@@ -55,7 +55,8 @@ struct holder {
 	bool dead; /* its end was seen; what it has started may live still */
 	int wait_status;
 	bool ready, stopping, over;
-	bool served; /* one of them was ready */
+	bool asked_over; /* it was told to hand over */
+	bool served;     /* one of them was ready */
 	uint64_t ready_ns;
 
 	bool asked_to_stop; /* tell each daemon, until one has stopped */

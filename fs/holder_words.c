@@ -37,6 +37,8 @@ static void keep(struct holder *h, int fds[HELD_FDS])
 {
 	if (h->kept || fds[0] < 0 || fds[1] < 0 || !h->disk_dir[0] || !h->mount_point[0])
 		return;
+	if (h->ruleset >= 0 && h->fuse_fd < 0)
+		return; /* of a mount that we have not made */
 	if (h->fuse_fd < 0) {
 		h->fuse_fd = fds[0];
 		fds[0] = -1;
@@ -138,7 +140,7 @@ static void take_word(struct holder *h, enum held_word word, const char *text, i
 		held_offer(h->sock, HELD_UNMOUNT, "", -1);
 		break;
 	case HELD_OVER:
-		h->over = true;
+		h->over = h->asked_over;
 		break;
 	default:
 		log_line(LOG_LEVEL_DEBUG, "the daemon says %#x", word);

@@ -368,10 +368,27 @@ static void failed(struct daemon *d, const char *why)
 		log_line(LOG_LEVEL_ERROR, "cannot go on: %s", why);
 }
 
+/* They are recorded, and nobody has named them to the holder. */
+static void tell_of_missing_pools(struct daemon *d)
+{
+	size_t count;
+	struct pool **pools = tandem_pools(d->tandem, &count);
+
+	for (size_t i = 0; i < count; i++) {
+		struct pool_status status;
+
+		pool_status(pools[i], &status);
+		if (!status.ready)
+			log_line(LOG_LEVEL_WARNING, "pool %s: %s", pools[i]->name, status.problem);
+	}
+	pools_free(pools, count);
+}
+
 static void ready(struct daemon *d)
 {
 	if (!d->options.foreground)
 		log_to_syslog();
+	tell_of_missing_pools(d);
 	if (d->held.sock < 0) {
 		background_ready();
 		background_notify();

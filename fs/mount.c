@@ -91,10 +91,29 @@ static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 
 /* ---- start ---- */
 
+#define PF_MEMALLOC_NOIO 0x80000
+
+/* Made so by the holder, as a daemon that is confined may not even ask. */
+static bool is_io_flusher(void)
+{
+	FILE *f = fopen("/proc/self/stat", "re");
+	char line[1024], *end = NULL;
+	unsigned flags = 0;
+
+	if (f && fgets(line, sizeof(line), f))
+		end = strrchr(line, ')');
+	if (f)
+		fclose(f);
+	return end && sscanf(end, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
+	       flags & PF_MEMALLOC_NOIO;
+}
+
 /* Our own write-back must not wait for memory that only our own write-back can free. */
 static void become_io_flusher(struct mount *m)
 {
-	strcpy(m->io_flusher, prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) ? "no" : "yes");
+	bool yes = !prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) || is_io_flusher();
+
+	strcpy(m->io_flusher, yes ? "yes" : "no");
 }
 
 #define CAPABILITY_RESTART 5
@@ -447,8 +466,13 @@ void mount_detach(struct mount *m)
 		mount_remove(m->mount_point);
 		return;
 	}
-	err = held_ask(m->mounter, HELD_UNMOUNT, ANSWER_MS, text, &fd);
-	if (err)
+	err = m->mounter->sock < 0 ? -EPIPE
+				   : held_ask(m->mounter, HELD_UNMOUNT, ANSWER_MS, text, &fd);
+	if (err == -EPIPE)
+		log_line(LOG_LEVEL_WARNING,
+			 "%s stays mounted, as the holder has ended: fusermount3 -uz MOUNTPOINT",
+			 m->mount_point);
+	else if (err)
 		log_line(LOG_LEVEL_WARNING,
 			 "%s stays mounted, as the holder does not unmount it: %s", m->mount_point,
 			 strerror(-err));

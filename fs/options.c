@@ -351,6 +351,11 @@ bool options_parse(int argc, char **argv, struct options *o, char *error, size_t
 	}
 	if (o->help || o->version)
 		return true;
+	if (o->confine && (o->replace || o->ask_status)) {
+		snprintf(error, size, "--confine is for the start of a mount: not with --%s",
+			 o->replace ? "replace" : "status");
+		return false;
+	}
 	if (o->replace || o->ask_status) {
 		if (o->disk_dir && !o->mount_point && !(o->replace && o->ask_status))
 			return true;

@@ -573,6 +573,63 @@ START_TEST(what_others_have_mounted_there_stays)
 }
 END_TEST
 
+static void unmount_and_die(int sock)
+{
+	int fds[] = { mount_ends[1], mount_ends[1] };
+
+	ask(sock, HELD_MOUNT, "", 0);
+	held_send(sock, HELD_KEEP, "", 0, fds, 2);
+	held_send(sock, HELD_READY, "", 0, NULL, 0);
+	ask(sock, HELD_UNMOUNT, "", 0);
+	die();
+}
+
+/* Also when none can be started: what is there by then is of others. */
+START_TEST(it_unmounts_once)
+{
+	pid_t pid;
+
+	if (!can_confine())
+		return;
+	confined = true;
+	pid = start(unmount_and_die, "fail");
+	ck_assert(unit_until(is_logged, (void *)"bad?[2Jword", 20));
+	kill(pid, SIGTERM);
+	ck_assert_int_eq(end_of(pid), 1);
+	ck_assert_uint_eq(times_in_report("unmounted"), 1);
+}
+END_TEST
+
+static void keep_what_is_no_mount(int sock)
+{
+	say_ready(sock, "", 0);
+	die();
+}
+
+START_TEST(it_keeps_only_its_mount)
+{
+	if (!can_confine())
+		return;
+	confined = true;
+	ck_assert_int_eq(end_of(start(keep_what_is_no_mount, "report")), 1);
+	ck_assert(!has("disks/report", "unmounted") && !has("disks/report", "program"));
+}
+END_TEST
+
+static void hand_over_unasked(int sock)
+{
+	say_ready(sock, "", 0);
+	say(sock, HELD_OVER, "", 0, 0);
+	die();
+}
+
+START_TEST(nobody_hands_over_unasked)
+{
+	ck_assert_int_eq(end_of(start(hand_over_unasked, "report")), 0);
+	ck_assert(has("log", "the daemon ended, signal 9"));
+}
+END_TEST
+
 static void be_killed_and_followed(int sock)
 {
 	int fds[] = { mount_ends[1], mount_ends[1] };
@@ -660,6 +717,9 @@ int main(int argc, char **argv)
 		it_waits_for_nobody_who_does_not_listen,
 		no_mount_stays_of_who_dies_early,
 		what_others_have_mounted_there_stays,
+		it_unmounts_once,
+		it_keeps_only_its_mount,
+		nobody_hands_over_unasked,
 		each_daemon_is_confined,
 		none_with_a_thread_that_would_be_free,
 		an_answer_that_does_not_come,

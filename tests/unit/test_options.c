@@ -71,6 +71,10 @@ START_TEST(a_daemon_after_the_other)
 	ck_assert(one("-f") && !o.confine);
 	ck_assert(one("--confine") && o.confine && listed("confine") && o.confine);
 	ck_assert(!listed("confine,no_restart") && strstr(error, "not with --no-restart"));
+	ck_assert(!parse("--replace", "--confine", "disks", NULL) &&
+		  strstr(error, "not with --rep"));
+	ck_assert(!parse("--status", "--confine", "disks", NULL) &&
+		  strstr(error, "not with --sta"));
 	ck_assert(!parse("settle", "--confine", "disks", NULL) && strstr(error, "with settle"));
 	ck_assert(listed("no_restart,restart") && o.restart == RESTART_YES);
 	ck_assert(parse("--status", "disks", NULL) && o.ask_status && !o.replace);
