@@ -78,21 +78,22 @@ static int look_at_segments(const struct work *w, struct sweep *s)
 	return version_segments(w->t->catalogue, w->d->number, visit_segment, s);
 }
 
-/* Unless the settler has put something into it since. An error costs space only. */
-static void drop_segment(const struct work *w, uint64_t segment)
+/* Unless the settler has put something into it since. false: it stays; an error costs space only. */
+static bool drop_segment(const struct work *w, uint64_t segment)
 {
 	struct version_totals totals;
 	struct catalogue_txn *txn;
-	bool empty;
+	bool dropped = false;
 
 	history_pause(w->h);
 	if (!catalogue_begin(w->t->catalogue, &txn)) {
-		empty = version_segment(txn, w->d->number, segment, &totals) == -ENOENT;
+		dropped = version_segment(txn, w->d->number, segment, &totals) == -ENOENT;
 		catalogue_abort(txn);
-		if (empty)
-			segments_drop(history_store(w->h), segment);
+		if (dropped)
+			dropped = !segments_drop(history_store(w->h), segment);
 	}
 	history_resume(w->h);
+	return dropped;
 }
 
 static int by_place(const void *a, const void *b)
@@ -116,24 +117,27 @@ static size_t run_of(const struct freed *list, size_t count)
 static void give_back(struct work *w)
 {
 	struct segments *store = history_store(w->h);
-	uint64_t dropped = UINT64_MAX;
+	uint64_t segment = UINT64_MAX;
+	bool known, dropped = false;
 	struct sweep s;
-	bool known = !look_at_segments(w, &s);
 	size_t n;
 
+	if (!w->count)
+		return;
+	known = !look_at_segments(w, &s);
 	qsort(w->freed, w->count, sizeof(*w->freed), by_place);
 	for (size_t i = 0; i < w->count; i += n) {
-		uint64_t segment = w->freed[i].from / SEGMENT_SIZE;
-
 		n = run_of(w->freed + i, w->count - i);
-		if (!known || segment >= s.count || s.used[segment])
+		if (w->freed[i].from / SEGMENT_SIZE != segment) {
+			segment = w->freed[i].from / SEGMENT_SIZE;
+			dropped = known && segment < s.count && !s.used[segment] &&
+				  drop_segment(w, segment);
+		}
+		if (!dropped)
 			segments_free_range(store, w->freed[i].from, w->freed[i + n - 1].to);
-		else if (segment != dropped)
-			drop_segment(w, dropped = segment);
 	}
 	free(s.used);
-	if (w->count)
-		collector_gave(w->t->snapshots->collector);
+	collector_gave(w->t->snapshots->collector);
 	w->count = 0;
 }
 
@@ -207,7 +211,7 @@ static int collect_versions(struct work *w)
 		last = &list[PAGE];
 		*last = list[count - 1];
 		err = collect_page(w, list, count);
-		if (scarce || w->count + PAGE > FREED)
+		if (scarce || space_is_low(w->t) || w->count + PAGE > FREED)
 			give_back(w);
 		if (!err && atomic_load(w->stop))
 			err = -ECANCELED;
@@ -346,12 +350,12 @@ void collect(struct tandem *t, struct disk *d, struct dropped *list, size_t coun
 {
 	struct work w = { .t = t, .d = d, .h = atomic_load(&d->history), .stop = stop };
 	size_t n, dropped = drop_moments(t, d, list, count);
-	int err = 0;
 
 	w.freed = malloc(FREED * sizeof(*w.freed));
-	if (!w.freed)
-		err = -ENOMEM;
 	for (size_t i = 0; i < dropped; i += n) {
+		/* What is wrong with some keeps nobody from the others. */
+		int err = !w.freed ? -ENOMEM : atomic_load(stop) ? -ECANCELED : 0;
+
 		n = 1;
 		if (!err) {
 			set_range(&w, list[i].generation);
