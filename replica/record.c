@@ -354,7 +354,7 @@ static uint32_t pair_version(const struct pair_record *p)
 		return PAIR_VERSION_BACK;
 	if (p->adaptive)
 		return PAIR_VERSION_ADAPTIVE;
-	if (p->at_flush)
+	if (p->at_flush && p->mode == MODE_SYNCHRONOUS)
 		return PAIR_VERSION_AT_FLUSH;
 	return p->mode == MODE_ASYNCHRONOUS ? PAIR_VERSION_ASYNC : PAIR_VERSION;
 }

@@ -422,8 +422,9 @@ int mirror_remember(struct mirror *m)
 		missed = atomic_load(&leg->missed);
 		if (missed || !leg->writes || atomic_load(&leg->failed))
 			err = marks_outdate(leg->marks, missed ? MIXED : OUTDATED) ?: err;
-		/* What was answered is not to be safe without its target, which has it when nothing differs. */
-		if (missed && leg->stops && (marks_bytes(leg->marks) || atomic_load(&leg->owes)))
+		/* What was answered is not to be safe without its target, which has it when nothing differs; of one that was stopped nobody waits for that. */
+		if (missed && leg->stops && (leg->writes || atomic_load(&leg->failed)) &&
+		    (marks_bytes(leg->marks) || atomic_load(&leg->owes)))
 			err = err ? err : -EIO;
 	}
 	return err;

@@ -8,12 +8,15 @@
 
 static int check(const struct pair_record *r, const struct pair_settings *s, struct why *why)
 {
-	if (s->has_acknowledge && s->at_flush && (pair_is_async(r) || r->adaptive || r->moves))
+	/* Now, or again: while it goes back it follows at once. */
+	bool async = r->mode == MODE_ASYNCHRONOUS || r->adaptive;
+
+	if (s->has_acknowledge && s->at_flush && (async || r->moves))
 		return refuse(why, -EOPNOTSUPP,
 			      "AcknowledgeAt=Flush is of a mirror with Mode=Synchronous");
 	if (!s->has_objective)
 		return 0;
-	if (!pair_is_async(r))
+	if (!async)
 		return s->objective_s
 			       ? refuse(why, -EOPNOTSUPP,
 					"RecoveryPointObjective of a synchronous mirror is 0")

@@ -373,7 +373,7 @@ bool is_target_of_async(const struct disk *d)
 		struct pair_record r = pair_record_of(p);
 
 		if (p->leg.target == d->number && !pair_is_gone(p) &&
-		    (pair_is_async(&r) || r.adaptive))
+		    (r.mode == MODE_ASYNCHRONOUS || r.adaptive))
 			return true;
 	}
 	return false;
@@ -482,7 +482,7 @@ static void find_outdated(struct pair_record *r, enum outdated outdated)
 {
 	if (pair_is_async(r) || !pair_writes(r) || outdated == UP_TO_DATE)
 		return;
-	if (r->copy_state == COPY_UNSYNCHRONIZED || outdated == MIXED)
+	if (r->copy_state == COPY_UNSYNCHRONIZED || outdated == MIXED || r->at_flush)
 		r->whole = false;
 	if (r->copy_state == COPY_SYNCHRONIZED)
 		pair_follow(r->at_flush ? FACT_DIFFERS : FACT_TARGET_LOST, r);

@@ -121,12 +121,25 @@ static void goes_on_from(uint64_t n)
 	ck_assert_uint_eq(generation_of(source), n + 50);
 }
 
+/* It follows at once then, and is asynchronous again when it is back. */
+static void is_asynchronous_for_settings(void)
+{
+	struct pair_settings at_flush = { .has_acknowledge = true, .at_flush = true };
+	struct pair_settings none = { .has_objective = true }, some = { .has_objective = true };
+
+	some.objective_s = facts().objective_s ?: 1;
+	ck_assert_int_eq(tandem_set_pair(temp.t, number, &at_flush, false, &why), -EOPNOTSUPP);
+	ck_assert_int_eq(tandem_set_pair(temp.t, number, &none, false, &why), -EINVAL);
+	ck_assert_int_eq(tandem_set_pair(temp.t, number, &some, false, &why), 0);
+}
+
 static void go_back(void)
 {
 	uint64_t n = atomic_load(&journal->done);
 
 	ck_assert_int_eq(operate(OP_FAILBACK, false), -EPERM);
 	ck_assert_msg(!operate(OP_FAILBACK, true), "%s", why.message);
+	is_asynchronous_for_settings();
 	await(COPY_SYNCHRONIZED);
 	ck_assert_int_eq(facts().mode, MODE_ASYNCHRONOUS);
 	check_sides("a.img", "b.img");

@@ -299,6 +299,45 @@ START_TEST(a_host_that_stops_is_told_later)
 }
 END_TEST
 
+static void *suspend(void *arg)
+{
+	do_it(OP_SUSPEND);
+	return arg;
+}
+
+static bool is_to_stop(void *arg)
+{
+	(void)arg;
+	return atomic_load(&the_pair()->stop);
+}
+
+/* And not at all when somebody stops its mirror: then writes are the source's alone, and so are flushes. */
+START_TEST(a_host_goes_on_without_a_mirror_that_is_stopped)
+{
+	pthread_t thread;
+
+	synchronize((struct pair_request){ .stops_host_io = true, .manual = true });
+	fail_on_the_way();
+	ck_assert(unit_until(is_recorded_broken, NULL, 20));
+	slow_fail(false);
+	slow_gate(true);
+	do_it(OP_RESYNC_REPLICA);
+	ck_assert(unit_until(somebody_waits, NULL, 20));
+	ck_assert_int_eq(disk_flush(source), -EIO);
+	pthread_create(&thread, NULL, suspend, NULL);
+	ck_assert(unit_until(is_to_stop, NULL, 20));
+	slow_mend();
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(facts().state, COPY_SUSPENDED);
+	ck_assert_int_eq(change(source, 0, 4096), 0);
+	ck_assert_int_eq(disk_flush(source), 0);
+	do_it(OP_RESUME);
+	await(COPY_SYNCHRONIZED);
+	ck_assert_int_eq(disk_flush(source), 0);
+	ck_assert(is_same("a.img", "b.img"));
+}
+END_TEST
+
 /* It is asked for before that is known. */
 START_TEST(a_failover_does_not_lose_what_does_not_arrive)
 {
@@ -519,6 +558,7 @@ UNIT_MAIN("pair_flush", setup, slow_end, a_write_waits_for_the_source_alone,
 	  a_target_that_fails_is_told_before_a_flush_is_answered, a_host_that_stops_gets_no_flush,
 	  what_is_missed_is_known_before_a_flush_is_answered,
 	  a_flush_waits_for_what_a_lost_target_misses, a_loss_is_recorded_with_what_it_misses,
-	  a_host_that_stops_is_told_later, a_failover_does_not_lose_what_does_not_arrive,
-	  what_is_on_its_way_stays_marked, a_crash_that_takes_the_source_asks_for_force,
+	  a_host_that_stops_is_told_later, a_host_goes_on_without_a_mirror_that_is_stopped,
+	  a_failover_does_not_lose_what_does_not_arrive, what_is_on_its_way_stays_marked,
+	  a_crash_that_takes_the_source_asks_for_force,
 	  nothing_is_asked_of_one_that_was_set_to_write, a_crash_leaves_marks)
