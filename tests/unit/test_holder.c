@@ -652,11 +652,13 @@ START_TEST(each_daemon_is_confined)
 }
 END_TEST
 
+#ifndef TANDEMFS_INSTRUMENTED
 static void *stay(void *arg)
 {
 	pause();
 	return NULL;
 }
+#endif
 
 /* A library that was preloaded can have one. */
 START_TEST(none_with_a_thread_that_would_be_free)
