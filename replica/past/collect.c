@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "snapshots_inner.h"
+#include "space.h"
 
 /* Versions of one transaction; and when there is no space but for what gives some back. */
 #define PAGE 512
