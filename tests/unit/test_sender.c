@@ -230,7 +230,22 @@ static void await_waiting(unsigned n)
 
 /* ---- in what order ---- */
 
-/* Others that were sent later go on meanwhile, so there is somebody who could have done it. */
+/*
+ * What is sent later goes on, by other threads than the one that waits, so there is somebody who could have done
+ * what waits. They come for many at once only: fewer are left to the first.
+ */
+static void others_arrive(void)
+{
+	for (unsigned i = 10; i < 10 + 2 * MANY; i++)
+		set_gate(i, true);
+	for (unsigned i = 10; i < 10 + 2 * MANY; i++)
+		write_to(i, 1);
+	for (unsigned i = 10; i < 10 + 2 * MANY; i++)
+		set_gate(i, false);
+	for (unsigned i = 10; i < 10 + 2 * MANY; i++)
+		await_there(i);
+}
+
 START_TEST(overlapping_ones_wait)
 {
 	set_gate(0, true);
@@ -240,10 +255,7 @@ START_TEST(overlapping_ones_wait)
 		write_to(i, 1); /* of what is on its way */
 	zero(3, 2);
 	write_to(4, 1); /* and of what waits for that */
-	for (unsigned i = 10; i < 10 + 2 * MANY; i++)
-		write_to(i, 1);
-	for (unsigned i = 10; i < 10 + 2 * MANY; i++)
-		await_there(i);
+	others_arrive();
 	for (unsigned i = 1; i < 5; i++)
 		ck_assert(!has_done(WRITES, i * BLOCK));
 	set_gate(0, false);
@@ -262,10 +274,7 @@ START_TEST(parts_of_a_page_wait)
 	await_waiting(1);
 	c.off = 512;
 	ck_assert(sender_send(s, &c, 0));
-	for (unsigned i = 10; i < 10 + 2 * MANY; i++)
-		write_to(i, 1);
-	for (unsigned i = 10; i < 10 + 2 * MANY; i++)
-		await_there(i);
+	others_arrive();
 	ck_assert(!has_done(WRITES, 512));
 	set_gate(0, false);
 }
