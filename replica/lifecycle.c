@@ -503,8 +503,7 @@ void tandem_close(struct tandem *t)
 	if (!t)
 		return;
 	pairs_stop(t); /* keepers use all of what ends now */
-	watch_free(t->watch);
-	t->watch = NULL;
+	watch_stop(t->watch);
 	snapshots_stop(t);
 	if (t->events)
 		settle_all(t);
@@ -516,6 +515,7 @@ void tandem_close(struct tandem *t)
 	crew_free(t->crew);
 	rings_free(t->rings);
 	jobs_free(t->jobs);
+	watch_free(t->watch);
 	events_close(t->events);
 	catalogue_close(t->catalogue);
 	if (t->made_state && !t->serving && t->state_dirfd >= 0)

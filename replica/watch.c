@@ -411,7 +411,7 @@ int watch_start(struct watch *w)
 	return -err;
 }
 
-void watch_free(struct watch *w)
+void watch_stop(struct watch *w)
 {
 	if (!w)
 		return;
@@ -420,12 +420,21 @@ void watch_free(struct watch *w)
 		watch_poke(w);
 		pthread_join(w->thread, NULL);
 	}
+	w->running = false;
 	if (w->clock_running) {
 		pthread_mutex_lock(&w->tick);
 		pthread_cond_signal(&w->stopping);
 		pthread_mutex_unlock(&w->tick);
 		pthread_join(w->clock, NULL);
 	}
+	w->clock_running = false;
+}
+
+void watch_free(struct watch *w)
+{
+	if (!w)
+		return;
+	watch_stop(w);
 	while (w->later) {
 		struct later *l = w->later;
 

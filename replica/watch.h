@@ -9,9 +9,11 @@
 #include "tandem.h"
 
 int watch_new(struct tandem *t, struct watch **out);
-/* Ends the thread, if it was started. */
+/* Nobody closes an image any more. */
 void watch_free(struct watch *w);
 int watch_start(struct watch *w);
+/* Ends its threads; the rest can be told things still. */
+void watch_stop(struct watch *w);
 /* Before the first scan of the pool, so that nothing falls between. */
 int watch_pool(struct watch *w, struct pool *p);
 void watch_forget(struct watch *w, struct pool *p);

@@ -174,7 +174,11 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 	if (err == -EBUSY) /* not just now */
 		err = -EAGAIN;
 	if (!err) {
-		r.sync_time_ms = pair_had_all_ms(p);
+		uint64_t had_all_ms = pair_had_all_ms(p);
+
+		/* It rounds down: a millisecond after the last time it can be before that. */
+		if (had_all_ms > r.sync_time_ms)
+			r.sync_time_ms = had_all_ms;
 		err = pair_set(p, COPY_UNSYNCHRONIZED, &r);
 	}
 	marks_renew_end(p->leg.marks, !err);

@@ -109,7 +109,7 @@ class Work:
         return number == 0
 
     def snapshot(self):
-        name = f"s{self.state.next}-{self.rng.randrange(1000)}"
+        name, self.state.next = f"s{self.state.next}", self.state.next + 1
         if self.tell(f"snapshot {name}", control(DISK)):
             self.state.snapshots[name] = list(self.state.blocks)
         elif os.path.exists(tree("disks", DISK, "snapshots", name + ".raw")):
