@@ -93,10 +93,30 @@ static int posix_read(struct file *f, void *buf, size_t len, uint64_t off, unsig
 	return 0;
 }
 
+/* An error of write-back is told once, here or to a flush. */
+static int write_back(struct posix_file *p, uint64_t off, uint64_t len)
+{
+	int err = sync_file_range(p->fd, off, len,
+				  SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+					  SYNC_FILE_RANGE_WAIT_AFTER)
+			  ? -errno
+			  : 0;
+
+	if (err) {
+		pthread_mutex_lock(&p->flushing);
+		if (!p->broken)
+			p->broken = err;
+		pthread_mutex_unlock(&p->flushing);
+	}
+	posix_fadvise(p->fd, off, len, POSIX_FADV_DONTNEED);
+	return err;
+}
+
 static int posix_write(struct file *f, const void *buf, size_t len, uint64_t off, unsigned io)
 {
 	struct posix_file *p = posix(f);
 	int fd = fd_for(p, buf, len, off, io);
+	uint64_t first = off, all = len;
 
 	while (len > 0) {
 		ssize_t n = pwrite(fd, buf, len, off);
@@ -113,7 +133,7 @@ static int posix_write(struct file *f, const void *buf, size_t len, uint64_t off
 		if (len > 0)
 			fd = fd_for(p, buf, len, off, io);
 	}
-	return 0;
+	return io & IO_COPY ? write_back(p, first, all) : 0;
 }
 
 /* One at a time: of two at once only one is told of an error. */

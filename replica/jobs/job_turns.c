@@ -45,7 +45,7 @@ static void look_around(struct jobs *js, uint32_t id, struct around *a)
 	*a = (struct around){ 0 };
 	pthread_mutex_lock(&js->lock);
 	j = jobs_find(js, id);
-	if (j && (j->spec.priority == PRIORITY_LOW || j->spec.priority == PRIORITY_HIGH))
+	if (j)
 		memcpy(disks, j->spec.disks, sizeof(disks));
 	pthread_mutex_unlock(&js->lock);
 	for (int i = 0; i < 2; i++) {

@@ -2,17 +2,28 @@
 #include "turns.h"
 
 #define SECOND 1000000000ull
-/* So many times as long as a step took. */
-#define LOW_SHARE 9
 /* Guests are quiet if nothing came for so long. */
 #define QUIET_NS 20000000ull
 #define LOOK_NS 10000000ull
-/* One that gives way is soon done with its step. */
-#define LOW_STEP (4ull << 20)
 /* With a rate, steps in a second; but none is smaller than that. */
 #define STEPS 4
 #define SMALLEST_STEP (64ull << 10)
 #define SAMPLE_NS SECOND
+
+/*
+ * What guests get of a device is little while copiers have much under way there: a request of theirs waits behind all
+ * of it. So whoever gives way is soon done with a step, and then waits for them at most so many times as long as it took.
+ */
+static const struct manners {
+	int rank;
+	unsigned waits;
+	uint64_t step; /* at most, beside guests */
+} manners[] = {
+	[PRIORITY_NOT_MANAGED] = { 1, 1, 4ull << 20 },
+	[PRIORITY_LOW] = { 2, 14, 1ull << 20 },
+	[PRIORITY_SAME] = { 1, 1, 4ull << 20 },
+	[PRIORITY_HIGH] = { 0, 0, UINT64_MAX },
+};
 
 void turns_join(struct turns *ts, struct turn *t)
 {
@@ -33,14 +44,7 @@ void turns_leave(struct turns *ts, struct turn *t)
 
 static int rank(const struct turn *t)
 {
-	static const int ranks[] = {
-		[PRIORITY_NOT_MANAGED] = 1,
-		[PRIORITY_LOW] = 2,
-		[PRIORITY_SAME] = 1,
-		[PRIORITY_HIGH] = 0,
-	};
-
-	return ranks[t->priority];
+	return manners[t->priority].rank;
 }
 
 static bool is_before(const struct turn *a, const struct turn *b)
@@ -69,14 +73,11 @@ static bool is_outranked(const struct turns *ts, const struct turn *t)
 /* It gives way to guests, and looks again soon. */
 static bool gives_way(struct turn *t, uint64_t now, struct guests g, uint64_t *until)
 {
-	bool came = g.busy || g.requests != t->requests;
-
-	if (t->priority != PRIORITY_LOW)
-		return false;
-	t->requests = g.requests;
-	if (came)
+	if (g.busy || g.requests != t->requests)
 		t->way_ns = now;
-	if (now >= t->way_until || !t->way_ns || now - t->way_ns >= QUIET_NS)
+	t->requests = g.requests;
+	t->amid_guests = t->way_ns && now - t->way_ns < QUIET_NS;
+	if (now >= t->way_until || !t->amid_guests)
 		return false;
 	*until = now + LOOK_NS < t->way_until ? now + LOOK_NS : t->way_until;
 	return true;
@@ -89,6 +90,8 @@ enum turn_answer turns_ask(struct turns *ts, struct turn *t, uint64_t now, struc
 	*until = TURNS_NEVER;
 	if (t->suspended)
 		return TURN_SUSPENDED;
+	/* One of low priority is in nobody's way meanwhile. */
+	t->asks = t->priority != PRIORITY_LOW;
 	if (gives_way(t, now, guests, until))
 		return TURN_OF_GUESTS;
 	t->asks = true;
@@ -113,18 +116,18 @@ void turns_give_back(struct turns *ts, struct turn *t, uint64_t now, uint64_t co
 		ts->due = (ts->due > from ? ts->due : from) +
 			  (uint64_t)((double)copied / ts->rate * SECOND);
 	if (t->has)
-		t->way_until = now + LOW_SHARE * (now - t->began);
+		t->way_until = now + manners[t->priority].waits * (now - t->began);
 	t->has = t->asks = false;
 }
 
 uint64_t turns_step(const struct turns *ts, const struct turn *t, uint64_t most)
 {
-	uint64_t paid = ts->rate ? ts->rate / STEPS : most;
+	uint64_t paid = ts->rate ? ts->rate / STEPS : most, amid = manners[t->priority].step;
 
 	if (paid < SMALLEST_STEP)
 		paid = SMALLEST_STEP;
-	if (t->priority == PRIORITY_LOW && most > LOW_STEP)
-		most = LOW_STEP;
+	if ((t->amid_guests || t->priority == PRIORITY_LOW) && most > amid)
+		most = amid;
 	return paid < most ? paid : most;
 }
 

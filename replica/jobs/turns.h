@@ -11,8 +11,9 @@
  *   at most `most` have a turn at a time
  *   with a rate, nobody has a turn while the bytes before are not paid for, nor while
  *   one of a higher priority asks for one, or has one
- *   Low waits behind each step until guests are quiet, at most nine times as long as the
- *   step took: it gets on also where they never are
+ *   Low waits behind each step until guests are quiet, at most fourteen times as long as
+ *   the step took: it gets on also where they never are. Same and Not Managed wait at most
+ *   as long as it took, and keep their place meanwhile
  */
 #ifndef TANDEMFS_TURNS_H
 #define TANDEMFS_TURNS_H
@@ -30,10 +31,10 @@ struct turn {
 	uint64_t order; /* the lower one came first */
 	bool suspended;
 	bool asks, has;
-	uint64_t began; /* its turn */
-	/* Of Low. */
-	uint64_t way_until;        /* no longer than that */
+	uint64_t began;            /* its turn */
+	uint64_t way_until;        /* it gives way to guests no longer than that */
 	uint64_t requests, way_ns; /* of guests, as last seen, and when that changed */
+	bool amid_guests;          /* a moment ago, some had requests */
 };
 
 struct turns {

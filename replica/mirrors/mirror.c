@@ -154,12 +154,26 @@ static void write_together(struct fan *f)
 	f->source_done = true;
 }
 
-static size_t legs_left(const struct fan *f)
+/* All of it differs: there is nothing to do for a target now, and no other thread to wake for that. */
+static bool is_left_out(const struct leg *leg, const struct change *c)
+{
+	uint64_t run;
+
+	return c && c->off + c->len <= disk_size(leg->to) &&
+	       marks_differs(leg->marks, c->off, c->len, &run) && run >= c->len;
+}
+
+static size_t legs_left(struct fan *f)
 {
 	size_t left = 0;
 
-	for (size_t i = 0; i < f->m->count; i++)
+	for (size_t i = 0; i < f->m->count; i++) {
+		if (f->writing[i] && is_left_out(f->m->legs[i], f->c)) {
+			f->left_out[i] = true;
+			f->writing[i] = false;
+		}
 		left += f->writing[i];
+	}
 	return left;
 }
 

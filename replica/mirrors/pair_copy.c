@@ -12,18 +12,20 @@
 #include "pairs_inner.h"
 #include "sender.h"
 
-/* What is copied at once, and how many of them. */
+/* What is copied at once, how many of them at a time, and in a step. */
 #define CHUNK (1u << 20)
-#define CHUNKS 4
+#define LANES 8
+#define CHUNKS 32
 
 struct copy {
 	struct pair *p;
 	struct disk *source, *target;
-	void *buffers[CHUNKS];
+	void *buffers[LANES];
 	struct chunk {
 		uint64_t off, len;
 	} chunks[CHUNKS];
 	size_t count;
+	atomic_size_t next;       /* of the chunks */
 	_Atomic int source_error; /* of what was passed over */
 };
 
@@ -39,7 +41,7 @@ static int copy_data(struct copy *c, void *buf, uint64_t off, uint64_t len)
 
 	if (err)
 		return err;
-	err = disk_write_once(c->target, buf, len, off, IO_DIRECT);
+	err = disk_write_once(c->target, buf, len, off, IO_COPY);
 	if (err)
 		leg_lose(&c->p->leg, err);
 	return err;
@@ -101,10 +103,9 @@ static int copy_marked(struct copy *c, void *buf, uint64_t off, uint64_t len)
 	return err;
 }
 
-static int copy_chunk(void *arg, size_t i)
+static int copy_chunk(struct copy *c, void *buf, uint64_t off, uint64_t len)
 {
-	struct copy *c = arg;
-	uint64_t off = c->chunks[i].off, len = c->chunks[i].len, size;
+	uint64_t size;
 	struct range r;
 	int err = 0;
 
@@ -118,13 +119,25 @@ static int copy_chunk(void *arg, size_t i)
 	if (c->p->leg.to != c->target || is_stopped(c))
 		err = -ECANCELED;
 	else if (len)
-		err = copy_marked(c, c->buffers[i], off, len);
+		err = copy_marked(c, buf, off, len);
 	range_unlock(&c->source->ranges, &r);
 	/* What cannot be read keeps nobody from the rest. */
 	if (err && err != -ECANCELED && !atomic_load(&c->p->leg.failed)) {
 		atomic_store(&c->source_error, err);
 		err = 0;
 	}
+	return err;
+}
+
+/* One reads while another writes. */
+static int copy_lane(void *arg, size_t lane)
+{
+	struct copy *c = arg;
+	size_t i;
+	int err = 0;
+
+	while (!err && (i = atomic_fetch_add(&c->next, 1)) < c->count)
+		err = copy_chunk(c, c->buffers[lane], c->chunks[i].off, c->chunks[i].len);
 	return err;
 }
 
@@ -175,7 +188,9 @@ static int copy_pass(struct copy *c)
 		choose(c, &at);
 		if (!c->count)
 			return 0;
-		err = crew_run(c->source->tandem->crew, c->count, copy_chunk, c);
+		atomic_store(&c->next, 0);
+		err = crew_run(c->source->tandem->crew, c->count < LANES ? c->count : LANES,
+			       copy_lane, c);
 		keeper_clean(c->p);
 		tell_progress(c->p);
 		copied = 0;
@@ -200,11 +215,11 @@ int pair_copy(struct pair *p, struct disk *source, struct disk *target)
 	struct copy c = { .p = p, .source = source, .target = target };
 	int err = 0;
 
-	for (size_t i = 0; i < CHUNKS && !err; i++)
+	for (size_t i = 0; i < LANES && !err; i++)
 		err = posix_memalign(&c.buffers[i], 4096, CHUNK) ? -ENOMEM : 0;
 	if (!err)
 		err = copy_all(&c);
-	for (size_t i = 0; i < CHUNKS; i++)
+	for (size_t i = 0; i < LANES; i++)
 		free(c.buffers[i]);
 	return err;
 }

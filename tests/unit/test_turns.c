@@ -201,14 +201,14 @@ START_TEST(low_gives_way_to_guests)
 }
 END_TEST
 
-/* Also where guests never are quiet. */
-START_TEST(low_gets_on)
+/* Of 150 s in which guests never are quiet. */
+static uint64_t works(enum copy_priority priority)
 {
 	uint64_t began = now, worked = 0;
 
-	join(0, PRIORITY_LOW);
+	join(0, priority);
 	guests.busy = true;
-	while (now - began < 100 * SECOND) {
+	while (now - began < 150 * SECOND) {
 		if (ask(0) != TURN_TAKEN) {
 			now = until;
 			continue;
@@ -217,8 +217,35 @@ START_TEST(low_gets_on)
 		worked += 50 * MS;
 		give_back(0, MIB);
 	}
-	ck_assert_uint_ge(worked, 9 * SECOND);
-	ck_assert_uint_le(worked, 11 * SECOND);
+	turns_leave(&turns, &turn[0]);
+	return worked;
+}
+
+START_TEST(everybody_gets_on)
+{
+	ck_assert_uint_le(works(PRIORITY_LOW), 11 * SECOND);
+	ck_assert_uint_ge(works(PRIORITY_LOW), 9 * SECOND);
+	ck_assert_uint_le(works(PRIORITY_SAME), 76 * SECOND);
+	ck_assert_uint_ge(works(PRIORITY_SAME), 74 * SECOND);
+	ck_assert_uint_eq(works(PRIORITY_NOT_MANAGED), works(PRIORITY_SAME));
+	ck_assert_uint_eq(works(PRIORITY_HIGH), 150 * SECOND);
+}
+END_TEST
+
+START_TEST(same_keeps_its_place)
+{
+	turns.most = 1;
+	join(0, PRIORITY_SAME);
+	join(1, PRIORITY_SAME);
+	guests.busy = true;
+	ck_assert_int_eq(ask(0), TURN_TAKEN);
+	now += 10 * MS;
+	give_back(0, MIB);
+	ck_assert_int_eq(ask(0), TURN_OF_GUESTS);
+	ck_assert_uint_eq(until, now + 10 * MS);
+	ck_assert_int_eq(ask(1), TURN_OF_OTHERS);
+	now = until;
+	ck_assert_int_eq(ask(0), TURN_TAKEN);
 }
 END_TEST
 
@@ -227,7 +254,10 @@ START_TEST(steps)
 	join(0, PRIORITY_SAME);
 	join(1, PRIORITY_LOW);
 	ck_assert_uint_eq(turns_step(&turns, &turn[0], 16 * MIB), 16 * MIB);
-	ck_assert_uint_eq(turns_step(&turns, &turn[1], 16 * MIB), 4 * MIB);
+	ck_assert_uint_eq(turns_step(&turns, &turn[1], 16 * MIB), MIB);
+	guests.busy = true;
+	ask(0);
+	ck_assert_uint_eq(turns_step(&turns, &turn[0], 16 * MIB), 4 * MIB);
 	turns.rate = 4 * MIB;
 	ck_assert_uint_eq(turns_step(&turns, &turn[0], 16 * MIB), MIB);
 	turns.rate = 64 << 10;
@@ -261,4 +291,5 @@ END_TEST
 
 UNIT_MAIN("turns", begin, NULL, so_many_at_a_time, the_higher_goes_first,
 	  who_does_not_go_on_is_in_nobodys_way, no_faster_than_the_rate, nothing_is_saved_up,
-	  the_rate_is_of_the_higher, low_gives_way_to_guests, low_gets_on, steps, pace)
+	  the_rate_is_of_the_higher, low_gives_way_to_guests, everybody_gets_on,
+	  same_keeps_its_place, steps, pace)
