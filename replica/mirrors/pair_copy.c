@@ -16,6 +16,8 @@
 #define CHUNK (1u << 20)
 #define LANES 8
 #define CHUNKS 32
+/* Whoever says Suspend waits for a step, and PercentSynced is told after each. */
+#define STEP_NS 200000000ull
 
 struct copy {
 	struct pair *p;
@@ -25,6 +27,7 @@ struct copy {
 		uint64_t off, len;
 	} chunks[CHUNKS];
 	size_t count;
+	size_t most;              /* in a step, as fast as both are */
 	atomic_size_t next;       /* of the chunks */
 	_Atomic int source_error; /* of what was passed over */
 };
@@ -149,13 +152,13 @@ static struct jobs *jobs_of(const struct pair *p)
 /* The next ones from there on. */
 static void choose(struct copy *c, uint64_t *at)
 {
-	uint64_t step = job_step(jobs_of(c->p), c->p->job, CHUNKS * CHUNK);
+	uint64_t step = job_step(jobs_of(c->p), c->p->job, c->most * CHUNK);
 	struct marks *marks = c->p->leg.marks;
 	uint64_t off, run, size = marks_size(marks), has = disk_size(c->source);
 
 	if (size > has)
 		size = has;
-	for (c->count = 0; c->count < CHUNKS && step >= MARKS_REGION; c->count++) {
+	for (c->count = 0; c->count < c->most && step >= MARKS_REGION; c->count++) {
 		uint64_t most = step < CHUNK ? step / MARKS_REGION * MARKS_REGION : CHUNK;
 
 		off = marks_next(marks, *at);
@@ -177,6 +180,21 @@ static void tell_progress(struct pair *p)
 	pair_changed(p);
 }
 
+static int copy_step(struct copy *c)
+{
+	uint64_t began = monotonic_ns(), took;
+	int err;
+
+	atomic_store(&c->next, 0);
+	err = crew_run(c->source->tandem->crew, c->count < LANES ? c->count : LANES, copy_lane, c);
+	took = monotonic_ns() - began;
+	if (took > STEP_NS && c->most > LANES)
+		c->most /= 2;
+	else if (took < STEP_NS / 2 && c->most < CHUNKS)
+		c->most *= 2;
+	return err;
+}
+
 /* From the beginning to the end, once. */
 static int copy_pass(struct copy *c)
 {
@@ -188,9 +206,7 @@ static int copy_pass(struct copy *c)
 		choose(c, &at);
 		if (!c->count)
 			return 0;
-		atomic_store(&c->next, 0);
-		err = crew_run(c->source->tandem->crew, c->count < LANES ? c->count : LANES,
-			       copy_lane, c);
+		err = copy_step(c);
 		keeper_clean(c->p);
 		tell_progress(c->p);
 		copied = 0;
@@ -212,7 +228,7 @@ static int copy_all(struct copy *c)
 
 int pair_copy(struct pair *p, struct disk *source, struct disk *target)
 {
-	struct copy c = { .p = p, .source = source, .target = target };
+	struct copy c = { .p = p, .source = source, .target = target, .most = LANES };
 	int err = 0;
 
 	for (size_t i = 0; i < LANES && !err; i++)
