@@ -122,8 +122,20 @@ int disk_operation_progress(const struct request *r);
 /* create_replica.c */
 extern const struct parameter create_replica_parameters[];
 int disk_create_replica(const struct request *r);
-/* For a snapshot: refuses what it has not. *name is NULL if none was given. */
-int create_replica_check(const struct request *r, const char **name);
+/* What its words ask for, of r->disk, or of each disk of a group; refuses what does not go together. */
+int create_replica_check(const struct request *r);
+int create_replica_clone(const struct request *r, struct clone_request *out);
+int create_replica_mirror(const struct request *r, struct pair_request *out);
+int create_replica_check_group(const struct request *r);
+enum sync_type create_replica_type(const struct request *r);
+const char *create_replica_name(const struct request *r); /* NULL: none was given */
+/* ConsistentPointInTime was asked for. */
+bool create_replica_is_consistent(const struct request *r);
+
+/* group_replicas.c */
+int group_create_replica(const struct request *r);
+/* group_commands.c. consistent: of one moment, also if the group is not consistent. */
+int group_make_snapshots(const struct request *r, const char *name, bool consistent);
 
 /* group_pair_commands.c */
 int group_add_pair(const struct request *r);

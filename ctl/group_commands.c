@@ -203,18 +203,17 @@ static int snapshot_all(const struct request *r, const struct all *all, const ch
 	return err || r->plan ? err : snapshot_each(r, all, name, made);
 }
 
-static int make_snapshots(const struct request *r, const char *name)
+int group_make_snapshots(const struct request *r, const char *name, bool consistent)
 {
 	struct snapshot_facts *made = NULL;
 	char time[RFC3339_MAX];
 	struct all all;
 	int err;
 
-	if (!name)
-		return refuse(&r->result->why, -EINVAL, "a snapshot of a group needs a name");
 	err = all_begin(r, &all);
 	if (err)
 		return err;
+	all.consistent |= consistent;
 	made = calloc(all.count, sizeof(*made));
 	err = made ? snapshot_all(r, &all, name, made)
 		   : refuse(&r->result->why, -ENOMEM, "out of memory");
@@ -241,15 +240,7 @@ static const struct parameter group_snapshot_parameters[] = {
 
 static int group_snapshot(const struct request *r)
 {
-	return make_snapshots(r, r->args[GROUP_NAME].text);
-}
-
-static int group_create_replica(const struct request *r)
-{
-	const char *name;
-	int err = create_replica_check(r, &name);
-
-	return err ? err : make_snapshots(r, name);
+	return group_make_snapshots(r, r->args[GROUP_NAME].text, false);
 }
 
 /* A disk without one is where it leads already. */
@@ -476,7 +467,7 @@ const struct command group_commands[] = {
 	{ .name = "Abort", .number = OP_ABORT, .force = true, .run = group_abort,
 	  .help = "restores go back; open or written: Force" },
 	{ .name = "CreateReplica", .parameters = create_replica_parameters,
-	  .run = group_create_replica, .help = "SyncType=Snapshot is snapshot" },
+	  .run = group_create_replica, .help = "of each disk, all or none" },
 	{ .name = "KeepHistory", .parameters = keep_history_parameters, .force = true,
 	  .run = group_keep_history, .help = "of all disks; less than before: Force" },
 	{ .name = "RestoreTo", .parameters = restore_parameters, .force = true,

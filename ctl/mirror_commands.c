@@ -12,22 +12,25 @@ enum sync_mode mirror_mode(const struct argument *mode)
 	return mode->given ? (enum sync_mode)mode->number : MODE_SYNCHRONOUS;
 }
 
-static int say_plan(const struct request *r, const struct pair_request *q)
+static int say_plan(const struct request *r, const struct pair_request *q,
+		    const struct pair_facts *p)
 {
 	char size[VALUE_TEXT_MAX];
 	struct disk_facts facts;
 
 	disk_facts(r->disk, &facts);
 	value_human_size(size, facts.allocated);
-	if (q->existing)
+	if (!p->first)
 		result_say(
 			r->result,
 			"%.255s would lose what it holds, get about %s, and stay what this disk is",
-			q->target, size);
+			p->target, size);
 	else
 		result_say(r->result,
-			   "would make %.255s, copy about %s, and keep it what this disk is",
-			   q->target, size);
+			   "would make %.255s%s, copy about %s, and keep it what this disk is",
+			   p->target,
+			   q->provisioning == PROVISION_FULL ? ", with all of its space" : "",
+			   size);
 	return 0;
 }
 
@@ -45,7 +48,7 @@ int make_mirror(const struct request *r, struct pair_request *q)
 	if (err)
 		return err;
 	if (r->plan)
-		return say_plan(r, q);
+		return say_plan(r, q, &p);
 	snprintf(r->result->element_name, sizeof(r->result->element_name), "%s", p.name);
 	snprintf(r->result->target, sizeof(r->result->target), "%s", p.target);
 	if (q->state && q->state != COPY_UNSYNCHRONIZED) {

@@ -206,6 +206,10 @@ void replica_facts_of_pair(const struct pair_facts *p, struct replica_facts *out
 	out->stops_host_io = p->stops_host_io;
 	out->manual = p->manual;
 	out->at_flush = p->at_flush;
+	out->thin_policy = p->provisioning == PROVISION_FULL   ? THIN_TO_FULL
+			   : p->provisioning == PROVISION_THIN ? FULL_TO_THIN
+							       : THIN_WE_DECIDE;
+	out->read_only = p->read_only;
 	out->behind = p->differs + p->applied + p->sent;
 	if (out->behind > p->size)
 		out->behind = p->size;

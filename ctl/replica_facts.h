@@ -47,6 +47,8 @@ struct replica_facts {
 	bool back;                  /* its copy goes back to what was the source */
 	bool stops_host_io, manual; /* as CreateReplica was told */
 	bool at_flush;              /* likewise */
+	uint8_t thin_policy;        /* likewise: ThinProvisioningPolicy's number */
+	bool read_only;             /* likewise: clients never write its target */
 	uint64_t behind;            /* bytes that the target lacks, or does not show yet */
 	bool shows_old;             /* of what it lacks it may have all, and shows nothing of it */
 	uint64_t verified_ms;       /* 0: never */

@@ -124,6 +124,9 @@ static void add_following(const struct replica_facts *r, struct text *out)
 				value_human_size(buf, r->differed));
 	else
 		text_add_field(out, "Differed", "");
+	text_add_field(out, "ThinProvisioningPolicy",
+		       mirror ? enum_name(thin_policies, r->thin_policy) : "");
+	text_add_field(out, "ReadOnly", !mirror ? "" : r->read_only ? "true" : "false");
 }
 
 int replica_status_render(struct ctl *c, uint32_t object, struct text *out)
@@ -211,6 +214,12 @@ static void add_following_json(struct json *j, const struct replica_facts *r)
 		       r->verified_ms ? rfc3339_format_ms(time, r->verified_ms) : NULL);
 	json_known_at(j, "VerifyingPercent", r->verifying, r->verified);
 	json_known_at(j, "Differed", mirror, r->differed);
+	json_string_at(j, "ThinProvisioningPolicy",
+		       mirror ? enum_name(thin_policies, r->thin_policy) : NULL);
+	if (mirror)
+		json_bool_at(j, "ReadOnly", r->read_only);
+	else
+		json_null_at(j, "ReadOnly");
 	json_known_at(j, "Job", r->job != 0, r->job);
 }
 

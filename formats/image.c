@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,4 +168,33 @@ int image_fail(char reason[IMAGE_REASON], int err, const char *format, ...)
 	vsnprintf(reason, IMAGE_REASON, format, args);
 	va_end(args);
 	return err;
+}
+
+/* ---- space ---- */
+
+bool image_kind_is_fixed(const char *kind)
+{
+	const char *dash = strrchr(kind, '-');
+
+	return dash && !strcmp(dash, "-fixed");
+}
+
+int image_zero(struct image *img, uint64_t off, uint64_t len, enum zero_mode mode)
+{
+	return img->format->zero(img, off, len, atomic_load(&img->keeps_space) ? ZERO_KEEP : mode);
+}
+
+int file_take_space(struct file *f)
+{
+	struct file_stat st;
+	int err = f->ops->stat(f, &st);
+
+	return err || !st.size ? err : f->ops->allocate(f, 0, st.size, false);
+}
+
+bool file_has_space(struct file *f)
+{
+	struct file_stat st;
+
+	return !f->ops->stat(f, &st) && st.allocated >= st.size;
 }

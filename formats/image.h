@@ -138,6 +138,8 @@ struct image {
 	bool in_doubt;
 	/* The file says itself that its last writer did not close it. Until rest. */
 	bool unclean;
+	/* What is zeroed keeps its space, whoever asks. Changed while nobody uses the disk. */
+	_Atomic bool keeps_space;
 	bool mend; /* set by who starts it: rest shall bring that in order, though nothing was written */
 	/* It can be read, but something is wrong with it. Of the time when it was opened. */
 	char complaint[IMAGE_REASON];
@@ -187,6 +189,16 @@ int image_reload(struct image *img, char reason[IMAGE_REASON]);
  * runs.
  */
 int image_complete(struct image *img, char reason[IMAGE_REASON]);
+
+/* Instead of the format's own: an image that keeps its space does. */
+int image_zero(struct image *img, uint64_t off, uint64_t len, enum zero_mode mode);
+
+/* vhd-fixed, ...: its blocks have their places from the start, whether or not these take space. */
+bool image_kind_is_fixed(const char *kind);
+/* All that the file reaches over has its space; what it holds stays. */
+int file_take_space(struct file *f);
+/* It has. */
+bool file_has_space(struct file *f);
 
 /* For formats: fills reason, returns err. */
 int image_fail(char reason[IMAGE_REASON], int err, const char *format, ...)

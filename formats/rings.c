@@ -129,7 +129,7 @@ static void do_alone(struct image_request *q)
 	else if (q->buf)
 		q->err = format->write(q->image, q->buf, q->len, q->off, q->io);
 	else
-		q->err = format->zero(q->image, q->off, q->len, ZERO_PUNCH);
+		q->err = image_zero(q->image, q->off, q->len, ZERO_PUNCH);
 }
 
 static int descriptor(const struct image_request *q)

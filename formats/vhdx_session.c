@@ -271,8 +271,9 @@ static int finish(struct image *img, uint64_t end)
 	memset(h.log, 0, sizeof(h.log));
 	if (!err)
 		err = put_header(img, &h);
-	if (!err) /* only space: it is as good with it */
-		img->file->ops->zero(img->file, h.log_at, VHDX_LOG_USED, ZERO_PUNCH);
+	if (!err) /* only space, which a fixed one keeps: it is as good with it */
+		img->file->ops->zero(img->file, h.log_at, VHDX_LOG_USED,
+				     v->layout.fixed ? ZERO_KEEP : ZERO_PUNCH);
 	if (!err)
 		err = cut_file(img, end);
 	if (!err)

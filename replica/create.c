@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "names.h"
@@ -64,6 +65,34 @@ struct plan {
 	char parent_path[PATH_MAX + NAME_MAX + 2];
 };
 
+/* Of a kind that was not asked for: the one that can be so. */
+static int choose_kind(const struct create_disk *c, struct plan *p, struct why *why)
+{
+	const char *const *kind = p->format->kinds;
+	bool full = c->provisioning == PROVISION_FULL;
+
+	if (p->format->flat || c->provisioning == PROVISION_AS_IT_COMES)
+		return 0;
+	if (c->format && image_kind_is_fixed(p->image.kind) == full)
+		return 0;
+	if (c->format && !full)
+		return refuse_advise(why, -EINVAL, p->format->kinds[0],
+				     "a %s image has all of its space from the start",
+				     p->image.kind);
+	while (full && *kind && !image_kind_is_fixed(*kind))
+		kind++;
+	if (c->format && *kind)
+		return refuse_advise(why, -EINVAL, *kind, "a %s image takes space as it is written",
+				     p->image.kind);
+	if (!*kind)
+		return refuse_advise(why, -EOPNOTSUPP, "a name that ends in .img, .vhd or .vhdx",
+				     "a %s image takes space as it is written, and cannot have "
+				     "all of it before",
+				     p->format->kinds[0]);
+	p->image.kind = *kind;
+	return 0;
+}
+
 static int choose_format(const struct create_disk *c, struct plan *p, struct why *why)
 {
 	struct image_name kind = image_name_classify(p->file);
@@ -92,7 +121,7 @@ static int choose_format(const struct create_disk *c, struct plan *p, struct why
 	}
 	if (!p->image.kind)
 		p->image.kind = p->format->kinds[0];
-	return 0;
+	return choose_kind(c, p, why);
 }
 
 /* A parent is not written any more: nobody may have it open for that. */
@@ -182,6 +211,18 @@ static int check_create(struct tandem *t, const struct create_disk *c, struct pl
 	return 0;
 }
 
+/* What is sure to fail is not begun: it would take what there is from others meanwhile. */
+static int take_space(int fd, struct file *f)
+{
+	struct file_stat st;
+	struct statvfs fs;
+
+	if (!f->ops->stat(f, &st) && !fstatvfs(fd, &fs) &&
+	    st.size - st.allocated > (uint64_t)fs.f_bfree * fs.f_frsize && st.size > st.allocated)
+		return -ENOSPC;
+	return file_take_space(f);
+}
+
 /* The descriptor is closed with the file. */
 static int fill_image(int fd, const struct create_disk *c, const struct plan *p,
 		      char reason[IMAGE_REASON])
@@ -200,6 +241,8 @@ static int fill_image(int fd, const struct create_disk *c, const struct plan *p,
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file_fd(f));
 	image.path = path;
 	err = p->format->create(f, &image, reason);
+	if (!err && c->provisioning == PROVISION_FULL)
+		err = take_space(fd, f);
 	if (!err)
 		err = f->ops->flush(f);
 	f->ops->close(f);

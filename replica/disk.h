@@ -215,6 +215,8 @@ bool disk_serves(const struct disk *d);
 int disk_open(struct disk *d, bool write);
 /* Its source opens it, for writing. */
 int disk_open_target(struct disk *d);
+/* Who fills it does, also where clients may not write. */
+int disk_open_filler(struct disk *d);
 /* It is open once more, whatever its state. -ENOENT: nobody has it open. */
 int disk_join(struct disk *d);
 void disk_close(struct disk *d);

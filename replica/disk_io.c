@@ -235,7 +235,7 @@ int disk_apply(struct disk *d, const struct change *c)
 	if (h)
 		return history_write(h, c->buf, c->len, c->off, c->io, c->mode);
 	return c->buf ? img->format->write(img, c->buf, c->len, c->off, c->io)
-		      : img->format->zero(img, c->off, c->len, c->mode);
+		      : image_zero(img, c->off, c->len, c->mode);
 }
 
 /* With the range locked. */

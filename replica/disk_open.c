@@ -110,10 +110,18 @@ static void leave_image(struct disk *d)
 	d->use = FILE_UNUSED;
 }
 
-/* source: it is the source of a mirror that asks. */
-static int may_open(struct disk *d, bool write, bool source, bool *first)
+/* Who opens it. What it is to clients is nothing to those who make it what it is. */
+enum opener { OPENER_CLIENT, OPENER_SOURCE, OPENER_FILLER };
+
+/* Under lock. */
+static bool is_read_only_to(const struct disk *d, enum opener who)
 {
-	enum target_use use = source ? TARGET_FREE : atomic_load(&d->target_use);
+	return who == OPENER_FILLER ? d->image->read_only : d->state == DISK_READ_ONLY;
+}
+
+static int may_open(struct disk *d, bool write, enum opener who, bool *first)
+{
+	enum target_use use = who == OPENER_CLIENT ? atomic_load(&d->target_use) : TARGET_FREE;
 	int err = 0;
 
 	pthread_mutex_lock(&d->lock);
@@ -122,7 +130,7 @@ static int may_open(struct disk *d, bool write, bool source, bool *first)
 		err = -ENOENT;
 	else if (use == TARGET_HIDDEN)
 		err = -EIO;
-	else if (write && (d->state == DISK_READ_ONLY || use))
+	else if (write && (is_read_only_to(d, who) || use))
 		err = -EROFS;
 	pthread_mutex_unlock(&d->lock);
 	return err;
@@ -163,13 +171,13 @@ void disk_show(struct disk *d, uint64_t generation, enum disk_show how)
 	pthread_mutex_unlock(&d->opening);
 }
 
-static int open_disk(struct disk *d, bool write, bool source, bool apart)
+static int open_disk(struct disk *d, bool write, enum opener who, bool apart)
 {
 	bool first, taken = false;
 	int err;
 
 	pthread_mutex_lock(&d->opening);
-	err = may_open(d, write, source, &first);
+	err = may_open(d, write, who, &first);
 	if (!err)
 		err = disk_use_image(d, write ? FILE_WRITE : FILE_READ);
 	if (!err && first) {
@@ -179,7 +187,7 @@ static int open_disk(struct disk *d, bool write, bool source, bool apart)
 			leave_image(d);
 	}
 	if (!err)
-		err = may_open(d, write, source, &first); /* it may have changed meanwhile */
+		err = may_open(d, write, who, &first); /* it may have changed meanwhile */
 	if (err && taken)
 		disk_rest(d);
 	if (!err) {
@@ -198,12 +206,17 @@ static int open_disk(struct disk *d, bool write, bool source, bool apart)
 
 int disk_open(struct disk *d, bool write)
 {
-	return open_disk(d, write, false, false);
+	return open_disk(d, write, OPENER_CLIENT, false);
 }
 
 int disk_open_target(struct disk *d)
 {
-	return open_disk(d, true, true, false);
+	return open_disk(d, true, OPENER_SOURCE, false);
+}
+
+int disk_open_filler(struct disk *d)
+{
+	return open_disk(d, true, OPENER_FILLER, false);
 }
 
 int disk_join(struct disk *d)
@@ -223,12 +236,12 @@ int disk_join(struct disk *d)
 
 int disk_open_apart(struct disk *d)
 {
-	return open_disk(d, true, true, true);
+	return open_disk(d, true, OPENER_SOURCE, true);
 }
 
 int disk_read_apart(struct disk *d)
 {
-	return open_disk(d, false, false, true);
+	return open_disk(d, false, OPENER_CLIENT, true);
 }
 
 int disk_set_target_use(struct disk *d, enum target_use use)

@@ -128,6 +128,15 @@ const struct enum_value acknowledge_points[] = {
 	{ NULL },
 };
 
+const struct enum_value thin_policies[] = {
+	{ "Copy thin source to thin target", THIN_TO_THIN },
+	{ "Copy thin source to full target", THIN_TO_FULL },
+	{ "Copy full source to thin target", FULL_TO_THIN },
+	{ "Provisioning of target same as source", THIN_AS_SOURCE },
+	{ "Implementation decides", THIN_WE_DECIDE },
+	{ NULL },
+};
+
 const struct enum_value recovery_modes[] = {
 	{ "Automatic", RECOVERY_AUTOMATIC },
 	{ "Manual", RECOVERY_MANUAL },

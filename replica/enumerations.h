@@ -9,6 +9,13 @@
 
 #include <stdint.h>
 
+/* How much space an image takes. */
+enum provisioning {
+	PROVISION_AS_IT_COMES,
+	PROVISION_FULL, /* all of it, before anything is written */
+	PROVISION_THIN, /* what is written, and is not zeros */
+};
+
 struct enum_value {
 	const char *name;
 	uint32_t number;
@@ -109,6 +116,15 @@ enum copy_methodology {
 /* CopyRecoveryMode of ReplicationSettings. */
 enum recovery_mode { RECOVERY_AUTOMATIC = 2, RECOVERY_MANUAL };
 
+/* ThinProvisioningPolicy of CreateReplica. */
+enum thin_policy {
+	THIN_TO_THIN = 2,
+	THIN_TO_FULL,
+	FULL_TO_THIN,
+	THIN_AS_SOURCE,
+	THIN_WE_DECIDE = 7
+};
+
 /* Our own: what of a synchronous mirror waits until the target has it, too. */
 enum acknowledge_point { ACKNOWLEDGE_WRITE = 1, ACKNOWLEDGE_FLUSH };
 
@@ -159,7 +175,7 @@ enum job_state {
 /* The names, by property. */
 extern const struct enum_value copy_states[], sync_types[], sync_modes[], create_modes[],
 	progress_statuses[], copy_types[], replica_types[], sync_states[], copy_priorities[],
-	copy_methodologies[], recovery_modes[], acknowledge_points[], replica_operations[],
-	job_states[];
+	copy_methodologies[], recovery_modes[], thin_policies[], acknowledge_points[],
+	replica_operations[], job_states[];
 
 #endif

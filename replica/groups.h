@@ -88,6 +88,29 @@ struct group_step {
 int tandem_operate_group(struct tandem *t, uint32_t number, enum replica_operation op,
 			 const struct group_step *steps, size_t count, bool force, bool plan,
 			 struct why *why);
+/* What CreateReplica of a group makes. */
+struct clone_request;
+struct clone_facts;
+struct pair_request;
+struct pair_facts;
+struct group_replicas {
+	struct disk *const *disks;
+	size_t count;
+	const char *name; /* of the new group: what is made has it in its names */
+	bool consistent;  /* so is the new group; and clones are of one moment */
+	bool plan;
+	/* One of these for each disk; name, after, plan and the moment are chosen. */
+	const struct clone_request *clones;
+	const struct pair_request *mirrors;
+};
+/*
+ * A clone, or a mirror, of each, all or none, and a new group of their targets and the mirrors. out
+ * has room for count. -EEXIST: there is a group of that name.
+ */
+int tandem_clone_group(struct tandem *t, const struct group_replicas *q, struct clone_facts *out,
+		       struct why *why);
+int tandem_mirror_group(struct tandem *t, const struct group_replicas *q, struct pair_facts *out,
+			struct why *why);
 /* -EBUSY: its mirrors have different modes by now. */
 int tandem_set_group_consistent(struct tandem *t, uint32_t number, bool consistent, bool plan,
 				struct why *why);

@@ -345,7 +345,10 @@ enum {
 	PAIR_FLAG_WRITTEN = 512,
 	PAIR_FLAG_REWRITTEN = 4096,
 	PAIR_FLAG_VERIFIES = 8192,
-	PAIR_FLAG_ADAPTIVE = 16384 /* of that version */
+	PAIR_FLAG_ADAPTIVE = 16384, /* of that version */
+	PAIR_FLAG_FULL = 32768,
+	PAIR_FLAG_THIN = 65536,
+	PAIR_FLAG_READ_ONLY = 131072
 };
 
 static uint32_t pair_version(const struct pair_record *p)
@@ -381,6 +384,9 @@ void record_encode_pair(struct record *w, const struct pair_record *r)
 		      (r->steady ? PAIR_FLAG_STEADY : 0) | (r->written ? PAIR_FLAG_WRITTEN : 0) |
 		      (r->rewritten ? PAIR_FLAG_REWRITTEN : 0) |
 		      (r->verifies ? PAIR_FLAG_VERIFIES : 0) |
+		      (r->read_only ? PAIR_FLAG_READ_ONLY : 0) |
+		      (r->provisioning == PROVISION_FULL ? PAIR_FLAG_FULL : 0) |
+		      (r->provisioning == PROVISION_THIN ? PAIR_FLAG_THIN : 0) |
 		      (r->adaptive && version == PAIR_VERSION_BACK ? PAIR_FLAG_ADAPTIVE : 0),
 	      4);
 	put_bytes(w, r->name, strlen(r->name));
@@ -430,6 +436,9 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 	p.at_flush = version == PAIR_VERSION_AT_FLUSH;
 	p.rewritten = flags & PAIR_FLAG_REWRITTEN;
 	p.verifies = flags & PAIR_FLAG_VERIFIES;
+	p.read_only = flags & PAIR_FLAG_READ_ONLY;
+	if (flags & (PAIR_FLAG_FULL | PAIR_FLAG_THIN))
+		p.provisioning = flags & PAIR_FLAG_FULL ? PROVISION_FULL : PROVISION_THIN;
 	get_string(&r, p.name, sizeof(p.name));
 	if (version != PAIR_VERSION) {
 		p.objective_s = get_u(&r, 4);

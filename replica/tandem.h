@@ -14,6 +14,7 @@
 
 #include "catalogue.h"
 #include "disk.h"
+#include "enumerations.h"
 #include "events.h"
 #include "pool.h"
 
@@ -136,6 +137,7 @@ struct create_disk {
 	uint32_t block_size, sector_size; /* 0: the format's choice */
 	const char *parent;               /* the name of a disk, or NULL */
 	uint32_t mode, uid, gid;          /* of the file */
+	enum provisioning provisioning;
 	/* By open(O_CREAT) in the mount: may be empty; a name that is not a raw disk's is -EPERM. */
 	bool as_file;
 	bool plan;

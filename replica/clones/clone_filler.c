@@ -164,7 +164,7 @@ static struct disk *take_disk(struct clone *c)
 {
 	struct disk *d = tandem_disk_numbered(c->of->s->t, c->r.target);
 	struct history *h = d ? atomic_load(&d->history) : NULL;
-	int err = h && history_has_origin(h) ? disk_open(d, true) : -ENOENT;
+	int err = h && history_has_origin(h) ? disk_open_filler(d) : -ENOENT;
 
 	if (!err)
 		return d;

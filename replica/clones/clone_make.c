@@ -90,7 +90,8 @@ static int reserve(struct cloning *k, struct why *why)
 		.copy_state = k->token ? COPY_PREPARED : COPY_UNSYNCHRONIZED,
 		.priority = k->q->priority,
 		.methodology = k->q->methodology,
-		.share = k->q->share,
+		/* Space that is shared is not its own. */
+		.share = k->q->share && k->q->provisioning != PROVISION_FULL,
 		.replaces = k->q->replaces,
 	};
 	pthread_mutex_lock(&cs->lock);
@@ -189,6 +190,10 @@ static int record(void *arg, struct catalogue_txn *txn, struct disk *d)
 
 	if (err)
 		return err;
+	if (k->q->read_only) {
+		d->want_read_only = true;
+		d->state = d->state == DISK_READY ? DISK_READ_ONLY : d->state;
+	}
 	err = put_clone(k, txn, d->number);
 	if (!err)
 		err = track_put(txn, d->number, &track);
@@ -207,6 +212,7 @@ static int make_disk(struct cloning *k, struct disk **made, struct why *why)
 		.mode = q->mode,
 		.uid = q->uid,
 		.gid = q->gid,
+		.provisioning = q->provisioning,
 		.plan = q->plan,
 		.incomplete = true,
 		.record = record,
@@ -239,10 +245,11 @@ static int check(struct cloning *k, struct why *why)
 		err = refuse(why, -ENOENT, "there is no such snapshot");
 	if (err || k->token)
 		return err;
-	return k->q->target ? clone_name_target(k->t, k->q->target, k->target, why)
-			    : clone_make_up_target(k->source, k->q->pool,
-						   *k->replaced.name ? k->replaced.name : NULL,
-						   k->q->format, k->target, why);
+	return k->q->target
+		       ? clone_name_target(k->t, k->q->target, k->target, why)
+		       : clone_make_up_target(k->source, k->q->pool,
+					      *k->replaced.name ? k->replaced.name : k->q->after,
+					      k->q->format, k->target, why);
 }
 
 static int plan(struct cloning *k, struct why *why)

@@ -36,6 +36,9 @@ struct clone_request {
 	enum copy_methodology methodology;
 	uint32_t mode, uid, gid; /* of the file */
 	bool share;              /* space with the source, where the file system can */
+	enum provisioning provisioning;
+	bool read_only;    /* recorded of the disk, as by Set */
+	const char *after; /* what a made-up target is called behind its source; NULL: a number */
 	bool plan;
 };
 

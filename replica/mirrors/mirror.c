@@ -69,7 +69,7 @@ static int leg_write(struct leg *leg, const struct change *c, uint64_t off, uint
 static int leg_change(struct leg *leg, const struct change *c, bool *left_out)
 {
 	uint64_t off = c->off, end = c->off + c->len, run;
-	int err = end > disk_size(leg->to) ? disk_resize(leg->to, end, false) : 0;
+	int err = end > disk_size(leg->to) ? leg_grow(leg, leg->to, end) : 0;
 
 	for (; !err && off < end; off += run) {
 		if (!marks_differs(leg->marks, off, end - off, &run))

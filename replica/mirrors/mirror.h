@@ -52,6 +52,7 @@ struct leg {
 	_Atomic uint64_t limit; /* more differs: its owner is told, once; 0: never */
 	_Atomic bool skews;     /* clients may write its target, which is to be marked */
 	_Atomic bool at_flush;  /* writes are answered before its target has them */
+	bool full;              /* its target has all of its space, and keeps it; fixed */
 	_Atomic bool missed;    /* likewise, and something that was answered never reached it */
 	_Atomic bool owes;      /* nor had it, when a flush of it began */
 	struct sender *sender;  /* fixed */
@@ -122,6 +123,8 @@ void mirror_arrive(struct disk *target);
 uint64_t mirror_busy(struct disk *target);
 /* The target gets the size of the source, or stays longer if it cannot be cut off. It is open. */
 int leg_fit(struct leg *leg, struct disk *to, uint64_t size);
+/* Likewise, to a larger one; one that has all of its space gets that of the new part. */
+int leg_grow(struct leg *leg, struct disk *to, uint64_t size);
 /* Something of its target went wrong. */
 void leg_lose(struct leg *leg, int err);
 

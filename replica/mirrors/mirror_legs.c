@@ -21,6 +21,13 @@ static int mark(struct leg *leg, uint64_t off, uint64_t end)
 	return err;
 }
 
+int leg_grow(struct leg *leg, struct disk *to, uint64_t size)
+{
+	int err = disk_resize(to, size, false);
+
+	return err || !leg->full ? err : file_take_space(to->image->file);
+}
+
 int leg_fit(struct leg *leg, struct disk *to, uint64_t size)
 {
 	uint64_t has = disk_size(to), known = marks_size(leg->marks);
@@ -33,7 +40,7 @@ int leg_fit(struct leg *leg, struct disk *to, uint64_t size)
 	if (has == size)
 		return 0;
 	err = mark(leg, has, size < known ? size : known);
-	return err ? err : disk_resize(to, size, false);
+	return err ? err : leg_grow(leg, to, size);
 }
 
 static int open_target(struct disk *d, struct leg *leg, struct disk **out)
@@ -56,7 +63,9 @@ static int open_target(struct disk *d, struct leg *leg, struct disk **out)
 void mirror_open(struct disk *d)
 {
 	struct mirror *m = atomic_load(&d->mirror);
+	struct leg *of = m ? atomic_load(&m->of) : NULL;
 
+	atomic_store(&d->image->keeps_space, of && of->full);
 	for (size_t i = 0; m && i < m->count; i++) {
 		struct leg *leg = m->legs[i];
 		struct disk *to = NULL;

@@ -82,13 +82,18 @@ static int find(struct cycle *c, uint64_t off, int whence, uint64_t end, uint64_
 }
 
 /* What fails at the target is its loss. It makes room for itself: no range is held. */
-static int send_data(struct cycle *c, void *buf, uint64_t off, uint64_t len)
+static int send_data(struct cycle *c, char *buf, uint64_t off, uint64_t len)
 {
 	int err = history_read_at(c->from, c->moment.generation, buf, len, off);
+	bool zeros;
 
 	if (err)
 		return err;
-	err = disk_write(c->target, buf, len, off, IO_DIRECT);
+	for (size_t at = 0, n; at < len && !err; at += n) {
+		n = pair_next_run(c->p, buf + at, len - at, &zeros);
+		err = zeros ? disk_zero(c->target, off + at, n, ZERO_PUNCH)
+			    : disk_write(c->target, buf + at, n, off + at, IO_DIRECT);
+	}
 	if (err)
 		leg_lose(&c->p->leg, err);
 	return err;
@@ -377,7 +382,9 @@ static int conclude(struct cycle *c)
 static int fit(struct cycle *c)
 {
 	uint64_t has = disk_size(c->target), size = c->moment.size;
-	int err = has == size ? 0 : disk_resize(c->target, size, true);
+	int err = has == size  ? 0
+		  : has < size ? leg_grow(&c->p->leg, c->target, size)
+			       : disk_resize(c->target, size, true);
 
 	/* It stays longer if it cannot be cut off. */
 	if (err && has > size)

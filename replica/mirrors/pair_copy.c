@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "crew.h"
@@ -18,6 +19,8 @@
 #define CHUNKS 32
 /* Whoever says Suspend waits for a step, and PercentSynced is told after each. */
 #define STEP_NS 200000000ull
+/* In which zeros are looked for. */
+#define PAGE_BYTES 4096u
 
 struct copy {
 	struct pair *p;
@@ -37,14 +40,39 @@ static bool is_stopped(struct copy *c)
 	return atomic_load(&c->p->stop) || atomic_load(&c->p->leg.failed) || keeper_is_ending(c->p);
 }
 
+static bool is_zero(const char *bytes, size_t len)
+{
+	return !bytes[0] && !memcmp(bytes, bytes + 1, len - 1);
+}
+
+size_t pair_next_run(const struct pair *p, const char *buf, size_t len, bool *zeros)
+{
+	size_t end, n;
+
+	*zeros = false;
+	if (p->thin)
+		*zeros = is_zero(buf, len < PAGE_BYTES ? len : PAGE_BYTES);
+	for (end = 0; p->thin && end < len; end += n) {
+		n = len - end < PAGE_BYTES ? len - end : PAGE_BYTES;
+		if (is_zero(buf + end, n) != *zeros)
+			return end;
+	}
+	return len;
+}
+
 /* What fails at the target is its loss; at the source, it is tried again. */
-static int copy_data(struct copy *c, void *buf, uint64_t off, uint64_t len)
+static int copy_data(struct copy *c, char *buf, uint64_t off, uint64_t len)
 {
 	int err = disk_read_locked(c->source, buf, len, off, IO_DIRECT);
+	bool zeros;
 
 	if (err)
 		return err;
-	err = disk_write_once(c->target, buf, len, off, IO_COPY);
+	for (size_t at = 0, n; at < len && !err; at += n) {
+		n = pair_next_run(c->p, buf + at, len - at, &zeros);
+		err = zeros ? disk_zero_once(c->target, off + at, n, ZERO_PUNCH)
+			    : disk_write_once(c->target, buf + at, n, off + at, IO_COPY);
+	}
 	if (err)
 		leg_lose(&c->p->leg, err);
 	return err;

@@ -18,6 +18,7 @@ struct pairing {
 	struct disk *source;
 	const struct pair_request *q;
 	char target[DISK_LABEL_MAX + 1];
+	bool existing;
 	struct pair *p; /* NULL: it has no record yet */
 };
 
@@ -101,8 +102,10 @@ static int record(void *arg, struct catalogue_txn *txn, struct disk *target)
 		.stops_host_io = k->q->stops_host_io,
 		.at_flush = k->q->at_flush,
 		.manual = k->q->manual,
+		.provisioning = k->q->provisioning,
 		.moves = k->q->moves,
-		.first = !k->q->existing, /* else it has its name */
+		.read_only = k->q->read_only,
+		.first = !k->existing, /* else it has its name */
 	};
 	struct why why = { 0 };
 	struct marks *marks;
@@ -134,6 +137,7 @@ static int make_target(struct pairing *k, struct why *why)
 		.mode = q->mode_bits,
 		.uid = q->uid,
 		.gid = q->gid,
+		.provisioning = q->provisioning,
 		.plan = q->plan,
 		.incomplete = true,
 		.record = record,
@@ -188,6 +192,27 @@ static int check_empty(struct disk *d, struct why *why)
 	return err ? refuse(why, err, "%s: %s", d->label, strerror(-err)) : 0;
 }
 
+/* An image that is there stays what it is. */
+static int check_provisioning(struct pairing *k, struct disk *d, struct why *why)
+{
+	const char *kind = d->image->kind;
+	bool fixed = image_kind_is_fixed(kind);
+
+	if (k->q->provisioning == PROVISION_THIN && fixed)
+		return refuse_advise(why, -EINVAL, "TargetElementSupplier=2",
+				     "%s is %s, which has all of its space", d->label, kind);
+	if (k->q->provisioning != PROVISION_FULL)
+		return 0;
+	if (!d->format->flat && !fixed)
+		return refuse_advise(why, -EINVAL, "TargetElementSupplier=2",
+				     "%s is %s, which takes space as it is written", d->label,
+				     kind);
+	return file_has_space(d->image->file)
+		       ? 0
+		       : refuse_advise(why, -EINVAL, "fallocate, or TargetElementSupplier=2",
+				       "%s has not all of its space", d->label);
+}
+
 static int check_existing(struct pairing *k, struct disk *d, struct why *why)
 {
 	if (!d || !disk_is_served(d))
@@ -213,7 +238,7 @@ static int check_existing(struct pairing *k, struct disk *d, struct why *why)
 			    (disk_size(d) > disk_size(k->source) && !d->format->flat)))
 		return refuse(why, -EINVAL, "%s has not the size of %s", d->label,
 			      k->source->label);
-	return 0;
+	return check_provisioning(k, d, why);
 }
 
 /* With discovery held. */
@@ -306,7 +331,19 @@ static int check(struct pairing *k, struct why *why)
 	if (!err && m && m->count == MIRROR_LEGS_MAX)
 		err = refuse(why, -EBUSY, "%s has %u mirrors already", k->source->label,
 			     MIRROR_LEGS_MAX);
-	return err ?: clone_name_target(k->t, k->q->target, k->target, why);
+	if (err)
+		return err;
+	return k->q->target ? clone_name_target(k->t, k->q->target, k->target, why)
+			    : clone_make_up_target(k->source, k->q->pool, k->q->after, k->q->format,
+						   k->target, why);
+}
+
+static bool is_there(const struct pairing *k)
+{
+	struct disk *d = tandem_disk_called(k->t, k->target);
+
+	disk_unref(d);
+	return d;
 }
 
 int tandem_mirror(struct tandem *t, struct disk *source, const struct pair_request *q,
@@ -315,12 +352,17 @@ int tandem_mirror(struct tandem *t, struct disk *source, const struct pair_reque
 	struct pairing k = { .t = t, .source = source, .q = q };
 	int err = check(&k, why);
 
+	k.existing = q->existing || (!err && q->either && is_there(&k));
 	if (!err)
-		err = q->existing ? take_existing(&k, why) : make_target(&k, why);
+		err = k.existing ? take_existing(&k, why) : make_target(&k, why);
 	if (!err && !q->plan)
 		err = attach_source(&k, why);
 	if (err && k.p)
 		pair_abandon(k.p);
+	if (!err && q->plan) {
+		*out = (struct pair_facts){ .first = !k.existing };
+		memcpy(out->target, k.target, sizeof(k.target));
+	}
 	if (err || q->plan)
 		return err;
 	pair_announce(k.p, "-", enum_name(copy_states, k.p->r.copy_state));

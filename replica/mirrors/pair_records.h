@@ -13,6 +13,7 @@ struct pair_record {
 	uint8_t copy_state;      /* CopyState's number */
 	uint8_t mode, priority;
 	bool stops_host_io; /* without its target the source takes no writes */
+	bool read_only;     /* clients do not write its target */
 	bool manual;        /* after a crash or a failure somebody has to say Resume */
 	bool first;         /* it was never in step: the target is no disk yet */
 	bool moves;         /* by MirrorVirtualDisk: the disk is to have the target's image */
@@ -23,8 +24,9 @@ struct pair_record {
 	bool restores; /* likewise, by RestoreFromReplica */
 	bool written;  /* by clients, the target: no moment of its source, until it is copied */
 	bool at_flush; /* of a synchronous one: AcknowledgeAt=Flush */
-	bool adaptive; /* its mode follows from what differs */
-	bool verifies; /* a proof is to be made, also after a restart */
+	uint8_t provisioning; /* of the target: enum provisioning */
+	bool adaptive;        /* its mode follows from what differs */
+	bool verifies;        /* a proof is to be made, also after a restart */
 	bool rewritten; /* others wrote its target: all of it differs, and its marks may not say so yet */
 	bool steady; /* of an asynchronous one: the target is read as some moment of its source */
 	uint32_t objective_s; /* likewise, and of an adaptive one: RecoveryPointObjective */

@@ -31,6 +31,7 @@ int pair_new(struct pairs *ps, const struct pair_record *r, struct marks *marks,
 	memcpy(p->name, r->name, sizeof(p->name));
 	p->r = *r;
 	p->verify = r->verifies;
+	p->thin = r->provisioning == PROVISION_THIN;
 	p->leg = (struct leg){
 		.owner = p,
 		.lost = lost,
@@ -40,6 +41,7 @@ int pair_new(struct pairs *ps, const struct pair_record *r, struct marks *marks,
 		.target = r->target,
 		.stops = r->stops_host_io,
 		.at_flush = r->at_flush,
+		.full = r->provisioning == PROVISION_FULL,
 	};
 	if (sender_new(&p->leg, &p->leg.sender)) {
 		free(p);
@@ -154,7 +156,7 @@ enum target_use pair_target_use(const struct pair_record *r)
 	case COPY_FRACTURED:
 	case COPY_SPLIT:
 	case COPY_SKEWED:
-		return TARGET_FREE;
+		return r->read_only ? TARGET_READS : TARGET_FREE;
 	case COPY_BROKEN:
 	case COPY_ABORTED:
 	case COPY_FAILEDOVER:
@@ -275,6 +277,8 @@ static int facts_of(struct pair *p, struct pair_facts *out)
 	f.job = job_of_replica(p->of->t->jobs, p->number, false);
 	f.stops_host_io = r.stops_host_io;
 	f.at_flush = r.at_flush;
+	f.provisioning = r.provisioning;
+	f.read_only = r.read_only;
 	f.manual = r.manual;
 	f.sync_time_ms = r.sync_time_ms;
 	pair_add_sent_facts(p, &f);

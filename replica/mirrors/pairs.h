@@ -24,7 +24,9 @@ struct pair;
 #define PAIR_SKEW_LIMIT (64u << 20)
 
 struct pair_request {
-	const char *target; /* [POOL:]FILE, or a path in DISKDIR or a pool */
+	const char *target; /* [POOL:]FILE, or a path in DISKDIR or a pool; NULL: made up */
+	const char *pool;   /* where that is then */
+	const char *after;  /* what it is called behind its source then; NULL: a number */
 	const char *name;   /* under replicas/; NULL: made up */
 	const char *format; /* NULL: by ending */
 	enum sync_mode mode;
@@ -35,14 +37,18 @@ struct pair_request {
 	enum copy_state state; /* Initialized or Prepared, until Activate; 0: it is copied */
 	bool moves;            /* by MirrorVirtualDisk: see tandem_break_mirror */
 	bool existing;         /* the target is a disk that is there; else it must not be */
-	bool stops_host_io;    /* FailedCopyStopsHostIO */
-	bool manual;   /* CopyRecoveryMode=Manual: after a crash it does not go on by itself */
-	bool at_flush; /* AcknowledgeAt=Flush, of a synchronous one */
-	bool force;    /* an existing target may hold something */
-	uint32_t mode_bits, uid, gid; /* of a new file */
+	bool either;           /* it may be there, or not */
+	bool read_only; /* clients do not write the target while it is one, whatever the state */
+	bool stops_host_io; /* FailedCopyStopsHostIO */
+	bool manual;        /* CopyRecoveryMode=Manual: after a crash it does not go on by itself */
+	bool at_flush;      /* AcknowledgeAt=Flush, of a synchronous one */
+	enum provisioning provisioning; /* of the target */
+	bool force;                     /* an existing target may hold something */
+	uint32_t mode_bits, uid, gid;   /* of a new file */
 	bool plan;
 };
 
+/* Of a plan, only the target, and whether it would be made: first. */
 struct pair_facts {
 	uint32_t number; /* never given to another object */
 	char name[SNAPSHOT_NAME_MAX + 1];
@@ -55,11 +61,13 @@ struct pair_facts {
 	uint64_t skew_limit; /* of one that is */
 	enum copy_priority priority;
 	bool stops_host_io, manual;
-	bool at_flush;         /* AcknowledgeAt=Flush */
-	uint64_t sent;         /* likewise: bytes that are on their way to the target */
-	bool moves;            /* by MirrorVirtualDisk */
-	bool first;            /* its first copy is not complete yet */
-	bool rewritten;        /* Skewed, by another program */
+	bool at_flush;                  /* AcknowledgeAt=Flush */
+	enum provisioning provisioning; /* of the target */
+	bool read_only;                 /* clients do not write the target, also a Split one */
+	uint64_t sent;                  /* likewise: bytes that are on their way to the target */
+	bool moves;                     /* by MirrorVirtualDisk */
+	bool first;                     /* its first copy is not complete yet */
+	bool rewritten;                 /* Skewed, by another program */
 	bool whole;            /* the target is one moment of the source, perhaps an older one */
 	bool back;             /* what is copied is followed by a change of roles: Failback */
 	bool restores;         /* likewise: RestoreFromReplica */

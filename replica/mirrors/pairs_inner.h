@@ -34,6 +34,7 @@ struct pair {
 	uint32_t number; /* fixed, as in r */
 	char name[SNAPSHOT_NAME_MAX + 1];
 	struct leg leg;           /* fixed, but for what mirror.h says */
+	bool thin;                /* fixed: what is zeros of its source is a hole of its target */
 	pthread_mutex_t changing; /* see above */
 	pthread_mutex_t
 		recording;    /* held across the commit of its record; taken last but for lock */
@@ -228,6 +229,11 @@ int missing_prepare(struct pair_step *s, struct swap *swap, struct why *why);
  * was stopped, interrupted, or the leg is lost; else what of the source cannot be read.
  */
 int pair_copy(struct pair *p, struct disk *source, struct disk *target);
+/*
+ * How much from there on is copied in the same way, as a hole or as data: of one that is thin pages
+ * of zeros are holes, of others everything is data.
+ */
+size_t pair_next_run(const struct pair *p, const char *buf, size_t len, bool *zeros);
 
 /* ---- pair_async.c: by the keeper ---- */
 

@@ -271,8 +271,7 @@ static int write_image(struct history *h, const void *buf, uint64_t len, uint64_
 {
 	struct image *img = h->disk->image;
 
-	return buf ? img->format->write(img, buf, len, off, io)
-		   : img->format->zero(img, off, len, mode);
+	return buf ? img->format->write(img, buf, len, off, io) : image_zero(img, off, len, mode);
 }
 
 /*

@@ -169,7 +169,18 @@ START_TEST(refused)
 		{ control, "snapshot now", -EINVAL },
 		{ control, "unsnapshot none", -ENOENT },
 		{ control, "CreateReplica SyncType=Snapshot", -EINVAL },
-		{ control, "CreateReplica SyncType=Mirror ElementName=x", -EOPNOTSUPP },
+		{ control, "CreateReplica SyncType=Mirror", -EINVAL },
+		{ control, "CreateReplica SyncType=Mirror ElementName=db", -EEXIST },
+		{ control, "CreateReplica SyncType=Clone ElementName=db", -EEXIST },
+		{ control, "CreateReplica SyncType=Mirror ElementName=x TargetStorageVolume=y.img", -EINVAL },
+		{ control, "CreateReplica SyncType=Mirror ElementName=x TargetStoragePool=none", -ENOENT },
+		{ control, "CreateReplica SyncType=Mirror ElementName=x TargetElementSupplier=1", -EOPNOTSUPP },
+		{ control, "CreateReplica SyncType=Mirror ElementName=x TargetElementSupplier=3", -EOPNOTSUPP },
+		{ control, "CreateReplica SyncType=Mirror ElementName=x AcknowledgeAt=Flush Mode=Asynchronous", -EOPNOTSUPP },
+		{ control, "CreateReplica SyncType=Clone ElementName=x CopyMethodology=9", -EOPNOTSUPP },
+		{ control, "CreateReplica SyncType=Clone ElementName=x Mode=Synchronous", -EOPNOTSUPP },
+		{ control, "CreateReplica SyncType=TokenizedClone ElementName=x", -EOPNOTSUPP },
+		{ control, "CreateReplica SyncType=Snapshot ElementName=x ReadOnly=false", -EOPNOTSUPP },
 		{ control, "CreateReplica SyncType=Snapshot ElementName=x Password=y", -EACCES },
 		{ control, "RestoreTo At=g999", -ENOENT },
 		{ control, "RestoreTo At=none", -ENOENT },
@@ -214,6 +225,8 @@ START_TEST(plans)
 		{ control, "Plan unsnapshot one" }, { control, "Plan RestoreTo At=one" },
 		{ control, "Plan KeepHistory Window=1h" },
 		{ control, "Plan CreateReplica SyncType=Snapshot ElementName=two" },
+		{ control, "Plan CreateReplica SyncType=Mirror ElementName=two" },
+		{ control, "Plan CreateReplica SyncType=Clone ElementName=two Format=vhdx" },
 	};
 	// clang-format on
 
@@ -549,6 +562,143 @@ START_TEST(a_disk_that_is_gone)
 }
 END_TEST
 
+/* ---- what is made of all disks ---- */
+
+static void await_group(const char *state)
+{
+	struct timespec pause = { .tv_nsec = 2000000 };
+
+	for (int i = 0; strcmp(cat("groups/r/CopyState"), state) != 0; i++) {
+		ck_assert_msg(i < 5000, "%s, not %s", out.bytes, state);
+		nanosleep(&pause, NULL);
+	}
+}
+
+START_TEST(mirrors_of_all)
+{
+	make_group();
+	fill("a.img", 'a');
+	fill("b.img", 'b');
+	ck_assert_int_eq(command(control, "CreateReplica SyncType=Mirror ElementName=r "
+					  "WaitForCopyState=Initialized"),
+			 0);
+	expect("\nElementName: r\n");
+	ck_assert_str_eq(list("groups"), "db/ r/ ");
+	ck_assert_str_eq(replicas(), "r-a.img/ r-b.img/ ");
+	cat("groups/r/members");
+	expect("a-r.img\nb-r.img\nreplicas/r-");
+	expect("\nreplicas/r-a.img\n");
+	expect("\nreplicas/r-b.img\n");
+	ck_assert_str_eq(cat("groups/db/members"), "a.img\nb.img\n");
+	ck_assert_str_eq(cat("groups/r/ConsistentPointInTime"), "false\n");
+	ck_assert_str_eq(cat("groups/r/CopyState"), "Initialized\n");
+	ck_assert_int_eq(command("replicas/r-a.img/control", "Activate"), 0);
+	ck_assert_int_eq(command("replicas/r-b.img/control", "Activate"), 0);
+	await_group("Synchronized\n");
+	ck_assert_int_eq(command("groups/r/control", "Split"), 0);
+	ck_assert_int_eq(first_byte("a-r.img"), 'a');
+	ck_assert_int_eq(first_byte("b-r.img"), 'b');
+	ck_assert_int_eq(command("groups/r/control", "Detach"), 0);
+	ck_assert_int_eq(command("control", "DeleteGroup Name=r"), 0);
+	/* What is called so by now has a number. */
+	ck_assert_int_eq(command(control, "CreateReplica SyncType=Mirror ElementName=r "
+					  "ConsistentPointInTime=true ThinProvisioningPolicy=3"),
+			 0);
+	await_group("Synchronized\n");
+	cat("groups/r/members");
+	expect("a-r-2.img\nb-r-2.img\nreplicas/r-");
+	expect("\nreplicas/r-a.img\n");
+	expect("\nreplicas/r-b.img\n");
+	ck_assert_str_eq(cat("groups/r/ConsistentPointInTime"), "true\n");
+	cat("replicas/r-b.img/status");
+	expect("\nThinProvisioningPolicy: Copy thin source to full target\n");
+}
+END_TEST
+
+START_TEST(clones_of_all)
+{
+	uint64_t g;
+
+	make_group();
+	fill("a.img", 'a');
+	fill("b.img", 'b');
+	ck_assert_int_eq(command(control, "CreateReplica SyncType=Clone ElementName=r "
+					  "ConsistentPointInTime=true CopyMethodology=7"),
+			 0);
+	expect(" is 2 clones as of ");
+	fill("a.img", 'x');
+	ck_assert_int_eq(first_byte("a-r.img"), 'a');
+	ck_assert_int_eq(first_byte("b-r.img"), 'b');
+	ck_assert_str_eq(cat("groups/r/members"), "a-r.img\nb-r.img\n");
+	ck_assert_str_eq(replicas(), "r-a.img/ r-b.img/ ");
+	cat("replicas/r-a.img/status");
+	g = strtoull(strstr(out.bytes, "\nGeneration: g") + 14, NULL, 10);
+	ck_assert_uint_gt(g, 0);
+	cat("replicas/r-b.img/status");
+	ck_assert_uint_eq(strtoull(strstr(out.bytes, "\nGeneration: g") + 14, NULL, 10), g);
+	ck_assert_int_eq(command(control, "CreateReplica SyncType=Clone ElementName=s "
+					  "CopyMethodology=7"),
+			 0);
+	expect(" each as of a moment of its own");
+	cat("replicas/s-a.img/status");
+	g = strtoull(strstr(out.bytes, "\nGeneration: g") + 14, NULL, 10);
+	cat("replicas/s-b.img/status");
+	ck_assert_uint_ne(strtoull(strstr(out.bytes, "\nGeneration: g") + 14, NULL, 10), g);
+}
+END_TEST
+
+START_TEST(snapshots_of_one_moment)
+{
+	make_group();
+	ck_assert_int_eq(command(control, "CreateReplica SyncType=Snapshot ElementName=x"), 0);
+	ck_assert_uint_ne(generation("a.img@x"), generation("b.img@x"));
+	ck_assert_int_eq(command(control, "CreateReplica SyncType=Snapshot ElementName=y "
+					  "ConsistentPointInTime=true"),
+			 0);
+	ck_assert_uint_eq(generation("a.img@y"), generation("b.img@y"));
+	ck_assert_str_eq(cat("groups/db/ConsistentPointInTime"), "false\n");
+}
+END_TEST
+
+/* One cannot: what was made for the others is no more. */
+START_TEST(none_of_all)
+{
+	static const char *const types[] = { "SyncType=Mirror", "SyncType=Clone" };
+	char words[200], before[1000], disks[1000];
+
+	make_group();
+	for (int i = 0; i < 8; i++) {
+		snprintf(words, sizeof(words),
+			 "CreateReplica SyncType=Mirror TargetStorageVolume=b%d.img "
+			 "WaitForCopyState=Initialized",
+			 i);
+		ck_assert_int_eq(command("disks/b.img/control", words), 0);
+	}
+	snprintf(before, sizeof(before), "%s", replicas());
+	snprintf(disks, sizeof(disks), "%s", list("disks"));
+	ck_assert_int_eq(command(control, "CreateReplica SyncType=Mirror ElementName=r"), -EBUSY);
+	expect("\nMessage: b.img: b.img has 8 mirrors already\n");
+	ck_assert_str_eq(replicas(), before);
+	ck_assert_str_eq(list("groups"), "db/ ");
+	ck_assert_str_eq(list("disks"), disks);
+	/* The last one is too large for a VHD; so are none of the others clones. */
+	make("z.img", (off_t)3 << 40);
+	ck_assert_int_eq(command("control", "Rescan"), 0);
+	ck_assert_int_eq(command(control, "RemoveDisk Name=b.img"), 0);
+	ck_assert_int_eq(command(control, "AddDisk Name=z.img"), 0);
+	snprintf(disks, sizeof(disks), "%s", list("disks"));
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(words, sizeof(words), "CreateReplica %s ElementName=r Format=vhd",
+			 types[i]);
+		ck_assert_int_eq(command(control, words), -EINVAL);
+		expect("\nMessage: z.img: ");
+		ck_assert_str_eq(replicas(), before);
+		ck_assert_str_eq(list("groups"), "db/ ");
+		ck_assert_str_eq(list("disks"), disks);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("ctl groups");
@@ -561,6 +711,10 @@ int main(void)
 	tcase_add_test(c, that_are_no_more);
 	tcase_add_test(c, refused);
 	tcase_add_test(c, plans);
+	tcase_add_test(c, mirrors_of_all);
+	tcase_add_test(c, clones_of_all);
+	tcase_add_test(c, snapshots_of_one_moment);
+	tcase_add_test(c, none_of_all);
 	tcase_add_test(c, snapshots_of_all);
 	tcase_add_test(c, all_or_none_of_each);
 	tcase_add_test(c, all_or_none_together);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "replica_facts.h"
@@ -228,12 +229,14 @@ START_TEST(a_mirror_is_shown)
 	cat("replicas/m/status");
 	expect("Name: m\n");
 	expect("\nBehind: 0 (0)\nLag: 0s\nFailedCopyStopsHostIO: false\nCopyRecoveryMode: Manual\n"
-	       "RequestedMode: Synchronous (2)\nSkewLimit: -\nAcknowledgeAt: Write\nVerified: -\nVerifying: -\nDiffered: 0 (0)\n");
+	       "RequestedMode: Synchronous (2)\nSkewLimit: -\nAcknowledgeAt: Write\nVerified: -\nVerifying: -\nDiffered: 0 (0)\n"
+	       "ThinProvisioningPolicy: Implementation decides\nReadOnly: false\n");
 	cat("replicas/m/status.json");
 	expect("\"LagSeconds\":0.000,\"BehindBytes\":0,\"BehindWrites\":0,"
 	       "\"FailedCopyStopsHostIO\":false,\"CopyRecoveryMode\":\"Manual\","
 	       "\"RequestedMode\":\"Synchronous\",\"SkewLimit\":null,\"AcknowledgeAt\":\"Write\",\"Verified\":null,"
-	       "\"VerifyingPercent\":null,\"Differed\":0,\"Job\":null,\"Exclusive\":");
+	       "\"VerifyingPercent\":null,\"Differed\":0,\"ThinProvisioningPolicy\":\"Implementation decides\","
+	       "\"ReadOnly\":false,\"Job\":null,\"Exclusive\":");
 	cat("status");
 	expect("\nREPLICA TYPE   MODE        SOURCE TARGET COPYSTATE    PROGRESS  PERCENT BEHIND RPO\n"
 	       "m       Mirror Synchronous a.img  b.img  Synchronized Completed 100     0      0s\n");
@@ -394,13 +397,13 @@ START_TEST(refused_mirrors)
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Mode=Adaptive AcknowledgeAt=Flush", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=7 AcknowledgeAt=Write", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Token=x", -EOPNOTSUPP },
-		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetStoragePool=x", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStoragePool=x", -ENOENT },
+		{ "CreateReplica SyncType=6 TargetStoragePool=x TargetElementSupplier=1", -EINVAL },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img RecoveryPointObjective=9", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Mode=3 RecoveryPointObjective=0", -EINVAL },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Mode=3 RecoveryPointObjective=604801", -EINVAL },
 		{ "CreateReplica SyncType=7 RecoveryPointObjective=9", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img CopyMethodology=6", -EOPNOTSUPP },
-		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetElementSupplier=3", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetElementSupplier=6", -EINVAL },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img FailedCopyStopsHostIO=2", -EINVAL },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img CopyRecoveryMode=1", -EINVAL },
@@ -408,9 +411,23 @@ START_TEST(refused_mirrors)
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img ElementName=m", -EEXIST },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetElementSupplier=1", -ENOENT },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetElementSupplier=5", -ENOENT },
-		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img TargetElementSupplier=3", -EOPNOTSUPP },
-		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img ThinProvisioningPolicy=3", -EOPNOTSUPP },
-		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img ThinProvisioningPolicy=4", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=a.img TargetElementSupplier=3", -EINVAL },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=b.img TargetElementSupplier=3 Force", -EBUSY },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img ReadOnly=false", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img ReadOnly=2", -EINVAL },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img ConsistentPointInTime=2", -EINVAL },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.qcow2 ThinProvisioningPolicy=3", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=8 TargetStorageVolume=c.vmdk ThinProvisioningPolicy=3", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.vhdx Format=vhdx ThinProvisioningPolicy=3", -EINVAL },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.vhd Format=vhd ThinProvisioningPolicy=3", -EINVAL },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=c.vhdx Format=vhdx-fixed ThinProvisioningPolicy=4", -EINVAL },
+		{ "CreateReplica SyncType=6 TargetStorageVolume=other.img ThinProvisioningPolicy=3 TargetElementSupplier=1", -EINVAL },
+		{ "CreateReplica SyncType=8 TargetStorageVolume=c.img ThinProvisioningPolicy=6", -EINVAL },
+		{ "CreateReplica SyncType=8 TargetStorageVolume=c.img TargetElementSupplier=3", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=8 TargetStorageVolume=c.img TargetElementSupplier=5", -EOPNOTSUPP },
+		{ "CreateReplica SyncType=9 ReadOnly=true", -EINVAL },
+		{ "CreateReplica SyncType=9 ThinProvisioningPolicy=4", -EINVAL },
+		{ "CreateReplica SyncType=7 TargetElementSupplier=2", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img ThinProvisioningPolicy=1", -EINVAL },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img ReplicationQuorum=1", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=7 ThinProvisioningPolicy=2", -EOPNOTSUPP },
@@ -449,6 +466,130 @@ START_TEST(refused_mirrors)
 		command("disks/other.img/control",
 			"CreateReplica SyncType=6 TargetStorageVolume=c.img ElementName=token"),
 		-EEXIST);
+}
+END_TEST
+
+/* ---- the target that is asked for ---- */
+
+/* Its place is reserved in the plan, too, and given back. */
+START_TEST(targets_that_are_full)
+{
+	static const char *const targets[][2] = {
+		{ "c.img", "raw" },
+		{ "c.vhd", "vhd-fixed" },
+		{ "c.vhdx", "vhdx-fixed" },
+	};
+	char words[200], path[200];
+	struct stat st;
+
+	make("a.img", 4 << 20);
+	start();
+	for (size_t i = 0; i < 3; i++) {
+		snprintf(words, sizeof(words),
+			 "Plan CreateReplica SyncType=6 ThinProvisioningPolicy=3 "
+			 "TargetStorageVolume=%s ElementName=m",
+			 targets[i][0]);
+		ck_assert_int_eq(command(DISK, words), 0);
+		expect(", with all of its space, copy about ");
+		ck_assert_int_eq(command(DISK, words + strlen("Plan ")), 0);
+		await_state("Synchronized\n");
+		snprintf(path, sizeof(path), "%s/%s", dir, targets[i][0]);
+		ck_assert_int_eq(stat(path, &st), 0);
+		ck_assert_int_ge(st.st_blocks * 512, 4 << 20);
+		snprintf(path, sizeof(path), "disks/%s/status", targets[i][0]);
+		snprintf(words, sizeof(words), "\nFormat: %s\n", targets[i][1]);
+		cat(path);
+		expect(words);
+		cat("replicas/m/status");
+		expect("\nThinProvisioningPolicy: Copy thin source to full target\n");
+		ck_assert_int_eq(command(MIRROR, "Detach"), 0);
+	}
+}
+END_TEST
+
+/* More than any file system of these machines has: nothing of it is begun. */
+START_TEST(a_full_target_that_has_no_place)
+{
+	make("a.img", (off_t)8 << 40);
+	start();
+	ck_assert_int_eq(command(DISK, "Plan mirror c.img"), 0);
+	ck_assert_int_eq(command(DISK, "CreateReplica SyncType=6 TargetStorageVolume=c.img "
+				       "ThinProvisioningPolicy=3"),
+			 -ENOSPC);
+	ck_assert_int_eq(command(DISK, "CreateReplica SyncType=8 TargetStorageVolume=c.img "
+				       "ThinProvisioningPolicy=3"),
+			 -ENOSPC);
+	ck_assert_str_eq(list("replicas"), "");
+	ck_assert_str_eq(list("disks"), "a.img/ ");
+}
+END_TEST
+
+static bool is_made(const char *name)
+{
+	char path[200];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return !stat(path, &st);
+}
+
+START_TEST(a_target_that_may_be_there)
+{
+	static const char words[] = "CreateReplica SyncType=6 TargetElementSupplier=3 "
+				    "ElementName=m TargetStorageVolume=%s";
+	char text[200];
+
+	make("a.img", 1 << 20);
+	make("other.img", 1 << 20);
+	start();
+	snprintf(text, sizeof(text), words, "new.img");
+	ck_assert_int_eq(command(DISK, text), 0);
+	await_state("Synchronized\n");
+	ck_assert(is_made("new.img"));
+	ck_assert_int_eq(command(MIRROR, "Detach"), 0);
+	memcpy(text, "Plan ", 5);
+	snprintf(text + 5, sizeof(text) - 5, words, "other.img");
+	ck_assert_int_eq(command(DISK, text), 0);
+	expect("\nMessage: other.img would lose what it holds");
+	ck_assert_int_eq(command(DISK, text + 5), 0);
+	await_state("Synchronized\n");
+	ck_assert_str_eq(cat("replicas/m/TargetVirtualDisk"), "other.img\n");
+	ck_assert_int_eq(command(MIRROR, "Detach"), 0);
+	ck_assert_str_eq(list("disks"), "a.img/ new.img/ other.img/ ");
+}
+END_TEST
+
+START_TEST(targets_that_stay_read_only)
+{
+	struct disk *d, *source;
+
+	make("a.img", 1 << 20);
+	start();
+	ck_assert_int_eq(command(DISK, "CreateReplica SyncType=6 TargetStorageVolume=b.img "
+				       "ElementName=m ReadOnly=true ConsistentPointInTime=true"),
+			 0);
+	await_state("Synchronized\n");
+	cat("replicas/m/status");
+	expect("\nReadOnly: true\n");
+	ck_assert_int_eq(command(MIRROR, "Split"), 0);
+	d = tandem_disk_labelled(tandem, "b.img");
+	source = tandem_disk_labelled(tandem, "a.img");
+	ck_assert_int_eq(disk_open(d, true), -EROFS);
+	ck_assert_int_eq(disk_open(d, false), 0);
+	disk_close(d);
+	ck_assert_int_eq(command(MIRROR, "ResyncReplica"), 0);
+	await_state("Synchronized\n");
+	/* What goes on in the other file is the source. */
+	ck_assert_int_eq(command(MIRROR, "Failover"), 0);
+	ck_assert_int_eq(disk_open(source, true), 0);
+	disk_close(source);
+	ck_assert_int_eq(command(MIRROR, "Failback"), 0);
+	await_state("Synchronized\n");
+	ck_assert_int_eq(command(MIRROR, "Detach"), 0);
+	ck_assert_int_eq(disk_open(d, true), 0);
+	disk_close(d);
+	disk_unref(source);
+	disk_unref(d);
 }
 END_TEST
 
@@ -496,6 +637,10 @@ int main(void)
 	tcase_add_test(commands, settings);
 	tcase_add_test(commands, refused_mirrors);
 	tcase_add_test(commands, a_command_waits);
+	tcase_add_test(commands, targets_that_are_full);
+	tcase_add_test(commands, a_full_target_that_has_no_place);
+	tcase_add_test(commands, a_target_that_may_be_there);
+	tcase_add_test(commands, targets_that_stay_read_only);
 	suite_add_tcase(s, commands);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);

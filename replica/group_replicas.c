@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * CreateReplica of a group: a clone, or a mirror, of each of its disks, all or none. What they are
+ * made into is a group of its own, with the mirrors.
+ *
+ * Each is recorded when it is made, and what cannot be made takes back those before it. Mirrors are
+ * made Initialized, then the group is, and only then is something copied. A crash in between leaves
+ * relationships that are whole each, and no group, or one that has not all of them yet.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clones.h"
+#include "groups.h"
+#include "mirror.h"
+#include "pairs.h"
+#include "snapshots_inner.h"
+
+/* So many names are tried before somebody has to choose another one. */
+#define NAMES_MAX 1000u
+/* Of a name of NAME_BYTES_MAX what its disk has, and a number. */
+#define STEM_MAX 60
+#define TAIL_MAX (STEM_MAX + 8)
+/* A mirror that is to go may change by itself, so often. */
+#define TRIES 100
+
+struct one {
+	char name[SNAPSHOT_NAME_MAX + 1];
+	struct disk *target; /* a reference, of what was made; NULL */
+	uint32_t pair;
+};
+
+struct making_all {
+	struct tandem *t;
+	const struct group_replicas *q;
+	struct one *all;
+	size_t made;
+	uint32_t group; /* 0: it is not made yet */
+};
+
+static int refuse_of(const struct making_all *m, size_t i, int err, struct why *why)
+{
+	struct why because = *why;
+
+	return refuse_advise(why, err, because.advice, "%.200s: %s", m->q->disks[i]->label,
+			     because.message);
+}
+
+/* ---- names ---- */
+
+static bool is_taken(const struct making_all *m, size_t i)
+{
+	const char *name = m->all[i].name;
+	struct clone_facts c;
+
+	for (size_t k = 0; k < i; k++)
+		if (!strcmp(m->all[k].name, name))
+			return true;
+	return pairs_have(m->t, name) || !clone_named(m->t, name, &c);
+}
+
+/* GROUP-STEM, and a number where there are several. */
+static int name_one(struct making_all *m, size_t i, struct why *why)
+{
+	char stem[STEM_MAX], file[NAME_MAX + 1];
+	struct disk *d = m->q->disks[i];
+	unsigned n = 1;
+
+	pthread_mutex_lock(&d->lock);
+	name_whole(d->file_name, file);
+	pthread_mutex_unlock(&d->lock);
+	name_stem(file, stem, sizeof(stem));
+	snprintf(m->all[i].name, sizeof(m->all[i].name), "%.*s-%s", NAME_BYTES_MAX - TAIL_MAX,
+		 m->q->name, stem);
+	while (is_taken(m, i) && n++ < NAMES_MAX)
+		snprintf(m->all[i].name, sizeof(m->all[i].name), "%.*s-%s-%u",
+			 NAME_BYTES_MAX - TAIL_MAX, m->q->name, stem, n);
+	return n <= NAMES_MAX ? 0
+			      : refuse(why, -EEXIST, "there is a relationship '%s' already",
+				       m->all[i].name);
+}
+
+static int begin(struct making_all *m, struct why *why)
+{
+	int err = 0;
+
+	if (strlen(m->q->name) > NAME_BYTES_MAX - TAIL_MAX)
+		return refuse(why, -EINVAL,
+			      "the name of what is made of a group has %d bytes at most",
+			      NAME_BYTES_MAX - TAIL_MAX);
+	m->all = calloc(m->q->count, sizeof(*m->all));
+	if (!m->all)
+		return refuse(why, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < m->q->count && !err; i++)
+		err = name_one(m, i, why);
+	return err ? err : tandem_create_group(m->t, m->q->name, true, why);
+}
+
+static void end(struct making_all *m)
+{
+	for (size_t i = 0; m->all && i < m->q->count; i++)
+		disk_unref(m->all[i].target);
+	free(m->all);
+}
+
+/* ---- the group ---- */
+
+static int make_group(struct making_all *m, struct why *why)
+{
+	struct group_facts g;
+	int err = tandem_create_group(m->t, m->q->name, false, why);
+
+	if (err)
+		return err;
+	err = group_named(m->t, m->q->name, &g);
+	if (err)
+		return refuse(why, err, "the group %s is gone", m->q->name);
+	m->group = g.number;
+	if (m->q->consistent)
+		err = tandem_set_group_consistent(m->t, m->group, true, false, why);
+	for (size_t i = 0; i < m->made && !err; i++) {
+		err = tandem_add_to_group(m->t, m->group, m->all[i].target, false, why);
+		if (!err && m->all[i].pair)
+			err = tandem_add_pair_to_group(m->t, m->group, m->all[i].pair, false, why);
+		if (err)
+			refuse_of(m, i, err, why);
+	}
+	return err;
+}
+
+/* ---- taking back ---- */
+
+static int end_pair(struct making_all *m, uint32_t number)
+{
+	struct why ignored;
+	struct pair_facts f;
+	int err = 0;
+
+	for (int i = 0; i < TRIES && !pair_numbered(m->t, number, &f); i++) {
+		err = tandem_operate_pair(m->t, number, OP_DETACH, f.state, true, false, &ignored);
+		if (err != -EBUSY)
+			break;
+	}
+	return err;
+}
+
+/* With what was written to it, if somebody was so fast. Whether it is gone. */
+static bool take_back(struct making_all *m, struct one *o)
+{
+	struct why ignored;
+	int err = o->pair ? end_pair(m, o->pair) : 0;
+
+	/* What was half a disk goes with its mirror. */
+	if (!err && o->target)
+		err = tandem_delete_disk(m->t, o->target, NULL, true, false, &ignored);
+	return !err || err == -ENOENT;
+}
+
+static int take_all_back(struct making_all *m, int err, struct why *why)
+{
+	struct why because = *why, ignored;
+	const char *stays = NULL;
+
+	if (m->group)
+		tandem_delete_group(m->t, m->q->name, false, &ignored);
+	while (m->made-- > 0)
+		if (!take_back(m, &m->all[m->made]))
+			stays = m->all[m->made].name;
+	if (stays)
+		refuse_advise(why, err, because.advice,
+			      "%.300s; %s was made, and cannot be taken back", because.message,
+			      stays);
+	return err;
+}
+
+/* ---- clones ---- */
+
+/* Of all disks one moment, which stays until each clone has given it a name. */
+static int take_moment(struct making_all *m, struct making *moment, struct why *why)
+{
+	int err = making_init(moment, m->t, m->q->disks, m->q->count);
+
+	if (err)
+		return refuse(why, err, "out of memory");
+	for (size_t i = 0; i < m->q->count; i++)
+		mirror_arrive(m->q->disks[i]);
+	return making_take(moment, why);
+}
+
+static int clone_one(struct making_all *m, size_t i, const struct making *moment,
+		     struct clone_facts *out, struct why *why)
+{
+	struct clone_request q = m->q->clones[i];
+	int err;
+
+	q.name = m->all[i].name;
+	q.after = m->q->name;
+	q.plan = m->q->plan;
+	if (moment->moments)
+		q.generation = moment->moments[i].generation;
+	err = tandem_clone(m->t, m->q->disks[i], &q, out, why);
+	if (err)
+		return refuse_of(m, i, err, why);
+	if (q.plan)
+		return 0;
+	m->made++;
+	m->all[i].target = tandem_disk_called(m->t, out->target);
+	return m->all[i].target ? 0 : refuse(why, -ENOENT, "%s is gone", out->target);
+}
+
+static int clone_all(struct making_all *m, struct clone_facts *out, struct why *why)
+{
+	bool plan = m->q->plan;
+	struct making moment = { 0 };
+	int err = m->q->consistent && !plan ? take_moment(m, &moment, why) : 0;
+	bool taken = m->q->consistent && !plan && !err;
+
+	for (size_t i = 0; i < m->q->count && !err; i++)
+		err = clone_one(m, i, &moment, &out[i], why);
+	if (taken)
+		making_drop(&moment);
+	making_free(&moment);
+	if (!err && !plan)
+		err = make_group(m, why);
+	return err && !plan ? take_all_back(m, err, why) : err;
+}
+
+int tandem_clone_group(struct tandem *t, const struct group_replicas *q, struct clone_facts *out,
+		       struct why *why)
+{
+	struct making_all m = { .t = t, .q = q };
+	int err = begin(&m, why) ?: clone_all(&m, out, why);
+
+	end(&m);
+	return err;
+}
+
+/* ---- mirrors ---- */
+
+static bool is_to_wait(const struct pair_request *q)
+{
+	return q->state && q->state != COPY_UNSYNCHRONIZED;
+}
+
+static int mirror_one(struct making_all *m, size_t i, struct pair_facts *out, struct why *why)
+{
+	struct pair_request q = m->q->mirrors[i];
+	int err;
+
+	q.name = m->all[i].name;
+	q.after = m->q->name;
+	q.plan = m->q->plan;
+	if (!is_to_wait(&q))
+		q.state = COPY_INITIALIZED;
+	err = tandem_mirror(m->t, m->q->disks[i], &q, out, why);
+	if (err)
+		return refuse_of(m, i, err, why);
+	if (q.plan)
+		return 0;
+	m->all[i].pair = out->number;
+	m->made++;
+	m->all[i].target = tandem_disk_called(m->t, out->target);
+	return m->all[i].target ? 0 : refuse(why, -ENOENT, "%s is gone", out->target);
+}
+
+static int activate_all(struct making_all *m, struct why *why)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < m->q->count && !err; i++) {
+		if (is_to_wait(&m->q->mirrors[i]))
+			continue;
+		err = tandem_operate_pair(m->t, m->all[i].pair, OP_ACTIVATE, COPY_INITIALIZED,
+					  false, false, why);
+		if (err)
+			refuse_of(m, i, err, why);
+	}
+	return err;
+}
+
+static int mirror_all(struct making_all *m, struct pair_facts *out, struct why *why)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < m->q->count && !err; i++)
+		err = mirror_one(m, i, &out[i], why);
+	if (m->q->plan)
+		return err;
+	err = err ?: make_group(m, why) ?: activate_all(m, why);
+	return err ? take_all_back(m, err, why) : 0;
+}
+
+int tandem_mirror_group(struct tandem *t, const struct group_replicas *q, struct pair_facts *out,
+			struct why *why)
+{
+	struct making_all m = { .t = t, .q = q };
+	int err = begin(&m, why) ?: mirror_all(&m, out, why);
+
+	end(&m);
+	return err;
+}
