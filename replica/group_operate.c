@@ -7,7 +7,8 @@
  *
  * Of a consistent group the synchronous ones stop at one instant, at which all their sources have no
  * request under way (mirror_part): what was answered before is on all targets, and nothing that
- * was begun later on any.
+ * was begun later on any. The asynchronous ones stop at one moment of their sources, to which each
+ * is copied first, with no lock held (pair_meet.c).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -26,7 +27,8 @@ struct operation {
 	uint32_t group;
 	enum replica_operation op;
 	bool force, plan, consistent;
-	bool together;           /* they stop at one instant */
+	bool together; /* they stop at one instant */
+	bool met; /* asynchronous, and their targets are what their sources were at one moment */
 	struct pair_step *steps; /* of those that are not skipped, by number */
 	/* The same by source: who holds ranges of several disks takes them by the number of the disk. */
 	struct pair_step **order;
@@ -113,8 +115,56 @@ static int check_members(const struct operation *o, const struct group_step *ste
 	return err;
 }
 
+static bool stops(const struct operation *o)
+{
+	return o->op == OP_SPLIT || o->op == OP_SUSPEND;
+}
+
+static bool are_async(const struct operation *o)
+{
+	bool all = o->count;
+
+	for (size_t i = 0; i < o->count && all; i++) {
+		struct pair_record r = pair_record_of(o->steps[i].p);
+
+		all = pair_is_async(&r);
+	}
+	return all;
+}
+
+/* Those of a consistent group, if all follow their sources. */
+static bool is_to_meet(const struct operation *o)
+{
+	struct group_facts g;
+	bool all = stops(o) && are_async(o) && !group_numbered(o->t, o->group, &g) && g.consistent;
+
+	for (size_t i = 0; i < o->count && all; i++)
+		all = pair_record_of(o->steps[i].p).copy_state == COPY_SYNCHRONIZED;
+	return all;
+}
+
+static int meet_all(struct operation *o, struct why *why)
+{
+	struct pair **pairs = calloc(o->count, sizeof(struct pair *));
+	size_t which = 0;
+	int err = pairs ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < o->count && !err; i++)
+		pairs[i] = o->steps[i].p;
+	if (!err) {
+		err = async_meet(o->t, pairs, o->count, &which, why);
+		if (err)
+			refuse_of(o, which, err, why);
+	}
+	for (size_t i = 0; i < o->count && !err; i++)
+		o->drained[i] = true;
+	o->met = !err;
+	free(pairs);
+	return err;
+}
+
 /* With no lock held: what may take long. */
-static int drain_all(struct operation *o, struct why *why)
+static int copy_all(struct operation *o, struct why *why)
 {
 	int err = 0;
 
@@ -126,8 +176,21 @@ static int drain_all(struct operation *o, struct why *why)
 			err = pair_drain(s->p, why);
 			s->from = COPY_SYNCHRONIZED;
 		}
-		if (!err)
-			err = async_prepare(s->p, o->op, o->force, &o->drained[i], why);
+		if (err)
+			refuse_of(o, i, err, why);
+	}
+	return err;
+}
+
+/* Likewise. */
+static int drain_all(struct operation *o, struct why *why)
+{
+	int err = copy_all(o, why);
+
+	if (!err && is_to_meet(o))
+		return meet_all(o, why);
+	for (size_t i = 0; i < o->count && !err; i++) {
+		err = async_prepare(o->steps[i].p, o->op, o->force, &o->drained[i], why);
 		if (err)
 			refuse_of(o, i, err, why);
 	}
@@ -259,8 +322,23 @@ static int check_alone(struct operation *o, size_t i, struct why *why)
 /* Its target is used as it is then, beside those of the others. */
 static bool leaves_targets(const struct operation *o, size_t i)
 {
-	return o->op == OP_SPLIT || o->op == OP_FAILOVER ||
+	return stops(o) || o->op == OP_FAILOVER ||
 	       (o->op == OP_REVERSE_ROLES && o->steps[i].from != COPY_FAILEDOVER);
+}
+
+/* Of a consistent group, and asynchronous. */
+static int check_met(struct operation *o, struct why *why)
+{
+	if (o->met || (o->plan && are_async(o)))
+		return 0;
+	/* It is consistent since it was asked; or one is Synchronized by now. */
+	if (is_to_meet(o))
+		return -EAGAIN;
+	/* Those that are being copied are suspended each for itself. */
+	if (o->op == OP_SUSPEND)
+		return 0;
+	return refuse_advise(why, -EOPNOTSUPP, "DeactivateConsistency",
+			     "not all mirrors are asynchronous just now");
 }
 
 /* What several of them hold at once nobody may wait for who holds what others want. */
@@ -276,6 +354,8 @@ static int check_together(struct operation *o, size_t i, struct why *why)
 		return err;
 	if (!o->consistent || !leaves_targets(o, i) || !pair_is_async(&o->steps[i].r))
 		return 0;
+	if (stops(o))
+		return check_met(o, why);
 	return refuse_advise(
 		why, -EOPNOTSUPP, "DeactivateConsistency",
 		"asynchronous mirrors go from generation to generation each for itself");

@@ -46,6 +46,7 @@ struct cycle {
 	struct disk *source, *target;
 	struct history *from;
 	struct moment_record moment; /* of the source: what the target becomes */
+	bool meets;                  /* its moment is that of others, too */
 	unsigned stops;
 	unsigned rewrites; /* before the moment: what is read of it is of one disk */
 	void *buffers[CHUNKS];
@@ -210,13 +211,27 @@ static void tell_progress(struct pair *p)
 	pair_changed(p);
 }
 
+/* Whoever pokes the keeper may want it for something else; what others wait for is not begun again. */
+static bool goes_on(struct cycle *c, uint64_t copied)
+{
+	struct pair *p = c->p;
+
+	while (!job_pause_point(p->of->t->jobs, p->job, copied, &p->interrupt)) {
+		if (!c->meets || atomic_load(&p->stop) || atomic_load(&p->leg.failed) ||
+		    keeper_is_ending(p) || !atomic_exchange(&p->interrupt, false))
+			return false;
+		copied = 0;
+	}
+	return true;
+}
+
 static int send_all(struct cycle *c)
 {
 	struct pair *p = c->p;
 	uint64_t at = 0, copied = 0;
 	int err = 0;
 
-	while (!err && job_pause_point(p->of->t->jobs, p->job, copied, &p->interrupt)) {
+	while (!err && goes_on(c, copied)) {
 		choose(c, &at);
 		if (!c->count)
 			return 0;
@@ -414,7 +429,9 @@ static int send(struct cycle *c)
 
 	marks_watch(c->p->leg.marks);
 	c->rewrites = atomic_load(&c->p->rewrites);
-	err = take_moment(c->source, &c->moment);
+	c->meets = meeting_is_called(c->p);
+	err = c->meets ? meeting_attend(c->p, c->source, &c->moment)
+		       : take_moment(c->source, &c->moment);
 	if (err)
 		return err;
 	g = c->moment.generation;
@@ -552,6 +569,7 @@ bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next)
 	uint64_t time_ms = past_now(p->of->t->snapshots), now = monotonic_ns();
 	enum drain drain = async_drain_wanted(p);
 	bool in_step = is_in_step(p, r), prove = async_is_to_prove(p, r);
+	bool meets = meeting_is_called(p);
 
 	if (in_step)
 		atomic_store(&p->in_step_ms, time_ms);
@@ -559,9 +577,9 @@ bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next)
 	*next = now + period_ns(r);
 	if (drain == DRAIN_DONE)
 		return false; /* until it is released, which is a poke */
-	if (in_step && drain == DRAIN_WANTED)
+	if (in_step && !meets && drain == DRAIN_WANTED)
 		async_cycle_ended(p, drain, 0);
-	if (in_step && (!prove || drain == DRAIN_WANTED))
+	if (in_step && !meets && (!prove || drain == DRAIN_WANTED))
 		return false;
 	if (p->cycle_at > *next) /* its objective is shorter by now */
 		p->cycle_at = *next;
@@ -580,8 +598,13 @@ void async_cycle_ended(struct pair *p, enum drain drain, int err)
 	/* One that was stopped in the middle goes on, whenever its time would be. */
 	if (err)
 		p->cycle_at = 0;
-	if (!err && drain == DRAIN_WANTED && p->drain == DRAIN_WANTED)
+	if (p->meeting == MEETING_GO) {
+		p->meeting = err ? MEETING_OFF : MEETING_MET;
+		p->drain = err ? p->drain : DRAIN_DONE;
+	} else if (!err && drain == DRAIN_WANTED && p->drain == DRAIN_WANTED &&
+		   p->meeting == MEETING_NONE) {
 		p->drain = DRAIN_DONE;
+	}
 	pthread_cond_broadcast(&p->poked);
 	pthread_mutex_unlock(&p->lock);
 }

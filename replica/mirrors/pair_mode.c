@@ -71,8 +71,7 @@ bool async_halt(struct pair *p)
 	return there && r.steady && !r.shows && !atomic_load(&p->leg.failed);
 }
 
-/* Under lock. */
-static bool can_drain(const struct pair *p)
+bool async_can_drain(const struct pair *p)
 {
 	return !p->gone && !p->ending && pair_is_async(&p->r) && pair_writes(&p->r) &&
 	       !atomic_load(&p->leg.failed);
@@ -90,7 +89,7 @@ static int drain(struct pair *p)
 		p->drain = DRAIN_WANTED;
 		p->poke = true;
 		pthread_cond_broadcast(&p->poked);
-		while (p->drain != DRAIN_DONE && can_drain(p) &&
+		while (p->drain != DRAIN_DONE && async_can_drain(p) &&
 		       clock_wait(&p->poked, &p->lock, until))
 			;
 		if (p->drain != DRAIN_DONE) {
@@ -106,6 +105,7 @@ void async_release(struct pair *p)
 {
 	pthread_mutex_lock(&p->lock);
 	p->drain = DRAIN_NONE;
+	p->meeting = MEETING_NONE;
 	pthread_mutex_unlock(&p->lock);
 	keeper_poke(p);
 }

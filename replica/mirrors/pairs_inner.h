@@ -57,6 +57,16 @@ struct pair {
 	pthread_mutex_t applying; /* held while it writes to its target; taken after changing */
 	unsigned stops;           /* under applying: how often that was stopped */
 	enum drain { DRAIN_NONE, DRAIN_WANTED, DRAIN_DONE } drain; /* under lock */
+	/* Likewise, while it is wanted: at a moment that others have, too. See pair_meet.c. */
+	enum meeting {
+		MEETING_NONE,
+		MEETING_CALLED,
+		MEETING_HERE,
+		MEETING_GO,
+		MEETING_MET,
+		MEETING_OFF, /* it does not get there */
+	} meeting;
+	uint64_t meeting_at; /* likewise: that moment, which it has a pin of */
 	uint64_t read; /* under changing: who has its target open sees that generation of it; 0 */
 	_Atomic uint64_t applied;    /* bytes of the next generation that the target has */
 	_Atomic uint64_t in_step_ms; /* it had everything then; 0: see its record */
@@ -251,7 +261,23 @@ enum drain async_drain_wanted(struct pair *p);
 /* It is to be verified now. */
 bool async_is_to_prove(struct pair *p, const struct pair_record *r);
 
+/* ---- pair_meet.c ---- */
+
+/*
+ * Before an operation, without changing, of asynchronous mirrors that follow their sources: the targets are
+ * what these were at one moment, and stay it until async_release of each. -errno: none does;
+ * pairs[*which] could not.
+ */
+int async_meet(struct tandem *t, struct pair *const *pairs, size_t count, size_t *which,
+	       struct why *why);
+/* By the keeper, whose next moment is to be that of all; and that moment, with a pin. */
+bool meeting_is_called(struct pair *p);
+int meeting_attend(struct pair *p, struct disk *source, struct moment_record *out);
+
 /* ---- pair_mode.c ---- */
+
+/* Under lock: it follows its source, and so gets to another generation. */
+bool async_can_drain(const struct pair *p);
 
 /* The disk is listed with what it shows. Of its target, that is not listed yet. */
 int async_attach_target(struct pair *p, const struct pair_record *r, struct disk *target);

@@ -457,6 +457,87 @@ START_TEST(what_has_no_one_instant)
 }
 END_TEST
 
+static uint64_t met_at(uint32_t pair)
+{
+	return pair_of_number(temp.t->pairs, pair)->meeting_at;
+}
+
+static void make_async(void)
+{
+	ck_assert_int_eq(operate_on(first, OP_RESET_TO_ASYNC), 0);
+	ck_assert_int_eq(operate_on(second, OP_RESET_TO_ASYNC), 0);
+	make_consistent();
+	both_are(COPY_SYNCHRONIZED);
+}
+
+static void is_one_moment(enum copy_state state)
+{
+	both_are(state);
+	ck_assert_uint_gt(met_at(first), 0);
+	ck_assert_uint_eq(met_at(first), met_at(second));
+	ck_assert(is_same("a.img", "b.img") && is_same("c.img", "d.img"));
+}
+
+/* Also where one of them lacks nothing. */
+START_TEST(asynchronous_ones_stop_at_one_moment)
+{
+	make_async();
+	write_to("a.img");
+	write_to("c.img");
+	ck_assert_int_eq(operate_all(OP_SPLIT), 0);
+	is_one_moment(COPY_SPLIT);
+	ck_assert_int_eq(operate_all(OP_RESYNC_REPLICA), 0);
+	both_are(COPY_SYNCHRONIZED);
+	write_to("c.img");
+	ck_assert_int_eq(operate_all(OP_SUSPEND), 0);
+	is_one_moment(COPY_SUSPENDED);
+	ck_assert_int_eq(operate_all(OP_RESUME), 0);
+	both_are(COPY_SYNCHRONIZED);
+	/* They go on as before. */
+	write_to("a.img");
+	ck_assert_int_eq(operate_on(first, OP_SPLIT), 0);
+	ck_assert(is_same("a.img", "b.img"));
+}
+END_TEST
+
+/* Of the one source that both have one moment is taken. */
+START_TEST(asynchronous_ones_of_one_source)
+{
+	uint32_t third;
+
+	make_async();
+	third = make_pair("a.img", (struct pair_request){ .target = "x.img",
+							  .name = "third",
+							  .mode = MODE_ASYNCHRONOUS });
+	ck_assert_int_eq(add(third), 0);
+	write_to("a.img");
+	ck_assert_int_eq(operate_all(OP_SPLIT), 0);
+	is_one_moment(COPY_SPLIT);
+	ck_assert_int_eq(state_of(third), COPY_SPLIT);
+	ck_assert_uint_eq(met_at(third), met_at(first));
+	ck_assert(is_same("a.img", "x.img"));
+}
+END_TEST
+
+/* One that does not come keeps all from stopping, and none from going on. */
+START_TEST(one_that_does_not_get_there)
+{
+	struct pair *p;
+
+	make_async();
+	p = pair_of_number(temp.t->pairs, second);
+	write_to("a.img");
+	ck_assert_int_eq(async_stop_cycles(p, &why), 0);
+	ck_assert_int_eq(operate_all(OP_SPLIT), -EBUSY);
+	ck_assert_str_eq(why.message, "two: another operation waits for its next generation");
+	async_release(p);
+	both_are(COPY_SYNCHRONIZED);
+	ck_assert_int_eq(pair_of_number(temp.t->pairs, first)->drain, DRAIN_NONE);
+	ck_assert_msg(!operate_all(OP_SPLIT), "%s", why.message);
+	is_one_moment(COPY_SPLIT);
+}
+END_TEST
+
 /* Each has generations of its own, and so there is no one moment of all. */
 START_TEST(asynchronous_ones_take_over)
 {
@@ -551,4 +632,6 @@ END_TEST
 UNIT_MAIN("group pairs", pairs_setup, teardown, they_come_and_go, they_are_recorded,
 	  one_that_ends_leaves, other_modes, adaptive_ones, who_does_not_go_with_others, unrecorded,
 	  unrecorded_and_idle, prepared_and_taken_back, notes_of_one_that_is_taken_back,
-	  missing_sources, what_has_no_one_instant, asynchronous_ones_take_over, sources_by_number)
+	  missing_sources, what_has_no_one_instant, asynchronous_ones_stop_at_one_moment,
+	  asynchronous_ones_of_one_source, one_that_does_not_get_there, asynchronous_ones_take_over,
+	  sources_by_number)
