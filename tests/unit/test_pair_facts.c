@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What becomes of a mirror by itself: each fact in each CopyState. */
 #include <check.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "pair_facts.h"
@@ -67,6 +68,8 @@ static void check(enum pair_fact fact, const char *cells, bool manual, bool back
 
 START_TEST(every_cell)
 {
+	const unsigned states = COPY_MIXED - COPY_INITIALIZED, rows = FACT_MAX - FACT_NONE - 1;
+
 	ck_assert_uint_eq(UNIT_LENGTH(facts), FACT_MAX - FACT_NONE - 1);
 	for (size_t i = 0; i < UNIT_LENGTH(facts); i++) {
 		ck_assert_uint_eq(facts[i].fact, i + 1);
@@ -75,6 +78,8 @@ START_TEST(every_cell)
 		check(facts[i].fact, facts[i].manual, true, false);
 		check(facts[i].fact, facts[i].back, false, true);
 	}
+	printf("table: mirrors, facts x states, %zu of %u cells\n", UNIT_LENGTH(facts) * states,
+	       rows * states);
 }
 END_TEST
 
