@@ -554,19 +554,19 @@ static void holds(enum sync_mode of, bool acknowledges_at_flush, unsigned first,
 
 START_TEST(synchronous)
 {
-	holds(MODE_SYNCHRONOUS, false, 1000, 1500);
+	holds(MODE_SYNCHRONOUS, false, 1000, 1000);
 }
 END_TEST
 
 START_TEST(acknowledged_at_flush)
 {
-	holds(MODE_SYNCHRONOUS, true, 2000, 1500);
+	holds(MODE_SYNCHRONOUS, true, 2000, 1000);
 }
 END_TEST
 
 START_TEST(asynchronous)
 {
-	holds(MODE_ASYNCHRONOUS, false, 3000, 1500);
+	holds(MODE_ASYNCHRONOUS, false, 3000, 1000);
 }
 END_TEST
 

@@ -166,7 +166,7 @@ static const struct power_cut growing = { begin_book, make_catalogue, grow, look
 
 START_TEST(a_catalogue_that_grows)
 {
-	holds(&growing, 1000, 3000);
+	holds(&growing, 1000, 2000);
 }
 END_TEST
 
@@ -482,7 +482,7 @@ static const struct power_cut guests = { begin_guest, prepare, live, look, 40 };
 
 START_TEST(snapshots_of_two_disks)
 {
-	holds(&guests, 2000, 2000);
+	holds(&guests, 2000, 1500);
 }
 END_TEST
 
