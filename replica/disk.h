@@ -347,8 +347,11 @@ void disk_unclaim(struct disk *d);
  * still in the write log; or a flush failed, and it is Failed.
  */
 int disk_rest(struct disk *d);
-/* Of a disk that is not listed yet: what its history has is brought into the image. */
-int disk_complete(struct disk *d);
+/*
+ * Of a disk that is not listed yet: what its history has is brought into the image, after `with` (may be
+ * NULL), which can use its verbs.
+ */
+int disk_complete(struct disk *d, int (*with)(void *arg), void *arg);
 /* After a reload: the state is what the image is now. */
 void disk_reloaded(struct disk *d);
 /* An error of a flush is final: what was written since the last good one is in doubt. */

@@ -297,16 +297,22 @@ int disk_look(struct disk *d)
 	return err;
 }
 
-int disk_complete(struct disk *d)
+int disk_complete(struct disk *d, int (*with)(void *arg), void *arg)
 {
-	int err;
+	int err, rests;
 
 	pthread_mutex_lock(&d->opening);
 	err = disk_use_image(d, FILE_WRITE);
 	if (!err) {
-		err = start(d) ?: disk_rest(d);
+		err = start(d);
+		if (!err) {
+			err = with ? with(arg) : 0;
+			rests = disk_rest(d);
+			err = err ? err : rests;
+		}
 		leave_image(d);
-		origin_close(atomic_load(&d->history));
+		if (atomic_load(&d->history))
+			origin_close(atomic_load(&d->history));
 		mirror_close(d);
 		disk_know(d);
 	}

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "beside.h"
 #include "clones.h"
 #include "groups.h"
 #include "notes.h"
@@ -133,6 +134,7 @@ static int delete_disk(struct tandem *t, struct disk *d, const struct deletion *
 			err = refuse(why, -errno, "%s: %s", d->file_name, strerror(errno));
 			disk_unclaim(d);
 		} else {
+			beside_remove(d->pool->dirfd, d->file_name);
 			fsync(d->pool->dirfd);
 			operations_forget(t, d);
 		}
@@ -222,6 +224,7 @@ static int rename_claimed(struct tandem *t, struct disk *d, struct disk *over, c
 	/* A file there that is no disk of ours is never replaced. */
 	if (renameat2(dir, d->file_name, dir, new_name, over ? 0 : RENAME_NOREPLACE))
 		return refuse(why, -errno, "%s: %s", d->file_name, strerror(errno));
+	beside_rename(dir, d->file_name, new_name);
 	fsync(dir);
 	if (over)
 		operations_forget(t, over);

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "beside.h"
 #include "clones.h"
 #include "names.h"
 #include "groups.h"
@@ -107,11 +108,11 @@ void scan_announce(struct tandem *t, struct disk *d)
 }
 
 /* With no transaction open. What it cannot be given back is said in its state. */
-static void attach(struct tandem *t, struct disk *d)
+static void attach(struct tandem *t, struct disk *d, bool *found)
 {
 	char reason[sizeof(d->reason)];
 
-	int err = snapshots_attach(t, d, reason);
+	int err = snapshots_attach(t, d, reason) ?: pairs_find(d, found, reason);
 
 	if (!err) {
 		err = (d->changed_unseen ? pairs_changed(d) : 0) ?: pairs_attach(d);
@@ -138,13 +139,13 @@ static void tell_pairs(struct batch *b, struct disk *d)
 static bool batch_finish(struct batch *b, int *result)
 {
 	int err = tandem_commit(b->t) ?: b->err;
-	bool usable = false;
+	bool usable = false, found = false;
 
 	for (size_t i = 0; i < b->count; i++) {
 		struct disk *d = b->added[i];
 
 		if (!err) {
-			attach(b->t, d);
+			attach(b->t, d, &found);
 			err = tandem_list_disk(b->t, d);
 		}
 		if (!err)
@@ -155,6 +156,8 @@ static bool batch_finish(struct batch *b, int *result)
 	free(b->added);
 	if (b->count)
 		parents_settle(b->t);
+	if (found && b->t->serving) /* at the start it is done after all pools */
+		scan_missing(b->t);
 	if (err)
 		events_emit(b->t->events, EVENT_MAJOR, "CatalogueFailed", "daemon", "Error=%d",
 			    -err);
@@ -181,7 +184,8 @@ static void compare_with_stop(struct batch *b, struct disk *d, const struct disk
 			      const struct found *f)
 {
 	char object[DISK_LABEL_MAX + 8];
-	bool changed = changed_since_stop(r, f), past = disk_has_past(d);
+	bool taken = pairs_were_taken(b->t, r->number, d->pool, d->file_name);
+	bool changed = taken || changed_since_stop(r, f), past = disk_has_past(d);
 	bool paired = disk_is_paired(d);
 
 	d->changed_unseen = changed && paired;
@@ -270,6 +274,8 @@ static void renamed(struct batch *b, struct disk *d, const char *name)
 	char object[DISK_LABEL_MAX + 8], from[4 * NAME_MAX + 1];
 	struct disk_record r;
 	bool back = disk_state(d) == DISK_MISSING;
+
+	beside_rename(d->pool->dirfd, d->file_name, name);
 
 	event_word(from, sizeof(from), d->file_name);
 	atomic_store(&d->lost, false);

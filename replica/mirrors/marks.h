@@ -111,6 +111,11 @@ enum outdated {
 int marks_outdate(struct marks *m, enum outdated how);
 enum outdated marks_outdated(struct marks *m);
 /*
+ * Once, at the beginning: fn is called before it is made MIXED, which it is not if fn fails. Anew
+ * after each proof.
+ */
+void marks_on_mixed(struct marks *m, int (*fn)(void *arg), void *arg);
+/*
  * Around the proof that the target lacks nothing: from begin on, who calls marks_outdate makes it so
  * anew. end: with `renewed` when the proof is recorded, durably; else it is what it was. What the file
  * says is taken back lazily.

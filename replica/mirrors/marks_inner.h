@@ -47,6 +47,8 @@ struct marks {
 
 	_Atomic enum outdated outdated; /* D(that it is, at least) */
 	enum outdated head_says;        /* under writing: the head in the file does, or may do */
+	int (*on_mixed)(void *arg);     /* fixed; NULL */
+	void *on_mixed_arg;
 	enum outdated least; /* under writing: what it is; who outdates it says so, too */
 
 	pthread_mutex_t rounds; /* one at a time */

@@ -9,6 +9,12 @@ static int say_in_file(struct marks *m, enum outdated outdated)
 	return marks_write_head(m, m->size);
 }
 
+void marks_on_mixed(struct marks *m, int (*fn)(void *arg), void *arg)
+{
+	m->on_mixed = fn;
+	m->on_mixed_arg = arg;
+}
+
 int marks_outdate(struct marks *m, enum outdated how)
 {
 	int err = 0;
@@ -19,7 +25,9 @@ int marks_outdate(struct marks *m, enum outdated how)
 	how = how > m->least ? how : m->least;
 	/* Who waited for another finds it done. */
 	if (atomic_load(&m->outdated) < how) {
-		err = say_in_file(m, how);
+		err = how == MIXED && m->on_mixed ? m->on_mixed(m->on_mixed_arg) : 0;
+		if (!err)
+			err = say_in_file(m, how);
 		if (!err)
 			err = marks_flush(m);
 		if (!err)

@@ -22,6 +22,9 @@
  *
  * Of a target that was never whole nothing is kept: the first copy.
  *
+ * Of one in a pool all of a cycle is kept beside it, as a delta, before it is written there, and at
+ * its end its write log is brought into the image: pair_beside.h.
+ *
  * Who has the target open when the next generation is whole goes on reading the one before, and so
  * does everybody else until all of them have closed it (disk_show): that moment is `read`, in
  * memory only, and may be lost for want of space.
@@ -34,7 +37,7 @@
 #include "crew.h"
 #include "jobs.h"
 #include "operations.h"
-#include "pairs_inner.h"
+#include "pair_beside.h"
 #include "snapshots_inner.h"
 
 /* What is copied at once, and how many of them. */
@@ -167,10 +170,10 @@ static int send_chunk(void *arg, size_t i)
 /* ---- all that is marked ---- */
 
 /* The next ones from there on. */
-static void choose(struct cycle *c, uint64_t *at)
+static void choose(struct cycle *c, uint64_t step, uint64_t *at)
 {
 	struct marks *marks = c->p->leg.marks;
-	uint64_t step = job_step(c->p->of->t->jobs, c->p->job, CHUNKS * CHUNK), off, run, size;
+	uint64_t off, run, size;
 	struct range r;
 
 	hold_size(c->source, &r);
@@ -232,7 +235,7 @@ static int send_all(struct cycle *c)
 	int err = 0;
 
 	while (!err && goes_on(c, copied)) {
-		choose(c, &at);
+		choose(c, job_step(p->of->t->jobs, p->job, CHUNKS * CHUNK), &at);
 		if (!c->count)
 			return 0;
 		err = send_chunks(c);
@@ -243,6 +246,99 @@ static int send_all(struct cycle *c)
 			copied += c->chunks[i].len;
 	}
 	return err ? err : -ECANCELED;
+}
+
+/* ---- what is kept beside the target ---- */
+
+struct staging {
+	struct cycle *c;
+	struct delta_writer delta;
+};
+
+static int stage_range(struct staging *s, void *buf, uint64_t off, uint64_t end)
+{
+	struct cycle *c = s->c;
+	uint64_t data, hole;
+	int err = 0;
+
+	while (!err && off < end) {
+		err = find(c, off, SEEK_DATA, end, &data);
+		if (!err && data > off)
+			err = delta_zeros(&s->delta, off, data - off);
+		if (err || data == end)
+			break;
+		err = find(c, data, SEEK_HOLE, end, &hole);
+		if (!err)
+			err = history_read_at(c->from, c->moment.generation, buf, hole - data,
+					      data);
+		if (!err)
+			err = delta_data(&s->delta, buf, hole - data, data);
+		off = hole;
+	}
+	return err;
+}
+
+/* All that is marked, which is all that may differ from what the target is beside us. */
+static int stage_all(struct staging *s)
+{
+	struct cycle *c = s->c;
+	uint64_t at = 0, all;
+	int err = 0;
+
+	while (!err) {
+		pthread_mutex_lock(&c->p->applying);
+		err = is_ended(c) ? -ECANCELED : 0;
+		pthread_mutex_unlock(&c->p->applying);
+		if (!err)
+			choose(c, CHUNKS * CHUNK, &at);
+		if (err || !c->count)
+			break;
+		for (size_t i = 0; i < c->count && !err; i++) {
+			all = c->chunks[i].off + c->chunks[i].len;
+			err = stage_range(s, c->buffers[i], c->chunks[i].off, all);
+		}
+	}
+	return err;
+}
+
+/* Before anything of this cycle is written to the target. */
+static int stage(struct cycle *c)
+{
+	struct delta_head head = { .time_ms = c->moment.time_ms, .size = c->moment.size };
+	struct staging s = { .c = c };
+	int err;
+
+	if (!beside_needs_delta(c->p))
+		return 0;
+	err = beside_new_delta(c->p, &head, &s.delta);
+	if (!err) {
+		err = stage_all(&s);
+		if (!err)
+			err = delta_end(&s.delta);
+		err = beside_keep_delta(c->p, &s.delta, err);
+	}
+	if (!err || err == -ECANCELED || err == -ESTALE)
+		return err;
+	err = beside_go_without(c->p, err);
+	if (err)
+		leg_lose(&c->p->leg, err);
+	return err;
+}
+
+/* What an interrupted cycle may have written is marked still, or is again. */
+static int mark_what_was_begun(struct cycle *c)
+{
+	int err = beside_needs_delta(c->p) ? beside_mark_delta(c->p) : 0;
+
+	return err ? beside_go_without(c->p, err) : 0;
+}
+
+/* For want of space its write log may have a part of it still. */
+static bool settle(struct disk *target)
+{
+	struct history *h = atomic_load(&target->history);
+
+	return !h || !history_settle(h);
 }
 
 /* ---- what the target shows meanwhile ---- */
@@ -354,6 +450,7 @@ static int conclude(struct cycle *c)
 	struct pair_record r;
 	enum copy_state from;
 	uint64_t shown;
+	bool settled = !beside_is_kept(c->target) || settle(c->target);
 	int err = disk_flush(c->target);
 
 	if (err) {
@@ -383,6 +480,8 @@ static int conclude(struct cycle *c)
 	}
 	if (!err && shown)
 		retire_base(p, c->target, shown);
+	if (!err && settled)
+		beside_refresh(p);
 	if (!err) {
 		atomic_store(&p->applied, 0);
 		p->fitted = c->moment.size;
@@ -425,8 +524,10 @@ static int send(struct cycle *c)
 {
 	struct collector *collector = c->p->of->t->snapshots->collector;
 	uint64_t g;
-	int err;
+	int err = mark_what_was_begun(c);
 
+	if (err)
+		return err;
 	marks_watch(c->p->leg.marks);
 	c->rewrites = atomic_load(&c->p->rewrites);
 	c->meets = meeting_is_called(c->p);
@@ -439,6 +540,8 @@ static int send(struct cycle *c)
 	history_lend(c->from, g, true);
 	for (size_t i = 0; i < CHUNKS && !err; i++)
 		err = posix_memalign(&c->buffers[i], 4096, CHUNK) ? -ENOMEM : 0;
+	if (!err)
+		err = stage(c);
 	if (!err)
 		err = fit_target(c);
 	if (!err)
@@ -466,6 +569,8 @@ static int begin(struct cycle *c)
 
 	if (err)
 		return err;
+	if (beside_is_kept(c->target))
+		settle(c->target);
 	/* What it holds is what it shows next: clients may have written it, as a Split one. */
 	err = disk_flush(c->target);
 	if (err) {
@@ -482,6 +587,8 @@ static int begin(struct cycle *c)
 		err = -ECANCELED;
 	pthread_mutex_unlock(&p->applying);
 	async_look_at_readers(p, c->target);
+	if (!err && beside_is_kept(c->target) && (err = beside_begin_cycle(p, r.steady)))
+		leg_lose(&p->leg, err);
 	if (!err)
 		err = keep_base(p, c->target, &r);
 	pthread_mutex_unlock(&p->changing);

@@ -78,6 +78,13 @@ static int record_rewritten(struct pair *p, struct pair_record *r)
 	/* Nothing is copied over what they wrote, from before that is recorded. */
 	if (pair_follow(FACT_TARGET_CHANGED, r))
 		atomic_store(&p->stop, true);
+	/* Whatever it was to become: what they wrote is not overwritten unasked. */
+	if (atomic_load(&p->taken) && r->copy_state != COPY_FAILEDOVER) {
+		r->copy_state = COPY_SKEWED;
+		r->written = true;
+		r->back = r->restores = false;
+		atomic_store(&p->stop, true);
+	}
 	err = pair_set_locked(p, from, r);
 	if (err)
 		atomic_store(&p->stop, false);

@@ -12,6 +12,7 @@
 
 #include "jobs.h"
 #include "operations.h"
+#include "pair_beside.h"
 #include "pair_facts.h"
 #include "pairs_inner.h"
 #include "sender.h"
@@ -150,7 +151,7 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 {
 	int err = flush_both(p, source, target);
 	struct pair_record r;
-	bool lacked, missed, first;
+	bool lacked, missed, mixed, first;
 
 	if (err)
 		return err;
@@ -164,6 +165,7 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 	/* Before it is asked what differs: a write may be next. */
 	lacked = atomic_exchange(&p->leg.lacks, false);
 	missed = atomic_exchange(&p->leg.missed, false);
+	mixed = atomic_exchange(&p->mixed, false);
 	marks_renew_begin(p->leg.marks);
 	first = r.first;
 	if (r.back || p->leg.to != target || atomic_load(&p->stop) || atomic_load(&p->leg.failed) ||
@@ -188,6 +190,8 @@ static int conclude(struct pair *p, struct disk *source, struct disk *target)
 		atomic_store(&p->leg.lacks, true);
 	if (err && missed)
 		atomic_store(&p->leg.missed, true);
+	if (err && mixed)
+		atomic_store(&p->mixed, true);
 	pthread_mutex_unlock(&p->changing);
 	return err;
 }
@@ -274,6 +278,14 @@ static int unsynchronize(struct pair *p)
 	}
 	pthread_mutex_unlock(&p->changing);
 	return err;
+}
+
+/* Beside its target is what is true, and durable. */
+static void keep(struct pair *p)
+{
+	pthread_mutex_lock(&p->changing);
+	beside_refresh(p);
+	pthread_mutex_unlock(&p->changing);
 }
 
 static void try_again(struct pair *p)
@@ -512,6 +524,7 @@ static void *run(void *arg)
 		uint64_t next = work(p);
 
 		clean(p);
+		keep(p);
 		if (next)
 			wait_until(p, next);
 	}

@@ -53,20 +53,24 @@ static int choose_name(struct pairing *k, char name[SNAPSHOT_NAME_MAX + 1], stru
 
 /* ---- its record ---- */
 
-static int make_marks(struct pairs *ps, uint32_t number, uint64_t size, struct marks **out)
+int pair_make_marks(struct pairs *ps, uint32_t number, uint64_t size, bool outdated,
+		    struct marks **out)
 {
 	struct file *file;
 	int err = pairs_open_file(ps, number, O_CREAT, &file);
 
 	if (err)
 		return err;
-	err = marks_create(file, number, size, true, out);
-	if (err)
+	err = marks_create(file, number, size, outdated, out);
+	if (err) {
 		file->ops->close(file);
-	else if (fsync(ps->dirfd)) {
-		err = -errno;
-		marks_close(*out);
+		return err;
 	}
+	err = outdated ? 0 : marks_set_all(*out);
+	if (!err && fsync(ps->dirfd))
+		err = -errno;
+	if (err)
+		marks_close(*out);
 	return err;
 }
 
@@ -113,7 +117,7 @@ static int record(void *arg, struct catalogue_txn *txn, struct disk *target)
 
 	record_mode(k->q, &r);
 	if (!err)
-		err = make_marks(ps, r.number, disk_size(k->source), &marks);
+		err = pair_make_marks(ps, r.number, disk_size(k->source), true, &marks);
 	if (err)
 		return err;
 	err = pair_new(ps, &r, marks, &k->p);

@@ -208,8 +208,7 @@ int async_prepare(struct pair *p, enum replica_operation op, bool force, bool *d
 
 /* ---- back to the last whole generation ---- */
 
-/* It differs, from before it is written on. */
-static int mark(struct pair *p, uint64_t off, uint64_t len)
+int async_mark(struct pair *p, uint64_t off, uint64_t len)
 {
 	struct disk *source = pair_source(p);
 	struct marks *marks = p->leg.marks;
@@ -245,7 +244,7 @@ static int put_back(struct pair *p, struct disk *target, const struct moment_rec
 		return 0;
 	if (size > m->size - off)
 		size = m->size - off;
-	return mark(p, off, size)
+	return async_mark(p, off, size)
 		       ?: history_read_at(h, m->generation, buf, size, off)
 		       ?: disk_write(target, buf, size, off, 0);
 }
@@ -262,7 +261,7 @@ static int put_all_back(struct pair *p, struct disk *target, const struct moment
 	int err = buf ? history_settle(h) : -ENOMEM;
 
 	if (!err && has > m->size) /* what it has of the next one there, it lacks again */
-		err = mark(p, m->size, has - m->size);
+		err = async_mark(p, m->size, has - m->size);
 	if (!err && has != m->size)
 		err = disk_resize(target, m->size, true);
 	while (!err && count) {

@@ -190,6 +190,7 @@ static void change_places(struct roles *c)
 	atomic_store(&leg->lacks, false);
 	atomic_store(&leg->missed, false);
 	if (writes) { /* it has everything, and that is recorded */
+		atomic_store(&c->p->mixed, false);
 		marks_renew_begin(leg->marks);
 		marks_renew_end(leg->marks, true);
 	}

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "groups.h"
-#include "pairs_inner.h"
+#include "pair_beside.h"
 
 /* So long a Split waits until all is copied. */
 #define DRAIN_S 10
@@ -53,9 +53,10 @@ int pair_engage(struct pair *p, struct disk *source, struct why *why)
 	if (!target)
 		return refuse(why, -ENOENT, "its target is not there");
 	/* What is marked is copied, and new writes do not wait for that: then it is no moment. */
-	err = marks_bytes(p->leg.marks) ? marks_outdate(p->leg.marks, MIXED) : 0;
+	err = marks_bytes(p->leg.marks) ? beside_on_mixed(p) ?: marks_outdate(p->leg.marks, MIXED)
+					: 0;
 	if (err)
-		refuse(why, err, "its marks cannot be written: %s", strerror(-err));
+		refuse(why, err, "that it is none cannot be written: %s", strerror(-err));
 	else if (marks_bytes(p->leg.marks))
 		atomic_store(&p->leg.lacks, true);
 	err = err ?: take_target(p, source, target, why);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "groups.h"
+#include "pair_beside.h"
 #include "pair_swap.h"
 #include "pairs_inner.h"
 #include "versions.h"
@@ -27,7 +28,7 @@ static void put_step(struct catalogue_txn *txn, const struct pair_step *s)
 static int record(struct pair_step *steps, size_t count)
 {
 	struct catalogue_txn *txn;
-	int err;
+	int err = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		struct pair_step *s = &steps[i];
@@ -37,6 +38,9 @@ static int record(struct pair_step *steps, size_t count)
 		if (s->p->gone || s->p->r.copy_state != s->from)
 			return -EAGAIN;
 	}
+	for (size_t i = 0; i < count; i++)
+		if ((err = beside_before(&steps[i])))
+			return err;
 	err = catalogue_begin(steps[0].p->of->t->catalogue, &txn);
 	if (err)
 		return err;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "jobs.h"
+#include "pair_beside.h"
 #include "pair_facts.h"
 #include "pairs_inner.h"
 #include "sender.h"
@@ -50,9 +51,12 @@ int pair_new(struct pairs *ps, const struct pair_record *r, struct marks *marks,
 	pthread_mutex_init(&p->changing, NULL);
 	pthread_mutex_init(&p->recording, NULL);
 	pthread_mutex_init(&p->applying, NULL);
+	pthread_mutex_init(&p->keeping, NULL);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->poked, NULL);
 	pthread_cond_init(&p->set, NULL);
+	p->mixed = !pair_is_async(r) && marks_outdated(marks) == MIXED;
+	marks_on_mixed(marks, beside_on_mixed, p);
 	pthread_mutex_lock(&ps->lock);
 	p->next = ps->list;
 	ps->list = p;
@@ -68,6 +72,7 @@ static void pair_free(struct pair *p)
 	pthread_mutex_destroy(&p->changing);
 	pthread_mutex_destroy(&p->recording);
 	pthread_mutex_destroy(&p->applying);
+	pthread_mutex_destroy(&p->keeping);
 	pthread_mutex_destroy(&p->lock);
 	pthread_cond_destroy(&p->poked);
 	pthread_cond_destroy(&p->set);
@@ -538,7 +543,7 @@ int pairs_load(struct tandem *t, struct why *why)
 		err = (ps->dirfd = openat(t->state_dirfd, "pairs",
 					  O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)) < 0
 			      ? -errno
-			      : pairs_each(t->catalogue, load_one, ps);
+			      : beside_load_owner(ps) ?: pairs_each(t->catalogue, load_one, ps);
 	return err ? refuse(why, err, "the catalogue's mirrors: %s", strerror(-err)) : 0;
 }
 

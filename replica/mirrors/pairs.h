@@ -165,6 +165,19 @@ int pairs_attach(struct disk *d);
 int pairs_differ(struct disk *d);
 /* But for that one's. */
 int pairs_differ_but(struct disk *d, const struct pair *but);
+/* It is about to have moments: what it holds is in its image only in part from then on. */
+void pairs_past_begins(struct disk *d);
+/*
+ * The image of that disk, found under that name: somebody else went on in it, from what was kept
+ * beside it. pairs_changed is to follow.
+ */
+bool pairs_were_taken(struct tandem *t, uint32_t disk, const struct pool *pool, const char *file);
+/*
+ * Of a disk of DISKDIR that is not listed yet, with no transaction open: where it was the target of
+ * a mirror of another state, which was kept beside it, that mirror is there, its source Missing, and
+ * *found is set; scan_missing lists that. -errno, and why in reason: what it holds is half of something.
+ */
+int pairs_find(struct disk *d, bool *found, char reason[200]);
 /*
  * Another program changed its image: as pairs_differ, and what was its own is not overwritten before
  * somebody says so. Before that is told; with no transaction open, and no range held.

@@ -10,6 +10,7 @@
  *   pair.changing -> a disk's opening, ranges, flushing (mirror.h)
  *   pair.changing -> pair.applying -> the target's ranges, snapshots.making
  *   a disk's range -> pair.recording -> LMDB's write lock, pair.lock
+ *   marks.writing, pair.recording -> pair.keeping -> tandem.table, pair.lock
  *
  * On disk, in this order:
  *
@@ -21,6 +22,7 @@
 #ifndef TANDEMFS_PAIRS_INNER_H
 #define TANDEMFS_PAIRS_INNER_H
 
+#include "beside.h"
 #include "mirror.h"
 #include "pair_records.h"
 #include "pairs.h"
@@ -73,6 +75,18 @@ struct pair {
 	uint64_t cycle_at;           /* the keeper's own: when the next generation is due */
 	uint64_t fitted;             /* likewise: the size that the target was given last; 0 */
 	bool missed;                 /* likewise: its objective, and that was told */
+	/* What is kept beside its target: see pair_beside.h. */
+	pthread_mutex_t keeping; /* held across I/O of that; taken last but for lock */
+	struct beside beside;    /* under keeping: what the file says */
+	bool beside_known;       /* likewise: that is so, of this image */
+	uint32_t beside_pool;
+	char beside_file[NAME_MAX + 1];
+	unsigned taken_back;   /* likewise: how often a claim was to be */
+	uint64_t beside_at;    /* likewise: when one was made last */
+	bool beside_told;      /* by the keeper: that it cannot be kept */
+	_Atomic bool mixed;    /* the target has something newer than what it lacks, or may */
+	_Atomic bool has_past; /* somebody began with moments of the target */
+	_Atomic bool taken;    /* somebody else went on in the target */
 	/* Of an adaptive one, the keeper's own: see pair_adaptive.c. */
 	uint64_t async_at, rest_until, rest_ns;
 	/* The keeper; under managing. */
@@ -92,7 +106,8 @@ struct pairs {
 	int dirfd;            /* STATE/pairs */
 	pthread_mutex_t lock; /* a leaf */
 	struct pair *list;
-	pthread_mutex_t managing; /* who starts and ends keepers; none of them takes it */
+	uint8_t owner[BESIDE_OWNER]; /* this state, towards others: see beside.h */
+	pthread_mutex_t managing;    /* who starts and ends keepers; none of them takes it */
 	bool ending;
 };
 
@@ -106,6 +121,9 @@ bool pair_is_gone(struct pair *p);
 int pair_new(struct pairs *ps, const struct pair_record *r, struct marks *marks, struct pair **out);
 /* STATE/pairs/NUMBER. */
 int pairs_open_file(struct pairs *ps, uint32_t number, int flags, struct file **out);
+/* That file, durable: all of it differs; outdated: because the target lacks it. See pair_make.c. */
+int pair_make_marks(struct pairs *ps, uint32_t number, uint64_t size, bool outdated,
+		    struct marks **out);
 /* Its target is this disk. */
 int pair_attach_target(struct pair *p, const struct pair_record *r, struct disk *d);
 void pair_announce(struct pair *p, const char *from, const char *to);
@@ -291,6 +309,8 @@ int async_prepare(struct pair *p, enum replica_operation op, bool force, bool *d
 		  struct why *why);
 void async_release(struct pair *p);
 int async_stop_cycles(struct pair *p, struct why *why);
+/* That range differs, from before it is written on. */
+int async_mark(struct pair *p, uint64_t off, uint64_t len);
 /* Under changing: nothing is written to the target from here on. Whether it is a whole generation. */
 bool async_halt(struct pair *p);
 /* Under changing, and halted: the target holds what it shows, its last whole generation. */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "clones_inner.h"
+#include "pairs.h"
 #include "segment_check.h"
 
 /* ---- directories ---- */
@@ -176,6 +177,7 @@ int past_begin(struct disk *d, struct history **out, struct why *why)
 	struct history *h = atomic_load(&d->history);
 	int err = 0;
 
+	pairs_past_begins(d);
 	if (!h) {
 		pthread_mutex_lock(&d->opening);
 		h = atomic_load(&d->history);
@@ -224,7 +226,7 @@ static int complete(struct disk *d, struct history *h)
 	if (!f.unsettled || d->image->read_only || d->tandem->read_only ||
 	    d->state == DISK_FAILED || d->state == DISK_CHANGED)
 		return 0;
-	err = disk_complete(d);
+	err = disk_complete(d, NULL, NULL);
 	return lacks_space(err) ? 0 : err;
 }
 
