@@ -184,7 +184,7 @@ static void compare_with_stop(struct batch *b, struct disk *d, const struct disk
 			      const struct found *f)
 {
 	char object[DISK_LABEL_MAX + 8];
-	bool taken = pairs_were_taken(b->t, r->number, d->pool, d->file_name);
+	bool taken = pairs_were_taken(b->t, r->number, &f->identity, d->pool, d->file_name);
 	bool changed = taken || changed_since_stop(r, f), past = disk_has_past(d);
 	bool paired = disk_is_paired(d);
 

@@ -195,6 +195,12 @@ int beside_read(int dirfd, const char *file, struct beside *out)
 	return err ? err : beside_decode(bytes, len, out);
 }
 
+int beside_sync(int dirfd)
+{
+	/* Where a directory cannot be synced, its names are as durable as can be. */
+	return fsync(dirfd) && errno != EINVAL && errno != EOPNOTSUPP ? -errno : 0;
+}
+
 static int write_all(int fd, const uint8_t *bytes, size_t len)
 {
 	while (len) {
@@ -235,31 +241,24 @@ int beside_write(int dirfd, const char *file, const struct beside *b)
 		err = -errno;
 	if (err)
 		unlinkat(dirfd, new, 0);
-	else if (fsync(dirfd))
-		err = -errno;
-	return err;
+	return err ? err : beside_sync(dirfd);
 }
 
-static int drop(int dirfd, const char *file, const char *ending, bool *dropped)
+static int drop(int dirfd, const char *file, const char *ending)
 {
 	char name[NAME_MAX + 1];
 
 	beside_name(file, ending, name);
 	if (!name[0])
 		return 0;
-	if (unlinkat(dirfd, name, 0))
-		return errno == ENOENT ? 0 : -errno;
-	*dropped = true;
-	return 0;
+	return unlinkat(dirfd, name, 0) && errno != ENOENT ? -errno : 0;
 }
 
 int beside_remove(int dirfd, const char *file)
 {
-	bool dropped = false;
-	int err = drop(dirfd, file, BESIDE_STATE, &dropped);
+	/* Also if it is gone: that may not be durable yet. */
+	int err = drop(dirfd, file, BESIDE_STATE) ?: beside_sync(dirfd);
 
-	if (!err && dropped && fsync(dirfd))
-		err = -errno;
 	if (!err)
 		beside_drop_delta(dirfd, file);
 	return err;
@@ -267,10 +266,8 @@ int beside_remove(int dirfd, const char *file)
 
 void beside_drop_delta(int dirfd, const char *file)
 {
-	bool ignored;
-
-	drop(dirfd, file, BESIDE_DELTA, &ignored);
-	drop(dirfd, file, BESIDE_DELTA_NEW, &ignored);
+	drop(dirfd, file, BESIDE_DELTA);
+	drop(dirfd, file, BESIDE_DELTA_NEW);
 }
 
 void beside_rename(int dirfd, const char *from, const char *to)

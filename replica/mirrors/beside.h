@@ -48,6 +48,8 @@ size_t beside_encode(const struct beside *b, uint8_t bytes[BESIDE_MAX]);
 /* -EIO: it is none, or not whole. -EPROTO: that of a newer program. */
 int beside_decode(const void *bytes, size_t len, struct beside *out);
 
+/* The names there are durable on return. */
+int beside_sync(int dirfd);
 /* -ENOENT: there is none. */
 int beside_read(int dirfd, const char *file, struct beside *out);
 /* Durable on return; -errno: it is what it was, or that. */

@@ -480,13 +480,13 @@ static int conclude(struct cycle *c)
 	}
 	if (!err && shown)
 		retire_base(p, c->target, shown);
-	if (!err && settled)
-		beside_refresh(p);
 	if (!err) {
 		atomic_store(&p->applied, 0);
 		p->fitted = c->moment.size;
 	}
 	pthread_mutex_unlock(&p->changing);
+	if (!err && settled)
+		beside_refresh(p);
 	return err;
 }
 
@@ -577,6 +577,8 @@ static int begin(struct cycle *c)
 		leg_lose(&p->leg, err);
 		return err;
 	}
+	if (beside_is_kept(c->target))
+		beside_refresh(p);
 	pthread_mutex_lock(&p->changing);
 	r = pair_record_of(p);
 	pthread_mutex_lock(&p->applying);

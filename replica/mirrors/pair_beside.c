@@ -76,17 +76,25 @@ static bool is_ours(const struct pair *p, const struct beside *b)
 	return !memcmp(b->owner, p->of->owner, BESIDE_OWNER);
 }
 
-/* Under keeping. What it says is known until the image is called otherwise, or is another. */
-static void know(struct pair *p, const struct place *at)
+/*
+ * Under keeping. What it says is known until the image is called otherwise, or is another, or it could not
+ * be written. -errno: nobody knows.
+ */
+static int know(struct pair *p, const struct place *at)
 {
+	int err;
+
 	if (p->beside_known && p->beside_pool == at->pool->number &&
 	    !strcmp(p->beside_file, at->file))
-		return;
+		return 0;
 	memset(&p->beside, 0, sizeof(p->beside));
-	p->beside_known = true;
 	p->beside_pool = at->pool->number;
 	memcpy(p->beside_file, at->file, sizeof(p->beside_file));
-	beside_read(at->dirfd, at->file, &p->beside);
+	/* It may have got its name, and not durably. */
+	err = beside_sync(at->dirfd) ?: beside_read(at->dirfd, at->file, &p->beside);
+	err = err == -ENOENT ? 0 : err;
+	p->beside_known = !err;
+	return err;
 }
 
 /* ---- taking back ---- */
@@ -100,8 +108,36 @@ static int write_or_remove(struct pair *p, const struct place *at, struct beside
 		b->holds = BESIDE_NONE;
 		err = beside_remove(at->dirfd, at->file);
 	}
+	p->beside_known = !err;
 	if (!err)
 		p->beside = *b;
+	return err;
+}
+
+/* Under keeping. What nobody knows goes, whatever it says. */
+static int end_claim(struct pair *p, const struct place *at, enum beside_holds holds, bool others)
+{
+	struct beside b;
+	bool known = !know(p, at);
+	int err;
+
+	b = p->beside;
+	if (known && (b.holds == BESIDE_NONE || (!others && !is_ours(p, &b)) ||
+		      (b.holds == holds && is_ours(p, &b))))
+		return 0;
+	if (!known || holds == BESIDE_NONE) {
+		err = beside_remove(at->dirfd, at->file);
+		p->beside_known = !err;
+		if (!err)
+			memset(&p->beside, 0, sizeof(p->beside));
+		return err;
+	}
+	memcpy(b.owner, p->of->owner, BESIDE_OWNER);
+	b.holds = holds;
+	b.claim = make_up();
+	err = write_or_remove(p, at, &b);
+	if (!err)
+		beside_drop_delta(at->dirfd, at->file);
 	return err;
 }
 
@@ -113,8 +149,7 @@ static int take_back(struct pair *p, enum beside_holds holds, bool others)
 {
 	struct disk *target = pair_target(p);
 	struct place at = { 0 };
-	struct beside b;
-	int err = 0;
+	int err;
 
 	if (!target || !beside_is_kept(target)) {
 		disk_unref(target);
@@ -122,40 +157,42 @@ static int take_back(struct pair *p, enum beside_holds holds, bool others)
 	}
 	pthread_mutex_lock(&p->keeping);
 	p->taken_back++;
-	if (!find_place(target, &at)) {
+	if (find_place(target, &at))
+		err = end_claim(p, &at, holds, others);
+	else
 		err = p->beside.holds == BESIDE_WHOLE ? -ENOENT : 0;
-	} else {
-		know(p, &at);
-		b = p->beside;
-		if (b.holds == BESIDE_NONE || (!others && !is_ours(p, &b)) || b.holds == holds) {
-			err = 0;
-		} else if (holds == BESIDE_NONE) {
-			err = beside_remove(at.dirfd, at.file);
-			if (!err)
-				memset(&p->beside, 0, sizeof(p->beside));
-		} else {
-			memcpy(b.owner, p->of->owner, BESIDE_OWNER);
-			b.holds = holds;
-			b.claim = make_up();
-			err = write_or_remove(p, &at, &b);
-			if (!err)
-				beside_drop_delta(at.dirfd, at.file);
-		}
-	}
 	pthread_mutex_unlock(&p->keeping);
 	pool_unref(at.pool);
 	disk_unref(target);
 	return err;
 }
 
-int beside_on_mixed(void *pair)
+int beside_end_whole(struct pair *p)
 {
-	struct pair *p = pair;
 	struct pair_record r = pair_record_of(p);
 
 	atomic_store(&p->mixed, true);
 	/* An asynchronous one stays a generation of what its source was. */
 	return pair_is_async(&r) ? 0 : take_back(p, BESIDE_HALF, true);
+}
+
+/* Of one that is not written any more it is merely old; with `at_flush` nobody takes it for whole. */
+static bool claim_may_stay(struct pair *p)
+{
+	struct pair_record r = pair_record_of(p);
+	bool at_flush;
+
+	pthread_mutex_lock(&p->keeping);
+	at_flush = p->beside_known && p->beside.pair.at_flush;
+	pthread_mutex_unlock(&p->keeping);
+	return at_flush || !pair_writes(&r) || atomic_load(&p->leg.failed);
+}
+
+int beside_on_mixed(void *pair)
+{
+	int err = beside_end_whole(pair);
+
+	return err && claim_may_stay(pair) ? 0 : err;
 }
 
 void pairs_past_begins(struct disk *d)
@@ -214,10 +251,15 @@ int beside_before(const struct pair_step *s)
 	struct disk *target = pair_target(p);
 	bool none = s->goes || s->swap;
 	enum beside_holds holds = none ? BESIDE_NONE : holds_of(p, &s->r);
+	/* What the claim means depends on them, and what is done with the target from here on. */
+	bool other = s->r.mode != was.mode || (s->r.at_flush && !was.at_flush);
 	/* Else it is about what was done already, or nothing is before the file says it. */
-	bool must = s->swap || (s->r.written && !was.written && !s->r.rewritten);
+	bool must = s->swap || (s->r.written && !was.written && !s->r.rewritten) ||
+		    (other && pair_writes(&was) && !atomic_load(&p->leg.failed));
 	int err = 0;
 
+	if (other && holds == BESIDE_WHOLE)
+		holds = BESIDE_HALF; /* until its keeper says it anew */
 	if (target && !target->pool->number)
 		err = before_in_diskdir(s, target);
 	else if (target && holds != BESIDE_WHOLE)
@@ -228,8 +270,8 @@ int beside_before(const struct pair_step *s)
 
 static bool is_in_step(struct pair *p, const struct pair_record *r)
 {
-	return r->copy_state == COPY_SYNCHRONIZED && p->leg.writes &&
-	       !atomic_load(&p->leg.failed) && !marks_bytes(p->leg.marks);
+	return r->copy_state == COPY_SYNCHRONIZED && !atomic_load(&p->leg.failed) &&
+	       !marks_bytes(p->leg.marks);
 }
 
 /* What the state has of the image. */
@@ -323,7 +365,12 @@ static int make_claim(struct pair *p, const struct place *at, struct beside *b)
 	int err;
 
 	b->claim = make_up();
-	err = beside_write(at->dirfd, at->file, b);
+	if (b->holds != BESIDE_WHOLE)
+		err = write_or_remove(p, at, b);
+	else
+		err = beside_write(at->dirfd, at->file, b);
+	/* It may have its name all the same. */
+	p->beside_known = !err;
 	if (err)
 		return err;
 	p->beside = *b;
@@ -353,13 +400,21 @@ static bool is_to_be_looked_at(struct pair *p, const struct pair_record *r, stru
 	       disk_is_served(target) && !(pair_is_async(r) && r->shows);
 }
 
+static bool is_recorded(struct pair *p, const struct pair_record *r)
+{
+	struct pair_record now = pair_record_of(p);
+
+	return pair_record_is(r, &now);
+}
+
+/* Whatever is recorded or taken back meanwhile, it is not said. */
 static int refresh(struct pair *p, struct disk *target, const struct place *at)
 {
 	unsigned taken_back;
 	struct pair_record r;
 	enum beside_holds holds;
 	struct beside b;
-	bool differs;
+	bool differs = false;
 	int err;
 
 	pthread_mutex_lock(&p->keeping);
@@ -369,18 +424,18 @@ static int refresh(struct pair *p, struct disk *target, const struct place *at)
 	if (holds == BESIDE_WHOLE && !is_by_itself(p, &r, target))
 		holds = pair_is_async(&r) ? BESIDE_NONE : BESIDE_HALF;
 	forget_old(p, at);
-	know(p, at);
+	err = know(p, at);
 	/* None: it is as it was, with its delta. */
-	differs = is_to_be_looked_at(p, &r, target) && holds != BESIDE_NONE &&
+	differs = !err && is_to_be_looked_at(p, &r, target) && holds != BESIDE_NONE &&
 		  prepare_claim(p, &r, target, holds, &b);
 	pthread_mutex_unlock(&p->keeping);
 	if (!differs)
-		return 0;
+		return err;
 	err = holds == BESIDE_WHOLE ? disk_flush(target) : 0;
 	if (err)
 		return err;
 	pthread_mutex_lock(&p->keeping);
-	if (taken_back == p->taken_back)
+	if (taken_back == p->taken_back && is_recorded(p, &r))
 		err = make_claim(p, at, &b);
 	pthread_mutex_unlock(&p->keeping);
 	return err == -ENAMETOOLONG ? 0 : err;
@@ -401,10 +456,14 @@ void beside_refresh(struct pair *p)
 
 int beside_begin_cycle(struct pair *p, bool steady)
 {
-	if (!steady)
-		return take_back(p, BESIDE_HALF, true);
-	beside_refresh(p);
-	return 0;
+	bool whole, fits;
+
+	pthread_mutex_lock(&p->keeping);
+	whole = p->beside.holds == BESIDE_WHOLE;
+	fits = is_ours(p, &p->beside) && p->beside.pair.mode == MODE_ASYNCHRONOUS;
+	fits = steady && p->beside_known && (!whole || fits);
+	pthread_mutex_unlock(&p->keeping);
+	return fits ? 0 : take_back(p, BESIDE_HALF, true);
 }
 
 bool beside_needs_delta(struct pair *p)

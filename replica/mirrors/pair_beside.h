@@ -29,12 +29,14 @@
 int beside_load_owner(struct pairs *ps);
 /* For its marks: see marks_on_mixed. */
 int beside_on_mixed(void *pair);
+/* T is to be copied over. -errno: it must not. */
+int beside_end_whole(struct pair *p);
 /*
  * Under recording: it is about to be recorded so. -errno: it is not to be, for what follows from it
  * would make the file lie.
  */
 int beside_before(const struct pair_step *s);
-/* The file says what is true. Under changing, by the keeper; what fails is tried again. */
+/* The file says what is true. By the keeper, with no lock; what fails is tried again. */
 void beside_refresh(struct pair *p);
 
 /* ---- an asynchronous one; by the keeper. With no lock, but for the first two ---- */
@@ -42,8 +44,8 @@ void beside_refresh(struct pair *p);
 /* It is to be kept for that target. */
 bool beside_is_kept(struct disk *target);
 /*
- * Under changing: a cycle begins, after T was settled as far as possible. steady: T is a whole
- * generation. -errno: it must not.
+ * Under changing: a cycle begins, after T was settled as far as possible and the file refreshed. steady: T
+ * is a whole generation. -errno: it must not.
  */
 int beside_begin_cycle(struct pair *p, bool steady);
 /* The file makes a claim, so there is to be a delta. */

@@ -35,13 +35,14 @@ static bool is_ours(const struct pairs *ps, const struct beside *b)
 	return !memcmp(b->owner, ps->owner, BESIDE_OWNER);
 }
 
-bool pairs_were_taken(struct tandem *t, uint32_t disk, const struct pool *pool, const char *file)
+bool pairs_were_taken(struct tandem *t, uint32_t disk, const struct identity *image,
+		      const struct pool *pool, const char *file)
 {
 	struct beside b;
 	bool taken = false;
 
 	if (!t->pairs || !pool->number || beside_read(pool->dirfd, file, &b) ||
-	    is_ours(t->pairs, &b))
+	    is_ours(t->pairs, &b) || !identity_equal(&b.image, image))
 		return false;
 	for (struct pair *p = NULL; (p = pairs_after(t->pairs, p));)
 		if (p->leg.target == disk && !pair_is_gone(p)) {
@@ -217,14 +218,37 @@ static void tell(struct finding *f, bool found, const char *what)
 		    event_word(word, sizeof(word), what));
 }
 
+/* It was on its way to a generation that is shorter. */
+static bool is_cut(struct finding *f)
+{
+	struct delta_head head;
+	int fd = f->b.holds == BESIDE_WHOLE ? open_delta(f, &head) : -ENOENT;
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 && disk_size(f->target) >= head.size;
+}
+
 /* NULL: it is the mirror's. */
-static const char *misfit(const struct finding *f)
+static const char *misfit(struct finding *f)
 {
 	if (!identity_equal(&f->b.image, &f->target->identity))
 		return "it is of another file";
-	if (disk_size(f->target) < f->b.size)
+	if (disk_size(f->target) < f->b.size && !is_cut(f))
 		return "the image is shorter than it was";
 	return NULL;
+}
+
+/* One of a pool that has no mirror any more: what was kept could not be removed then. */
+static void clean_up(struct finding *f)
+{
+	struct beside b;
+
+	for (struct pair *p = NULL; (p = pairs_after(f->ps, p));)
+		if (p->leg.target == f->target->number && !pair_is_gone(p))
+			return;
+	if (!beside_read(f->dirfd, f->file, &b) && is_ours(f->ps, &b))
+		beside_remove(f->dirfd, f->file);
 }
 
 static int take(struct finding *f, bool *found)
@@ -270,6 +294,8 @@ int pairs_find(struct disk *d, bool *found, char reason[200])
 	const char *why;
 	int err;
 
+	if (f.ps && d->pool->number && f.dirfd >= 0 && !d->tandem->read_only)
+		clean_up(&f);
 	if (!f.ps || d->pool->number || !d->image || !d->identity.len || d->tandem->read_only ||
 	    d->image->read_only || d->want_read_only || disk_is_paired(d))
 		return 0;

@@ -280,14 +280,6 @@ static int unsynchronize(struct pair *p)
 	return err;
 }
 
-/* Beside its target is what is true, and durable. */
-static void keep(struct pair *p)
-{
-	pthread_mutex_lock(&p->changing);
-	beside_refresh(p);
-	pthread_mutex_unlock(&p->changing);
-}
-
 static void try_again(struct pair *p)
 {
 	struct pair_record r;
@@ -524,7 +516,7 @@ static void *run(void *arg)
 		uint64_t next = work(p);
 
 		clean(p);
-		keep(p);
+		beside_refresh(p);
 		if (next)
 			wait_until(p, next);
 	}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "pair_records.h"
 
+#include <string.h>
+
 #include "catalogue_inner.h"
 #include "record.h"
 
@@ -18,6 +20,15 @@ int pair_del(struct catalogue_txn *t, uint32_t number)
 	struct key key = key_of1(number);
 
 	return catalogue_del_record(t, t->c->pairs, &key);
+}
+
+bool pair_record_is(const struct pair_record *a, const struct pair_record *b)
+{
+	struct record x, y;
+
+	record_encode_pair(&x, a);
+	record_encode_pair(&y, b);
+	return x.len == y.len && !memcmp(x.bytes, y.bytes, x.len);
 }
 
 struct visit {

@@ -37,6 +37,8 @@ struct pair_record {
 int pair_put(struct catalogue_txn *txn, const struct pair_record *r);
 int pair_del(struct catalogue_txn *txn, uint32_t number);
 /* By number. fn must not write. */
+/* Recorded they are the same. */
+bool pair_record_is(const struct pair_record *a, const struct pair_record *b);
 int pairs_each(struct catalogue *c, int (*fn)(void *arg, const struct pair_record *r), void *arg);
 
 #endif

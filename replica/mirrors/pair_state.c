@@ -53,7 +53,7 @@ int pair_engage(struct pair *p, struct disk *source, struct why *why)
 	if (!target)
 		return refuse(why, -ENOENT, "its target is not there");
 	/* What is marked is copied, and new writes do not wait for that: then it is no moment. */
-	err = marks_bytes(p->leg.marks) ? beside_on_mixed(p) ?: marks_outdate(p->leg.marks, MIXED)
+	err = marks_bytes(p->leg.marks) ? beside_end_whole(p) ?: marks_outdate(p->leg.marks, MIXED)
 					: 0;
 	if (err)
 		refuse(why, err, "that it is none cannot be written: %s", strerror(-err));

@@ -171,7 +171,8 @@ void pairs_past_begins(struct disk *d);
  * The image of that disk, found under that name: somebody else went on in it, from what was kept
  * beside it. pairs_changed is to follow.
  */
-bool pairs_were_taken(struct tandem *t, uint32_t disk, const struct pool *pool, const char *file);
+bool pairs_were_taken(struct tandem *t, uint32_t disk, const struct identity *image,
+		      const struct pool *pool, const char *file);
 /*
  * Of a disk of DISKDIR that is not listed yet, with no transaction open: where it was the target of
  * a mirror of another state, which was kept beside it, that mirror is there, its source Missing, and
