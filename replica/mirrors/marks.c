@@ -24,6 +24,12 @@
  * takes milliseconds.
  */
 #define LOOK_AHEAD 16
+/*
+ * Where everything differs anyway, so many: nothing more is copied after a crash for that, and a first
+ * copy would else wait for the journal, and so for what it has just written itself, each 64 MiB.
+ */
+#define FAR_AHEAD 4096
+#define AREA_REGIONS (MARKS_AREA / MARKS_REGION)
 
 /* Somebody who waits for [first, end); on the stack of its thread, which waits for `writing`. */
 struct marks_want {
@@ -41,6 +47,15 @@ static bool is_active(const struct marks *m, const struct marks_want *w)
 	return bits_find(m->maps.active, w->first, w->end, false) == w->end;
 }
 
+/* Under lock. */
+static bool differs_all_over(const struct marks *m, uint64_t area)
+{
+	uint64_t end = (area + 1) * AREA_REGIONS;
+
+	return end <= marks_regions(m->size) &&
+	       bits_find(m->maps.differs, area * AREA_REGIONS, end, false) == end;
+}
+
 /* Under writing and lock: it is in the image, with what lies ahead of it. */
 static void put_in_image(struct marks *m, struct marks_want *w)
 {
@@ -49,6 +64,8 @@ static void put_in_image(struct marks *m, struct marks_want *w)
 
 	if (before < areas && bits_find(m->maps.active, before, w->first, true) == before)
 		w->end = areas - w->end < LOOK_AHEAD ? areas : w->end + LOOK_AHEAD;
+	while (w->end < areas && w->end - w->first < FAR_AHEAD && differs_all_over(m, w->end))
+		w->end++;
 	m->imaged += bits_assign(m->maps.image, w->first, w->end, true);
 	for (uint64_t p = w->first / MARKS_PAGE_BITS; p * MARKS_PAGE_BITS < w->end; p++)
 		m->maps.due[p] = true;

@@ -15,8 +15,10 @@
 
 /* What is copied at once, how many of them at a time, and in a step. */
 #define CHUNK (1u << 20)
-#define LANES 8
-#define CHUNKS 32
+#define LANES 16
+#define CHUNKS 64
+/* So often what was copied is flushed while more is copied: else all of it is waited for at the end. */
+#define FLUSH_BYTES (96u << 20)
 /* Whoever says Suspend waits for a step, and PercentSynced is told after each. */
 #define STEP_NS 200000000ull
 /* In which zeros are looked for. */
@@ -31,6 +33,7 @@ struct copy {
 	} chunks[CHUNKS];
 	size_t count;
 	size_t most;              /* in a step, as fast as both are */
+	uint64_t unflushed;       /* bytes, about */
 	atomic_size_t next;       /* of the chunks */
 	_Atomic int source_error; /* of what was passed over */
 };
@@ -160,13 +163,24 @@ static int copy_chunk(struct copy *c, void *buf, uint64_t off, uint64_t len)
 	return err;
 }
 
-/* One reads while another writes. */
+static int flush_target(struct copy *c)
+{
+	int err = disk_flush(c->target);
+
+	if (err)
+		leg_lose(&c->p->leg, err);
+	return err;
+}
+
+/* One reads while another writes; behind the last of them there is one that flushes. */
 static int copy_lane(void *arg, size_t lane)
 {
 	struct copy *c = arg;
 	size_t i;
 	int err = 0;
 
+	if (lane == LANES)
+		return flush_target(c);
 	while (!err && (i = atomic_fetch_add(&c->next, 1)) < c->count)
 		err = copy_chunk(c, c->buffers[lane], c->chunks[i].off, c->chunks[i].len);
 	return err;
@@ -211,10 +225,17 @@ static void tell_progress(struct pair *p)
 static int copy_step(struct copy *c)
 {
 	uint64_t began = monotonic_ns(), took;
+	size_t lanes = c->count < LANES ? c->count : LANES;
 	int err;
 
+	if (lanes == LANES && c->unflushed >= FLUSH_BYTES) {
+		c->unflushed = 0;
+		lanes++;
+	}
+	for (size_t i = 0; i < c->count; i++)
+		c->unflushed += c->chunks[i].len;
 	atomic_store(&c->next, 0);
-	err = crew_run(c->source->tandem->crew, c->count < LANES ? c->count : LANES, copy_lane, c);
+	err = crew_run(c->source->tandem->crew, lanes, copy_lane, c);
 	took = monotonic_ns() - began;
 	if (took > STEP_NS && c->most > LANES)
 		c->most /= 2;

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import process
 from process import BenchError
 from mirror_extras import MIRROR_EXTRAS
-from past_extras import PAST_EXTRAS
+from past_extras import LATER_EXTRAS, PAST_EXTRAS
 from systems import Tandem
 
 SPARSE_BYTES = 1 << 30
@@ -97,7 +97,7 @@ EXTRAS = (
     Extra("mount",  "until tandemfs returns, 1,000 images",       "s",    1, mount_time),
     Extra("status", "cat .replication/status, 1,000 disks",       "ms",  50, status_time),
     *(Extra(*row, suite="past") for row in PAST_EXTRAS),
-    *(Extra(*row) for row in MIRROR_EXTRAS),
+    *(Extra(*row) for row in (*LATER_EXTRAS, *MIRROR_EXTRAS)),
 )
 
 

@@ -105,6 +105,14 @@ def guest(path, size, depth, seconds):
             fio.communicate()
 
 
+def guest_iops(path, size, depth, seconds):
+    with guest(path, size, depth, seconds) as fio:
+        out, _ = fio.communicate(timeout=seconds + process.START_SECONDS)
+    if fio.returncode:
+        raise BenchError(f"fio ended with {fio.returncode}")
+    return json.loads(out[out.index("{"):])["jobs"][0]["write"]["iops"]
+
+
 # --- bursts -----------------------------------------------------------------------------------------------------------
 
 def async_burst(fleet, depth):
@@ -156,16 +164,13 @@ def initial_copy(fleet):
     return values
 
 
-def guest_iops(disk, depth, priority):
+def copy_beside(disk, depth, priority):
     """While all of the disk is copied with this priority, or without a copy."""
     if priority:
         disk.mirror(f"CopyPriority={priority}")
         time.sleep(COPY_RAMP)
         before = disk.facts()
-    with guest(disk.path, disk.size, depth, GUEST_SECONDS) as fio:
-        out, _ = fio.communicate(timeout=GUEST_SECONDS + process.START_SECONDS)
-    if fio.returncode:
-        raise BenchError(f"fio ended with {fio.returncode}")
+    iops = guest_iops(disk.path, disk.size, depth, GUEST_SECONDS)
     if priority:
         after = disk.facts()
         if after["CopyState"] != "Unsynchronized":
@@ -173,14 +178,14 @@ def guest_iops(disk, depth, priority):
         if after["BehindBytes"] >= before["BehindBytes"]:
             raise BenchError("the copy makes no progress")
         disk.end_mirror()
-    return json.loads(out[out.index("{"):])["jobs"][0]["write"]["iops"]
+    return iops
 
 
 def guest_beside_copy(fleet, depth, priority):
     values = []
     with mirrored_disk(fleet, COPY_BYTES * (1 if priority == "Low" else 4)) as disk, held_open(disk.path):
         for number in range(rounds_of(fleet)):
-            iops = alternating(number, {name: functools.partial(guest_iops, disk, depth, name) for name in (None, priority)})
+            iops = alternating(number, {name: functools.partial(copy_beside, disk, depth, name) for name in (None, priority)})
             values.append(iops[priority] / iops[None])
     return values
 

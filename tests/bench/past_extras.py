@@ -10,6 +10,7 @@ import threading
 import time
 
 import process
+from mirror_extras import alternating, guest_iops
 from past import held_open, mount_xfs
 from process import BenchError
 from profiles import PIECE_BYTES, TRACKED_BYTES
@@ -23,6 +24,8 @@ XFS_BYTES = 2 << 30           # for a large image: ext4 has none of more than 16
 LOAD_SECONDS, LOAD_ROUNDS, LOAD_PAUSE = 3, 3, 0.1
 LOAD_BYTES = 512 << 20
 READS = 2000
+PLAIN = "plain.img"
+LATER_SECONDS, LATER_ROUNDS = 2, 8
 SPREAD_WRITES = 20_000        # over a TiB: into each of the pages in which a bit stands for a block
 
 
@@ -68,10 +71,12 @@ class Past:
 
 
 @contextlib.contextmanager
-def past_of(fleet, size, written=False, parent=None, options=()):
-    """One image that a guest has open; stopped at the end."""
+def past_of(fleet, size, written=False, parent=None, options=(), others=()):
+    """One image that a guest has open; stopped at the end. others: files of the workspace that are beside it."""
     diskdir = os.path.join(parent or fleet.workspace, "disks")
     os.makedirs(diskdir)
+    for name in others:
+        os.rename(os.path.join(fleet.workspace, name), os.path.join(diskdir, name))
     if written:
         write_image(os.path.join(diskdir, DISK), size)
     else:
@@ -230,6 +235,31 @@ def memory_per_tib(fleet):
         return [past.resident_mib() - before]
 
 
+# --- later writes -----------------------------------------------------------------------------------------------------
+
+def later_beside_plain(fleet, depth):
+    """Both disks are written and settled before the first measurement: a device that gives bursts, and less after much
+    work, gives the two the same. Beside each other in time, not at once."""
+    size = fleet.settings.size
+    with contextlib.ExitStack() as stack:
+        write_image(os.path.join(fleet.workspace, PLAIN), size)
+        past = stack.enter_context(past_of(fleet, size, written=True, others=(PLAIN,)))
+        plain = os.path.join(past.tandem.mountpoint, PLAIN)
+        stack.enter_context(held_open(plain))
+        past.snapshot("before")
+        for path in (plain, past.path):
+            write_image(path, size)
+        past.settle()
+        os.sync()
+        measure = {"plain": functools.partial(guest_iops, plain, size, depth, LATER_SECONDS),
+                   "later": functools.partial(guest_iops, past.path, size, depth, LATER_SECONDS)}
+        values = []
+        for number in range(2 if fleet.settings.quick else LATER_ROUNDS):
+            iops = alternating(number, measure)
+            values.append(iops["later"] / iops["plain"])
+        return values
+
+
 def _time_row(name, text, disk, before):
     return (name, f"a snapshot, idle disk of {text}", "ms", 10, functools.partial(snapshot_times, disk=disk, before=before))
 
@@ -251,3 +281,6 @@ PAST_EXTRAS = (
      functools.partial(metadata_percent, block_size=16 << 10, of_store=True)),
     ("rss-tib",     "memory of a TiB that has a past",  "MiB", 32, memory_per_tib),
 )
+# Each with the least that it is to be.
+LATER_EXTRAS = tuple((f"later-beside-qd{depth}", f"later 4 KiB writes QD{depth} / of a plain disk beside it", "times", None,
+                      functools.partial(later_beside_plain, depth=depth), "past", 0.97) for depth in (1, 32))
