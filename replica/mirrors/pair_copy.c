@@ -4,8 +4,8 @@
  * ranges of the source that it reads, so that nobody writes them meanwhile, on either side.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "crew.h"
@@ -27,7 +27,7 @@
 struct copy {
 	struct pair *p;
 	struct disk *source, *target;
-	void *buffers[LANES];
+	char *buffers; /* a chunk for each lane */
 	struct chunk {
 		uint64_t off, len;
 	} chunks[CHUNKS];
@@ -182,7 +182,7 @@ static int copy_lane(void *arg, size_t lane)
 	if (lane == LANES)
 		return flush_target(c);
 	while (!err && (i = atomic_fetch_add(&c->next, 1)) < c->count)
-		err = copy_chunk(c, c->buffers[lane], c->chunks[i].off, c->chunks[i].len);
+		err = copy_chunk(c, c->buffers + lane * CHUNK, c->chunks[i].off, c->chunks[i].len);
 	return err;
 }
 
@@ -278,13 +278,14 @@ static int copy_all(struct copy *c)
 int pair_copy(struct pair *p, struct disk *source, struct disk *target)
 {
 	struct copy c = { .p = p, .source = source, .target = target, .most = LANES };
-	int err = 0;
+	int err;
 
-	for (size_t i = 0; i < LANES && !err; i++)
-		err = posix_memalign(&c.buffers[i], 4096, CHUNK) ? -ENOMEM : 0;
-	if (!err)
-		err = copy_all(&c);
-	for (size_t i = 0; i < LANES; i++)
-		free(c.buffers[i]);
+	/* Not of the heap, which would keep it. */
+	c.buffers = mmap(NULL, LANES * CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			 -1, 0);
+	if (c.buffers == MAP_FAILED)
+		return -ENOMEM;
+	err = copy_all(&c);
+	munmap(c.buffers, LANES * CHUNK);
 	return err;
 }
