@@ -197,6 +197,8 @@ static void check_mirror(enum replica_operation op, enum copy_state from, char c
 
 START_TEST(every_cell_of_mirrors)
 {
+	unsigned walked = 0;
+
 	ck_assert_uint_eq(sizeof(mirrors) / sizeof(*mirrors), OP_MAX - OP_ABORT);
 	for (size_t i = 0; i < sizeof(mirrors) / sizeof(*mirrors); i++) {
 		ck_assert_uint_eq(mirrors[i].op, OP_ABORT + i);
@@ -204,10 +206,13 @@ START_TEST(every_cell_of_mirrors)
 		for (uint32_t state = COPY_INITIALIZED; state < COPY_MIXED; state++) {
 			char cell = mirrors[i].cells[state - COPY_INITIALIZED];
 
+			walked++;
 			for (unsigned how = 0; how < 4; how++)
 				check_mirror(mirrors[i].op, state, cell, how & 1, how & 2);
 		}
 	}
+	printf("table: mirrors, operations x states, %u of %u cells\n", walked,
+	       (OP_MAX - OP_ABORT) * (COPY_MIXED - COPY_INITIALIZED));
 }
 END_TEST
 
