@@ -49,6 +49,7 @@ struct fan {
 	int (*flush)(struct disk *d); /* instead of a change */
 	unsigned turns[MIRROR_LEGS_MAX];
 	bool writing[MIRROR_LEGS_MAX]; /* still to be done */
+	bool alike[MIRROR_LEGS_MAX];   /* nothing of the range differs */
 	bool later[MIRROR_LEGS_MAX];   /* sent once the source has it, with its turn */
 	bool given[MIRROR_LEGS_MAX];   /* it was, or is being, done there, too */
 	bool source_done;
@@ -112,11 +113,8 @@ static int fan_step(void *arg, size_t i)
 static int begin_leg(struct leg *leg, const struct change *c, struct half_write *w)
 {
 	struct change copy = *c;
-	uint64_t run;
 
 	copy.io &= IO_DIRECT;
-	if (marks_differs(leg->marks, c->off, c->len, &run) || run < c->len)
-		return -EAGAIN;
 	return disk_begin_write(leg->to, &copy, w);
 }
 
@@ -133,12 +131,15 @@ static void write_together(struct fan *f)
 	if (!f->c || !disk_is_one_write(f->d, f->c, &all[0]))
 		return;
 	for (size_t i = 0; i < f->m->count; i++) {
-		int err = f->writing[i] ? begin_leg(f->m->legs[i], f->c, &half[count]) : 0;
+		int err;
 
+		if (!f->writing[i] || !f->alike[i])
+			continue;
+		err = begin_leg(f->m->legs[i], f->c, &half[count]);
 		if (err == -EAGAIN)
 			continue;
 		f->errors[1 + i] = err;
-		if (f->writing[i] && !err) {
+		if (!err) {
 			leg[count] = i;
 			all[1 + count] = half[count].request;
 			count++;
@@ -154,33 +155,38 @@ static void write_together(struct fan *f)
 	f->source_done = true;
 }
 
-/* All of it differs: there is nothing to do for a target now, and no other thread to wake for that. */
-static bool is_left_out(const struct leg *leg, const struct change *c)
+/* Where all of it differs there is nothing to do for a target now, and no other thread to wake for that. */
+static void look_at_leg(struct fan *f, size_t i)
 {
+	struct leg *leg = f->m->legs[i];
+	const struct change *c = f->c;
 	uint64_t run;
+	bool differs = marks_differs(leg->marks, c->off, c->len, &run), one = run >= c->len;
 
-	return c && c->off + c->len <= disk_size(leg->to) &&
-	       marks_differs(leg->marks, c->off, c->len, &run) && run >= c->len;
+	f->alike[i] = one && !differs;
+	if (one && differs && c->off + c->len <= disk_size(leg->to)) {
+		f->left_out[i] = true;
+		f->writing[i] = false;
+	}
 }
 
-static size_t legs_left(struct fan *f)
+static size_t legs_left(const struct fan *f)
 {
 	size_t left = 0;
 
-	for (size_t i = 0; i < f->m->count; i++) {
-		if (f->writing[i] && is_left_out(f->m->legs[i], f->c)) {
-			f->left_out[i] = true;
-			f->writing[i] = false;
-		}
+	for (size_t i = 0; i < f->m->count; i++)
 		left += f->writing[i];
-	}
 	return left;
 }
 
 static void fan_out(struct fan *f)
 {
-	size_t left = legs_left(f);
+	size_t left;
 
+	for (size_t i = 0; i < f->m->count && f->c; i++)
+		if (f->writing[i])
+			look_at_leg(f, i);
+	left = legs_left(f);
 	if (left) {
 		write_together(f);
 		left = legs_left(f);
