@@ -157,6 +157,7 @@ struct disk {
 	} about;
 	unsigned openers;
 	unsigned apart;             /* of these, who are no clients */
+	bool closing;               /* the last of them: its image is brought to rest */
 	bool want_read_only;        /* Set ReadOnly=true, recorded */
 	bool stalled;               /* Stalled was announced */
 	bool listed;                /* in the tables of the tandem: can be opened */
@@ -239,7 +240,8 @@ int disk_look(struct disk *d);
 /*
  * The kernel tells of a close a moment after close() returned, so an `rm` that
  * follows may overtake it: waits for at most a quarter of a second until nobody
- * has the disk open, but for so many of ours. With no lock held.
+ * has the disk open, but for so many of ours. A close that has begun is waited
+ * for longer: what it writes takes as long as the device does. With no lock held.
  */
 void disk_await_close(struct disk *d, unsigned ours);
 unsigned disk_openers(struct disk *d);

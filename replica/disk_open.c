@@ -11,6 +11,8 @@
 #include "tandem.h"
 #include "watch.h"
 
+#define CLOSE_NS 10000000000ULL /* what a slow device may take for a close */
+
 static int take_changes(struct disk *d, const struct file_stat *st)
 {
 	char reason[IMAGE_REASON], object[DISK_LABEL_MAX + 8];
@@ -330,6 +332,7 @@ static void close_disk(struct disk *d, bool apart)
 	pthread_mutex_lock(&d->lock);
 	assert(d->openers > 0);
 	last = d->openers == 1;
+	d->closing = last;
 	pthread_mutex_unlock(&d->lock);
 	if (last) {
 		/* Before the count goes down: from then on a difference is somebody else's. */
@@ -340,6 +343,7 @@ static void close_disk(struct disk *d, bool apart)
 	pthread_mutex_lock(&d->lock);
 	d->openers--;
 	d->apart -= apart;
+	d->closing = false;
 	unsettled = last && d->state != DISK_READY && d->state != DISK_READ_ONLY;
 	pthread_mutex_unlock(&d->lock);
 	pthread_mutex_unlock(&d->opening);
@@ -369,13 +373,27 @@ uint64_t disk_patience(void)
 	return monotonic_ns() + 250000000;
 }
 
+static bool is_closing(struct disk *d)
+{
+	bool closing;
+
+	pthread_mutex_lock(&d->lock);
+	closing = d->closing;
+	pthread_mutex_unlock(&d->lock);
+	return closing;
+}
+
 void disk_await_close(struct disk *d, unsigned ours)
 {
-	uint64_t until = disk_patience();
+	uint64_t until = disk_patience(), until_closed = until + CLOSE_NS, deadline;
 	struct tandem *t = d->tandem;
 
 	pthread_mutex_lock(&t->idle_lock);
-	while (disk_openers(d) > ours && clock_wait(&t->idle, &t->idle_lock, until))
-		;
+	for (;;) {
+		deadline = is_closing(d) ? until_closed : until;
+		if (disk_openers(d) <= ours || monotonic_ns() >= deadline)
+			break;
+		clock_wait(&t->idle, &t->idle_lock, deadline);
+	}
 	pthread_mutex_unlock(&t->idle_lock);
 }

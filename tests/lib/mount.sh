@@ -272,7 +272,10 @@ kill_it() {
 tell() {
 	local whom=$1
 	shift
-	printf '%s\n' "$*" >"$CTL/$whom/control"
+	printf '%s\n' "$*" >"$CTL/$whom/control" && return
+	echo "refused last: $whom: $*: $(timeout 5 sed -n 's/^Message: //p' "$CTL/$whom/control" || true)" \
+		>"$WORK/refused"
+	return 1
 }
 
 loop_setup() {
@@ -304,6 +307,7 @@ end_below() {
 tell_why() {
 	local line
 	[ -z "$checking" ] || echo "FAIL: $checking"
+	[ ! -e "$WORK/refused" ] || cat "$WORK/refused"
 	is_mounted "$MNT" || return
 	echo "the last events:"
 	while IFS= read -r -t 5 line; do

@@ -582,6 +582,6 @@ int main(void)
 				       a_full_log,   discards_of_holes, all_at_once };
 
 	if (!access("/dev/shm", W_OK))
-		setenv("TMPDIR", "/dev/shm", 0);
+		setenv("TMPDIR", "/dev/shm", 1);
 	return unit_run("clones", NULL, NULL, tests, UNIT_LENGTH(tests));
 }

@@ -449,6 +449,6 @@ int main(void)
 				       a_long_zero };
 
 	if (!access("/dev/shm", W_OK))
-		setenv("TMPDIR", "/dev/shm", 0);
+		setenv("TMPDIR", "/dev/shm", 1);
 	return unit_run("history", NULL, NULL, tests, UNIT_LENGTH(tests));
 }

@@ -421,6 +421,6 @@ int main(void)
 				       a_store_without_space };
 
 	if (!access("/dev/shm", W_OK))
-		setenv("TMPDIR", "/dev/shm", 0);
+		setenv("TMPDIR", "/dev/shm", 1);
 	return unit_run("history faults", NULL, NULL, tests, UNIT_LENGTH(tests));
 }

@@ -387,6 +387,6 @@ int main(void)
 	const TTest *const tests[] = { moments_among_writers, two_disks_at_one_moment };
 
 	if (!access("/dev/shm", W_OK))
-		setenv("TMPDIR", "/dev/shm", 0);
+		setenv("TMPDIR", "/dev/shm", 1);
 	return unit_run("history threads", setup, teardown, tests, UNIT_LENGTH(tests));
 }

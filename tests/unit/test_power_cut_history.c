@@ -176,6 +176,6 @@ int main(void)
 				       of_a_clone,   each_flush_is_needed };
 
 	if (!access("/dev/shm", W_OK))
-		setenv("TMPDIR", "/dev/shm", 0);
+		setenv("TMPDIR", "/dev/shm", 1);
 	return unit_run("power cut history", NULL, NULL, tests, UNIT_LENGTH(tests));
 }

@@ -604,6 +604,6 @@ int main(void)
 				       and_by_asynchronous_ones };
 
 	if (!access("/dev/shm", W_OK))
-		setenv("TMPDIR", "/dev/shm", 0);
+		setenv("TMPDIR", "/dev/shm", 1);
 	return unit_run("power cut, mirrors", NULL, NULL, tests, UNIT_LENGTH(tests));
 }

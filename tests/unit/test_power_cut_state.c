@@ -500,6 +500,6 @@ int main(void)
 				       snapshots_of_two_disks, flushes_are_needed_for_them };
 
 	if (!access("/dev/shm", W_OK))
-		setenv("TMPDIR", "/dev/shm", 0);
+		setenv("TMPDIR", "/dev/shm", 1);
 	return unit_run("power cut, state", NULL, NULL, tests, UNIT_LENGTH(tests));
 }
