@@ -11,7 +11,8 @@
 #include "tandem.h"
 #include "watch.h"
 
-#define CLOSE_NS 10000000000ULL /* what a slow device may take for a close */
+/* What a slow device may take for a close; names of the mount wait for that long, too. */
+#define CLOSE_NS 2000000000ULL
 
 static int take_changes(struct disk *d, const struct file_stat *st)
 {

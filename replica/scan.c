@@ -596,6 +596,15 @@ static bool is_of_another(struct batch *b, struct pool *p, const char *name, str
 	       !same_file(d, &st);
 }
 
+/* Found in this pass already, as another name of a file: it is not listed yet. */
+static bool is_added(const struct batch *b, const struct pool *p, const char *name)
+{
+	for (size_t i = 0; i < b->count; i++)
+		if (b->added[i]->pool == p && !strcmp(b->added[i]->file_name, name))
+			return true;
+	return false;
+}
+
 static int look(struct batch *b, struct pool *p, const char *name)
 {
 	char whole[NAME_MAX + 1];
@@ -623,6 +632,8 @@ static int look(struct batch *b, struct pool *p, const char *name)
 			look_at_links(b, p, disk_known(d).ino, false);
 		goto out;
 	}
+	if (!d && st.st_nlink > 1 && is_added(b, p, name))
+		goto out;
 	if (d && !moved)
 		fresh = look_again(b, d, &st);
 	if (fresh)

@@ -184,6 +184,34 @@ START_TEST(a_link_made_later)
 }
 END_TEST
 
+/* Whichever of the two names the directory has first. */
+START_TEST(many_links_made_later)
+{
+	char one[32], two[32];
+
+	for (int i = 0; i < 16; i++) {
+		snprintf(one, sizeof(one), "one-%d.img", i);
+		temp_make(one, SIZE);
+	}
+	temp_open();
+	for (int i = 0; i < 16; i++) {
+		snprintf(one, sizeof(one), "one-%d.img", i);
+		snprintf(two, sizeof(two), "two-%d.img", i);
+		ck_assert_int_eq(link(temp_path(one), temp_path(two)), 0);
+	}
+	temp_rescan();
+	temp_check_tables();
+	ck_assert_uint_eq(temp_count(), 32);
+	for (int i = 0; i < 16; i++) {
+		snprintf(two, sizeof(two), "two-%d.img", i);
+		ck_assert_int_eq(unlink(temp_path(two)), 0);
+	}
+	temp_rescan();
+	temp_check_tables();
+	ck_assert_uint_eq(temp_count(), 16);
+}
+END_TEST
+
 /* One that is not changed is not announced again each time somebody looks. */
 START_TEST(looking_is_quiet)
 {
@@ -731,11 +759,12 @@ START_TEST(a_thousand)
 END_TEST
 
 UNIT_MAIN("scan", setup, temp_tandem_end, what_is_a_disk, what_is_never_one, what_cannot_be_used,
-	  hard_links_stay_apart, hard_links_leave_no_records, a_link_made_later, looking_is_quiet,
-	  not_before_its_writer_closes_it, readers_do_not_matter, appears_and_vanishes,
-	  becomes_something_else, much_at_once, renamed_is_the_same_disk, renamed_while_open,
-	  swapped_names, swapped_names_while_open, replaced_is_another_disk,
-	  a_reused_inode_is_another_disk, gone_and_back, missing_while_open, missing_and_back,
-	  replaced_while_open, changed_while_closed, changed_while_open, changed_while_we_write_too,
-	  changed_after_we_wrote, our_own_writes_are_no_change, cut_while_open,
-	  a_bare_name_that_loses_its_sectors, a_thousand)
+	  hard_links_stay_apart, hard_links_leave_no_records, a_link_made_later,
+	  many_links_made_later, looking_is_quiet, not_before_its_writer_closes_it,
+	  readers_do_not_matter, appears_and_vanishes, becomes_something_else, much_at_once,
+	  renamed_is_the_same_disk, renamed_while_open, swapped_names, swapped_names_while_open,
+	  replaced_is_another_disk, a_reused_inode_is_another_disk, gone_and_back,
+	  missing_while_open, missing_and_back, replaced_while_open, changed_while_closed,
+	  changed_while_open, changed_while_we_write_too, changed_after_we_wrote,
+	  our_own_writes_are_no_change, cut_while_open, a_bare_name_that_loses_its_sectors,
+	  a_thousand)
