@@ -91,7 +91,7 @@ last=''
 is_last() { [ -n "$last" ]; }
 
 # What we, or a qemu-nbd of ours, wrote is no change by others.
-no_foreign_change() { ! grep -E '(DiskChanged|DiskFailed|Stalled) ' "$CTL/events"; }
+no_foreign_change() { ! grep -E '(DiskChanged|DiskFailed) ' "$CTL/events"; }
 
 all_are_whole() {
 	local file
