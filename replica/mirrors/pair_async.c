@@ -632,6 +632,16 @@ enum drain async_drain_wanted(struct pair *p)
 	return drain;
 }
 
+unsigned async_drain_asked(struct pair *p)
+{
+	unsigned asked;
+
+	pthread_mutex_lock(&p->lock);
+	asked = p->drain == DRAIN_WANTED ? p->drain_asked : 0;
+	pthread_mutex_unlock(&p->lock);
+	return asked;
+}
+
 /* What was written is on the target half of its objective later, at most, and the time of a cycle. */
 static uint64_t period_ns(const struct pair_record *r)
 {
@@ -677,6 +687,7 @@ bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next)
 {
 	uint64_t time_ms = past_now(p->of->t->snapshots), now = monotonic_ns();
 	enum drain drain = async_drain_wanted(p);
+	unsigned asked = async_drain_asked(p);
 	bool in_step = is_in_step(p, r), prove = async_is_to_prove(p, r);
 	bool meets = meeting_is_called(p);
 
@@ -686,14 +697,13 @@ bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next)
 	*next = now + period_ns(r);
 	if (drain == DRAIN_DONE)
 		return false; /* until it is released, which is a poke */
-	if (in_step && !meets && drain == DRAIN_WANTED)
-		async_cycle_ended(p, drain, 0);
-	if (in_step && !meets && (!prove || drain == DRAIN_WANTED))
+	if (in_step && !meets && asked)
+		async_cycle_ended(p, asked, 0);
+	if (in_step && !meets && (!prove || asked))
 		return false;
 	if (p->cycle_at > *next) /* its objective is shorter by now */
 		p->cycle_at = *next;
-	if (r->copy_state == COPY_SYNCHRONIZED && drain != DRAIN_WANTED && !prove &&
-	    now < p->cycle_at) {
+	if (r->copy_state == COPY_SYNCHRONIZED && !asked && !prove && now < p->cycle_at) {
 		*next = p->cycle_at;
 		return false;
 	}
@@ -701,7 +711,7 @@ bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next)
 	return true;
 }
 
-void async_cycle_ended(struct pair *p, enum drain drain, int err)
+void async_cycle_ended(struct pair *p, unsigned asked, int err)
 {
 	pthread_mutex_lock(&p->lock);
 	/* One that was stopped in the middle goes on, whenever its time would be. */
@@ -710,7 +720,7 @@ void async_cycle_ended(struct pair *p, enum drain drain, int err)
 	if (p->meeting == MEETING_GO) {
 		p->meeting = err ? MEETING_OFF : MEETING_MET;
 		p->drain = err ? p->drain : DRAIN_DONE;
-	} else if (!err && drain == DRAIN_WANTED && p->drain == DRAIN_WANTED &&
+	} else if (!err && asked && asked == p->drain_asked && p->drain == DRAIN_WANTED &&
 		   p->meeting == MEETING_NONE) {
 		p->drain = DRAIN_DONE;
 	}

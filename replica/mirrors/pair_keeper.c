@@ -421,7 +421,7 @@ static void look_at_readers(struct pair *p, const struct pair_record *r)
 /* Likewise, of an asynchronous one that is to follow its source. */
 static uint64_t work_async(struct pair *p, const struct pair_record *r)
 {
-	enum drain drain = async_drain_wanted(p);
+	unsigned asked = async_drain_asked(p);
 	uint64_t next;
 	int err;
 
@@ -429,7 +429,7 @@ static uint64_t work_async(struct pair *p, const struct pair_record *r)
 	if (!async_is_due(p, r, &next))
 		return next < monotonic_ns() + CLEAN_NS ? next : monotonic_ns() + CLEAN_NS;
 	err = copy_on(p);
-	async_cycle_ended(p, drain, err);
+	async_cycle_ended(p, asked, err);
 	if (!err)
 		p->retry_ns = RETRY_NS;
 	if (!err || atomic_load(&p->leg.failed))

@@ -82,13 +82,9 @@ static int call(struct pair *p, struct why *why)
 	int err;
 
 	pthread_mutex_lock(&p->lock);
-	err = p->drain != DRAIN_NONE ? -EBUSY : 0;
-	if (!err) {
-		p->drain = DRAIN_WANTED;
+	err = async_ask_to_drain(p);
+	if (!err)
 		p->meeting = MEETING_CALLED;
-		p->poke = true;
-		pthread_cond_broadcast(&p->poked);
-	}
 	pthread_mutex_unlock(&p->lock);
 	return err ? refuse(why, err, "another operation waits for its next generation") : 0;
 }

@@ -77,18 +77,27 @@ bool async_can_drain(const struct pair *p)
 	       !atomic_load(&p->leg.failed);
 }
 
-/* One at a time. The keeper begins a cycle after it has seen this, and none after that. */
+int async_ask_to_drain(struct pair *p)
+{
+	if (p->drain != DRAIN_NONE)
+		return -EBUSY;
+	p->drain = DRAIN_WANTED;
+	if (!++p->drain_asked) /* 0 is nobody */
+		p->drain_asked = 1;
+	p->poke = true;
+	pthread_cond_broadcast(&p->poked);
+	return 0;
+}
+
+/* One at a time. The keeper begins a cycle after it has seen this very one, and none after that. */
 static int drain(struct pair *p)
 {
 	uint64_t until = monotonic_ns() + DRAIN_NS;
 	int err;
 
 	pthread_mutex_lock(&p->lock);
-	err = p->drain != DRAIN_NONE ? -EBUSY : 0;
+	err = async_ask_to_drain(p);
 	if (!err) {
-		p->drain = DRAIN_WANTED;
-		p->poke = true;
-		pthread_cond_broadcast(&p->poked);
 		while (p->drain != DRAIN_DONE && async_can_drain(p) &&
 		       clock_wait(&p->poked, &p->lock, until))
 			;

@@ -59,6 +59,7 @@ struct pair {
 	pthread_mutex_t applying; /* held while it writes to its target; taken after changing */
 	unsigned stops;           /* under applying: how often that was stopped */
 	enum drain { DRAIN_NONE, DRAIN_WANTED, DRAIN_DONE } drain; /* under lock */
+	unsigned drain_asked; /* likewise: the number of who wants it, or wanted it last */
 	/* Likewise, while it is wanted: at a moment that others have, too. See pair_meet.c. */
 	enum meeting {
 		MEETING_NONE,
@@ -273,8 +274,13 @@ void async_look_at_readers(struct pair *p, struct disk *target);
 void async_show_present(struct pair *p, struct disk *target, uint64_t base);
 /* The next generation is due. Else *next is when to look again. */
 bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next);
-/* After a cycle, which began after `drain` was looked at. */
-void async_cycle_ended(struct pair *p, enum drain drain, int err);
+/*
+ * After a cycle, which began after it was looked at who wants one. Who asked since then may want what
+ * was written since then.
+ */
+void async_cycle_ended(struct pair *p, unsigned asked, int err);
+/* The number of who wants one; 0: nobody does. */
+unsigned async_drain_asked(struct pair *p);
 enum drain async_drain_wanted(struct pair *p);
 /* It is to be verified now. */
 bool async_is_to_prove(struct pair *p, const struct pair_record *r);
@@ -296,6 +302,8 @@ int meeting_attend(struct pair *p, struct disk *source, struct moment_record *ou
 
 /* Under lock: it follows its source, and so gets to another generation. */
 bool async_can_drain(const struct pair *p);
+/* Under lock: it is wanted, by the next number, and the keeper woken. -EBUSY: somebody else is at it. */
+int async_ask_to_drain(struct pair *p);
 
 /* The disk is listed with what it shows. Of its target, that is not listed yet. */
 int async_attach_target(struct pair *p, const struct pair_record *r, struct disk *target);
