@@ -717,7 +717,7 @@ void async_cycle_ended(struct pair *p, unsigned asked, int err)
 	/* One that was stopped in the middle goes on, whenever its time would be. */
 	if (err)
 		p->cycle_at = 0;
-	if (p->meeting == MEETING_GO) {
+	if (p->meeting == MEETING_GOING) {
 		p->meeting = err ? MEETING_OFF : MEETING_MET;
 		p->drain = err ? p->drain : DRAIN_DONE;
 	} else if (!err && asked && asked == p->drain_asked && p->drain == DRAIN_WANTED &&

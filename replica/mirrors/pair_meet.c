@@ -51,10 +51,12 @@ int meeting_attend(struct pair *p, struct disk *source, struct moment_record *ou
 	}
 	while (is_wanted(p) && clock_wait(&p->poked, &p->lock, until))
 		;
-	if (p->meeting == MEETING_GO)
+	if (p->meeting == MEETING_GO) {
+		p->meeting = MEETING_GOING;
 		g = p->meeting_at;
-	else if (p->meeting == MEETING_HERE)
+	} else if (p->meeting == MEETING_HERE) {
 		p->meeting = MEETING_OFF;
+	}
 	pthread_cond_broadcast(&p->poked);
 	pthread_mutex_unlock(&p->lock);
 	if (!g)
@@ -152,6 +154,25 @@ static int send_off(struct meeting_of *m, size_t i, uint64_t g, struct why *why)
 	return goes ? 0 : refuse(why, -ETIMEDOUT, "it does not follow its source just now");
 }
 
+/* A keeper that has not seen yet that it is to go will not: nobody else lets go of its moment. */
+static void call_off(struct meeting_of *m, size_t i)
+{
+	struct pair *p = m->pairs[i];
+	uint64_t g = 0;
+
+	pthread_mutex_lock(&p->lock);
+	if (p->meeting == MEETING_GO) {
+		p->meeting = MEETING_OFF;
+		g = p->meeting_at;
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (g) {
+		moment_unpin(m->sources[i], g);
+		collector_add(m->t->snapshots->collector, m->sources[i], g);
+	}
+	async_release(p);
+}
+
 static int meet(struct meeting_of *m, size_t *which, struct why *why)
 {
 	uint64_t g = 0;
@@ -163,6 +184,11 @@ static int meet(struct meeting_of *m, size_t *which, struct why *why)
 		m->called += !err;
 	}
 	m->until = monotonic_ns() + MEET_NS;
+	for (size_t i = 0; i < m->count && !err; i++) {
+		*which = i;
+		err = await(m, m->pairs[i], MEETING_HERE, why);
+	}
+	/* Who was there first may have gone while others were waited for. */
 	for (size_t i = 0; i < m->count && !err; i++) {
 		*which = i;
 		err = await(m, m->pairs[i], MEETING_HERE, why);
@@ -192,10 +218,10 @@ int async_meet(struct tandem *t, struct pair *const *pairs, size_t count, size_t
 	*which = 0;
 	m.sources = calloc(count + 1, sizeof(struct disk *));
 	err = m.sources ? meet(&m, which, why) : refuse(why, -ENOMEM, "out of memory");
+	while (err && m.called-- > 0)
+		call_off(&m, m.called);
 	for (size_t i = 0; i < count && m.sources; i++)
 		disk_unref(m.sources[i]);
 	free(m.sources);
-	while (err && m.called-- > 0)
-		async_release(pairs[m.called]);
 	return err;
 }

@@ -66,6 +66,7 @@ struct pair {
 		MEETING_CALLED,
 		MEETING_HERE,
 		MEETING_GO,
+		MEETING_GOING, /* the keeper has taken over the pin */
 		MEETING_MET,
 		MEETING_OFF, /* it does not get there */
 	} meeting;
