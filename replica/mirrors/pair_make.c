@@ -267,6 +267,10 @@ static int claim_existing(struct pairing *k, struct disk **out, struct why *why)
 	pthread_mutex_lock(&k->t->discovery);
 	d = tandem_disk_called(k->t, k->target);
 	err = check_existing(k, d, why);
+	/* Who claims it lets go of it, if it comes to nothing: that would be the other one's. */
+	if (!err && atomic_load(&d->target_use) != TARGET_FREE)
+		err = refuse(why, -EBUSY, "%s is about to be the target of another mirror",
+			     d->label);
 	if (!err && disk_set_target_use(d, TARGET_READS))
 		err = refuse(why, -EBUSY, "%s is open", d->label);
 	pthread_mutex_unlock(&k->t->discovery);

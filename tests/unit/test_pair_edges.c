@@ -75,6 +75,86 @@ static void resync_needs_force(void)
 	check_same("b.img");
 }
 
+/* ---- a target that two want ---- */
+
+/* Who looks whether it holds something waits before he opens it. */
+static atomic_bool holds_looking;
+static atomic_uint looking;
+
+__attribute__((visibility("default"))) int posix_memalign(void **out, size_t align, size_t size)
+{
+	if (atomic_load(&holds_looking)) {
+		atomic_fetch_add(&looking, 1);
+		while (atomic_load(&holds_looking))
+			usleep(1000);
+	}
+	*out = aligned_alloc(align, (size + align - 1) / align * align);
+	return *out ? 0 : ENOMEM;
+}
+
+static bool looks(void *arg)
+{
+	(void)arg;
+	return atomic_load(&looking) > 0;
+}
+
+struct wish {
+	bool plan;
+	int err;
+	struct pair_facts made;
+};
+
+static void *take_b(void *arg)
+{
+	struct wish *w = arg;
+	const struct pair_request q = { .target = "b.img",
+					.mode = MODE_SYNCHRONOUS,
+					.existing = true,
+					.plan = w->plan };
+	struct why ignored = { 0 };
+
+	w->err = tandem_mirror(temp.t, source, &q, &w->made, &ignored);
+	return NULL;
+}
+
+/* Only the one who claimed it may say that it is anybody's. */
+static void two_want_it(bool plan)
+{
+	const struct pair_request q = { .existing = true, .force = true };
+	struct wish first = { .plan = plan };
+	struct disk *b = temp_disk("b.img");
+	pthread_t thread;
+
+	atomic_store(&looking, 0);
+	atomic_store(&holds_looking, true);
+	ck_assert(!pthread_create(&thread, NULL, take_b, &first));
+	ck_assert(unit_until(looks, NULL, 20));
+	ck_assert_int_eq(mirror("b.img", q), -EBUSY);
+	ck_assert_str_eq(why.message, "b.img is about to be the target of another mirror");
+	ck_assert_int_ne(disk_open(b, true), 0);
+	atomic_store(&holds_looking, false);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(first.err, 0);
+	if (plan) {
+		ck_assert_int_eq(disk_open(b, true), 0);
+		disk_close(b);
+	} else {
+		ck_assert_int_ne(disk_open(b, true), 0);
+		number = first.made.number;
+		check_same("b.img");
+	}
+	disk_unref(b);
+}
+
+START_TEST(two_want_one_target)
+{
+	temp_make("b.img", SIZE);
+	temp_rescan();
+	two_want_it(true);
+	two_want_it(false);
+}
+END_TEST
+
 /* ---- a target that clients have ---- */
 
 START_TEST(a_split_target_is_shrunk)
@@ -438,10 +518,10 @@ START_TEST(nothing_stays_of_those_that_go)
 }
 END_TEST
 
-UNIT_MAIN("pair_edges", setup, teardown, a_split_target_is_shrunk, a_split_target_grows,
-	  a_target_in_use_is_not_taken_away, unprepared, a_reader_of_the_target_is_in_nobodys_way,
-	  a_split_target_goes_back, an_idle_mirror_is_cleaned, marks_that_are_lost,
-	  a_file_of_marks_without_a_mirror, a_crash_in_a_resize, a_target_that_cannot_shrink,
-	  a_host_that_stops_with_its_target, whether_the_host_stops_is_set,
-	  a_loss_that_cannot_be_recorded, what_cannot_be_recorded_is_not_done, stopped_with_clients,
-	  nothing_stays_of_those_that_go)
+UNIT_MAIN("pair_edges", setup, teardown, two_want_one_target, a_split_target_is_shrunk,
+	  a_split_target_grows, a_target_in_use_is_not_taken_away, unprepared,
+	  a_reader_of_the_target_is_in_nobodys_way, a_split_target_goes_back,
+	  an_idle_mirror_is_cleaned, marks_that_are_lost, a_file_of_marks_without_a_mirror,
+	  a_crash_in_a_resize, a_target_that_cannot_shrink, a_host_that_stops_with_its_target,
+	  whether_the_host_stops_is_set, a_loss_that_cannot_be_recorded,
+	  what_cannot_be_recorded_is_not_done, stopped_with_clients, nothing_stays_of_those_that_go)
