@@ -70,12 +70,6 @@ static bool is_ended(const struct cycle *c)
 
 /* ---- the source, as of its moment ---- */
 
-/* Nobody makes the source shorter or longer, and so its marks. */
-static void hold_size(struct disk *source, struct range *r)
-{
-	range_lock_read(&source->ranges, r, INT64_MAX, 1);
-}
-
 static int find(struct cycle *c, uint64_t off, int whence, uint64_t end, uint64_t *found)
 {
 	int err = history_seek_at(c->from, c->moment.generation, off, whence, found);
@@ -140,7 +134,7 @@ static int clear(struct cycle *c, uint64_t off, uint64_t len)
 	unsigned turn;
 	int err = 0;
 
-	hold_size(c->source, &r);
+	pair_hold_size(c->source, &r);
 	size = marks_size(marks);
 	if (off + len > size)
 		len = size > off ? size - off : 0;
@@ -176,7 +170,7 @@ static void choose(struct cycle *c, uint64_t step, uint64_t *at)
 	uint64_t off, run, size;
 	struct range r;
 
-	hold_size(c->source, &r);
+	pair_hold_size(c->source, &r);
 	size = marks_size(marks);
 	if (size > c->moment.size)
 		size = c->moment.size;

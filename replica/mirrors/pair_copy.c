@@ -90,6 +90,11 @@ static int copy_hole(struct copy *c, uint64_t off, uint64_t len)
 	return err;
 }
 
+void pair_hold_size(struct disk *source, struct range *r)
+{
+	range_lock_read(&source->ranges, r, INT64_MAX, 1);
+}
+
 static int find(struct disk *d, uint64_t off, int whence, uint64_t end, uint64_t *found)
 {
 	int err = disk_seek_locked(d, off, whence, found);
@@ -196,8 +201,12 @@ static void choose(struct copy *c, uint64_t *at)
 {
 	uint64_t step = job_step(jobs_of(c->p), c->p->job, c->most * CHUNK);
 	struct marks *marks = c->p->leg.marks;
-	uint64_t off, run, size = marks_size(marks), has = disk_size(c->source);
+	uint64_t off, run, size, has;
+	struct range r;
 
+	pair_hold_size(c->source, &r);
+	size = marks_size(marks);
+	has = disk_size(c->source);
 	if (size > has)
 		size = has;
 	for (c->count = 0; c->count < c->most && step >= MARKS_REGION; c->count++) {
@@ -212,6 +221,7 @@ static void choose(struct copy *c, uint64_t *at)
 		*at = (off + run + MARKS_REGION - 1) / MARKS_REGION * MARKS_REGION;
 		step -= run < step ? run : step;
 	}
+	range_unlock(&c->source->ranges, &r);
 }
 
 static void tell_progress(struct pair *p)

@@ -226,8 +226,8 @@ int async_mark(struct pair *p, uint64_t off, uint64_t len)
 	unsigned turn;
 	int err = 0;
 
-	if (source) /* nobody makes it shorter */
-		range_lock_read(&source->ranges, &r, INT64_MAX, 1);
+	if (source)
+		pair_hold_size(source, &r);
 	size = marks_size(marks);
 	if (off + len > size)
 		len = size > off ? size - off : 0;

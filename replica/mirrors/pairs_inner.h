@@ -265,6 +265,9 @@ int pair_copy(struct pair *p, struct disk *source, struct disk *target);
  */
 size_t pair_next_run(const struct pair *p, const char *buf, size_t len, bool *zeros);
 
+/* Nobody makes the source shorter or longer, and so its marks, until the range is unlocked. */
+void pair_hold_size(struct disk *source, struct range *r);
+
 /* ---- pair_async.c: by the keeper ---- */
 
 /* The target becomes what the source is now. The source is open. -errno as pair_copy, or -EAGAIN. */
