@@ -97,6 +97,8 @@ int marks_set_all(struct marks *m);
  * have either size: who opens it compares, and resizes with `differs`.
  */
 int marks_resize(struct marks *m, uint64_t size, bool differs);
+/* Likewise, if it is not that long already: others may be at it. */
+int marks_grow(struct marks *m, uint64_t size, bool differs);
 
 enum outdated {
 	UP_TO_DATE,

@@ -481,6 +481,17 @@ static int shrink(struct marks *m, uint64_t size)
 	return 0;
 }
 
+int marks_grow(struct marks *m, uint64_t size, bool differs)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&m->writing);
+	if (size > m->size)
+		err = grow(m, size, differs);
+	pthread_mutex_unlock(&m->writing);
+	return err;
+}
+
 int marks_resize(struct marks *m, uint64_t size, bool differs)
 {
 	int err = 0;

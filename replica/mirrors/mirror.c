@@ -210,12 +210,19 @@ static bool grows_alike(const struct leg *leg, uint64_t from)
 	return is_writing(leg) && disk_size(leg->to) == from;
 }
 
-/* With everything from the end of the disk on locked, if it is to grow. */
-static int fit_marks(struct leg *leg, const struct change *c)
+/*
+ * With everything from the end of the disk on locked, if it is to grow. Else they did not when it did,
+ * and several may find that at once.
+ */
+static int fit_marks(struct leg *leg, const struct disk *d, const struct change *c)
 {
-	uint64_t end = c->off + c->len, has = marks_size(leg->marks);
+	uint64_t end = c->off + c->len, has = marks_size(leg->marks), size = d->image->size;
+	bool alike;
 
-	return end > has ? marks_resize(leg->marks, end, !grows_alike(leg, has)) : 0;
+	if (end <= has)
+		return 0;
+	alike = has == size && grows_alike(leg, has);
+	return marks_grow(leg->marks, end > size ? end : size, !alike);
 }
 
 static void look_at_limit(struct leg *leg)
@@ -241,7 +248,7 @@ static bool goes_later(struct leg *leg, const struct disk *d, const struct chang
 static int begin(struct fan *f, size_t i)
 {
 	struct leg *leg = f->m->legs[i];
-	int err = leg->stops && atomic_load(&leg->failed) ? -EIO : fit_marks(leg, f->c);
+	int err = leg->stops && atomic_load(&leg->failed) ? -EIO : fit_marks(leg, f->d, f->c);
 
 	if (!err)
 		err = marks_begin(leg->marks, f->c->off, f->c->len, &f->turns[i]);

@@ -145,6 +145,22 @@ int mirror_add(struct disk *d, struct leg *leg)
 	return err;
 }
 
+int mirror_fit_marks(struct disk *d, struct leg *leg)
+{
+	struct range whole;
+	int err = 0;
+
+	if (marks_size(leg->marks) == disk_size(d))
+		return 0;
+	sender_wait(leg->sender); /* most of it before anybody has to wait */
+	lock_all(d, &whole);
+	sender_wait(leg->sender);
+	if (marks_size(leg->marks) != d->image->size)
+		err = marks_resize(leg->marks, d->image->size, true);
+	unlock_all(d, &whole);
+	return err;
+}
+
 struct disk *mirror_take_out(struct disk *d, struct leg *leg)
 {
 	struct mirror *m = atomic_load(&d->mirror);

@@ -275,12 +275,14 @@ static int copy_pass(struct copy *c)
 	return err ? err : -ECANCELED;
 }
 
+/* Behind the source's end nothing can be copied, and so nothing ends to differ. */
 static int copy_all(struct copy *c)
 {
 	int err;
 
 	do
-		err = copy_pass(c) ?: atomic_load(&c->source_error);
+		err = mirror_fit_marks(c->source, &c->p->leg)
+			      ?: copy_pass(c) ?: atomic_load(&c->source_error);
 	while (!err && marks_bytes(c->p->leg.marks));
 	return err;
 }

@@ -52,11 +52,12 @@ int pair_engage(struct pair *p, struct disk *source, struct why *why)
 
 	if (!target)
 		return refuse(why, -ENOENT, "its target is not there");
+	err = mirror_fit_marks(source, &p->leg);
 	/* What is marked is copied, and new writes do not wait for that: then it is no moment. */
-	err = marks_bytes(p->leg.marks) ? beside_end_whole(p) ?: marks_outdate(p->leg.marks, MIXED)
-					: 0;
+	if (!err && marks_bytes(p->leg.marks))
+		err = beside_end_whole(p) ?: marks_outdate(p->leg.marks, MIXED);
 	if (err)
-		refuse(why, err, "that it is none cannot be written: %s", strerror(-err));
+		refuse(why, err, "what differs cannot be written down: %s", strerror(-err));
 	else if (marks_bytes(p->leg.marks))
 		atomic_store(&p->leg.lacks, true);
 	err = err ?: take_target(p, source, target, why);
