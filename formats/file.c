@@ -53,6 +53,7 @@ struct posix_file {
 	struct held locks; /* on lock_fd() */
 	pthread_mutex_t flushing;
 	int broken; /* under flushing: how a flush failed, or 0 */
+	bool untold; /* likewise: it is what write-back told, and the next fdatasync would be told, too */
 };
 
 static struct posix_file *posix(const struct file *f)
@@ -93,17 +94,20 @@ static int posix_read(struct file *f, void *buf, size_t len, uint64_t off, unsig
 	return 0;
 }
 
-/* An error of write-back is told once, here or to a flush. */
+/*
+ * An error of write-back is told each open file once, so who waits for it asks another one than a
+ * flush does: one that runs meanwhile would else be told of none. Without another one nobody waits.
+ */
 static int write_back(struct posix_file *p, uint64_t off, uint64_t len)
 {
-	int err = sync_file_range(p->fd, off, len,
-				  SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
-					  SYNC_FILE_RANGE_WAIT_AFTER)
-			  ? -errno
-			  : 0;
+	unsigned wait = p->direct_fd < 0 ? 0
+					 : SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER;
+	int fd = p->direct_fd < 0 ? p->fd : p->direct_fd;
+	int err = sync_file_range(fd, off, len, SYNC_FILE_RANGE_WRITE | wait) ? -errno : 0;
 
 	if (err) {
 		pthread_mutex_lock(&p->flushing);
+		p->untold |= !p->broken;
 		if (!p->broken)
 			p->broken = err;
 		pthread_mutex_unlock(&p->flushing);
@@ -155,6 +159,12 @@ static void posix_forgive(struct file *f)
 	struct posix_file *p = posix(f);
 
 	pthread_mutex_lock(&p->flushing);
+	/* What one of the two was told of, the other one may not have been yet. */
+	if (p->untold)
+		sync_file_range(p->fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE);
+	if (p->direct_fd >= 0)
+		sync_file_range(p->direct_fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE);
+	p->untold = false;
 	p->broken = 0;
 	pthread_mutex_unlock(&p->flushing);
 }

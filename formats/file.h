@@ -24,7 +24,8 @@ enum io_flags {
 	IO_DSYNC = 1 << 1, /* the client said O_SYNC or O_DSYNC; files and formats ignore it */
 	/*
 	 * Of a write that copies: nobody reads it soon. It goes to the device before it returns, and leaves no page in
-	 * the cache. Where there was a hole that is twice as fast as IO_DIRECT on ext4, and elsewhere no slower.
+	 * the cache; where there is no direct I/O it may still be on its way. Where there was a hole that is twice as fast
+	 * as IO_DIRECT on ext4, and elsewhere no slower.
 	 */
 	IO_COPY = 1 << 2,
 };

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -305,7 +306,104 @@ START_TEST(a_full_file_system_says_so)
 }
 END_TEST
 
+/* ---- errors of write-back ---- */
+
+/* One that happened, and who was told: each open file is once, by whatever asks. */
+static bool lost, told_of[1024], without_direct;
+static struct file *
+	meanwhile; /* its write-back fails, and it is flushed while somebody waits for it, or is not */
+static bool flushes;
+static int flushed;
+
+static int ask(int fd)
+{
+	if (!lost || told_of[fd])
+		return 0;
+	told_of[fd] = true;
+	errno = EIO;
+	return -1;
+}
+
+int sync_file_range(int fd, off64_t off, off64_t len, unsigned flags)
+{
+	int err = 0;
+
+	lost |= meanwhile != NULL;
+	if (flags & (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER))
+		err = ask(fd);
+	if (meanwhile && flushes)
+		flushed = meanwhile->ops->flush(meanwhile);
+	errno = EIO;
+	return err;
+}
+
+int fdatasync(int fd)
+{
+	return ask(fd);
+}
+
+int statx(int fd, const char *restrict path, int flags, unsigned mask, struct statx *restrict sx)
+{
+	errno = ENOSYS;
+	if (without_direct) { /* as a file system says it that has none: an alignment of 0 */
+		memset(sx, 0, sizeof(*sx));
+		sx->stx_mask = mask;
+		return 0;
+	}
+	return syscall(SYS_statx, fd, path, flags, mask, sx);
+}
+
+static void lose_in_write_back(const char *name, bool direct, bool flush)
+{
+	struct file *f;
+
+	lost = false;
+	memset(told_of, 0, sizeof(told_of));
+	without_direct = !direct;
+	make(name, SIZE);
+	f = opened(name);
+	meanwhile = f;
+	flushes = flush;
+	flushed = 0;
+	f->ops->write(f, buf, SIZE, 0, IO_COPY);
+	meanwhile = NULL;
+	ck_assert_int_eq(flushed, flush ? -EIO : 0);
+	ck_assert_int_eq(f->ops->flush(f), -EIO);
+	/* It is not told of once more. */
+	f->ops->forgive(f);
+	ck_assert_int_eq(f->ops->flush(f), 0);
+	ck_assert_int_eq(f->ops->write(f, buf, SIZE, 0, IO_COPY), 0);
+	ck_assert_int_eq(f->ops->flush(f), 0);
+	f->ops->close(f);
+}
+
+/* Nor is a copy told of what a flush was. */
+START_TEST(a_copy_after_a_flush_that_fails)
+{
+	struct file *f;
+
+	make("image", SIZE);
+	f = opened("image");
+	lost = true;
+	ck_assert_int_eq(f->ops->flush(f), -EIO);
+	f->ops->forgive(f);
+	ck_assert_int_eq(f->ops->write(f, buf, SIZE, 0, IO_COPY), 0);
+	ck_assert_int_eq(f->ops->flush(f), 0);
+	f->ops->close(f);
+}
+END_TEST
+
+START_TEST(a_flush_beside_write_back_that_fails)
+{
+	lose_in_write_back("direct", true, true);
+	lose_in_write_back("cached", false, true);
+	lose_in_write_back("direct before", true, false);
+	lose_in_write_back("cached before", false, false);
+}
+END_TEST
+
 UNIT_MAIN("file", setup, teardown, only_regular_files_with_one_name, reads_and_writes,
 	  a_read_past_the_end_fails, zeros_and_space, zeros_never_grow_the_file, zeros_on_tmpfs,
 	  allocates_and_resizes, seeks, asked_for_reading_only, what_cannot_be_written_is_read_only,
-	  a_full_file_system_says_so)
+	  a_full_file_system_says_so, a_copy_after_a_flush_that_fails,
+	  a_flush_beside_write_back_that_fails)
