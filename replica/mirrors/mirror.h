@@ -93,7 +93,7 @@ void mirror_close(struct disk *d);
 /* The disk has one more, whose marks have its size from here on; or one less. -EBUSY: too many. */
 int mirror_add(struct disk *d, struct leg *leg);
 void mirror_remove(struct disk *d, struct leg *leg);
-/* Where they could not follow it, they get its size. It is open. */
+/* Where its marks could not follow it, they get its size. It is open, and nobody else writes the target. */
 int mirror_fit_marks(struct disk *d, struct leg *leg);
 /* As mirror_remove, with all of that locked. Returns its target: open, and a reference; or NULL. */
 struct disk *mirror_take_out(struct disk *d, struct leg *leg);

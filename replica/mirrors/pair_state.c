@@ -52,7 +52,8 @@ int pair_engage(struct pair *p, struct disk *source, struct why *why)
 
 	if (!target)
 		return refuse(why, -ENOENT, "its target is not there");
-	err = mirror_fit_marks(source, &p->leg);
+	/* Made shorter only when nobody else writes the target, and marks what he writes: see copy_all. */
+	err = marks_grow(p->leg.marks, disk_size(source), true);
 	/* What is marked is copied, and new writes do not wait for that: then it is no moment. */
 	if (!err && marks_bytes(p->leg.marks))
 		err = beside_end_whole(p) ?: marks_outdate(p->leg.marks, MIXED);
