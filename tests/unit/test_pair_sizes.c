@@ -79,7 +79,9 @@ END_TEST
 
 static void *write_there(void *off)
 {
-	ck_assert_int_eq(change(source, *(uint64_t *)off, 4096), 0);
+	static const char buf[4096] = "something";
+
+	ck_assert_int_eq(disk_write(source, buf, sizeof(buf), *(uint64_t *)off, 0), 0);
 	return NULL;
 }
 
