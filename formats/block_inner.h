@@ -13,6 +13,7 @@ enum { NOTE_ENTRY = 1, NOTE_BITS = 2 };
 
 struct note_entry {
 	uint64_t block, entry;
+	uint64_t before; /* what it was; notes of earlier versions end in front of it */
 };
 
 struct note_bits {

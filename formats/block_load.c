@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "block_inner.h"
 #include "notes.h"
@@ -55,54 +56,106 @@ struct replay {
 	struct image *img;
 	struct block_map *m;
 	uint64_t file_end;
-	/* The tables' entries of blocks that notes change, where they have a place. */
-	struct block_change *tables;
-	size_t count, room;
+	/* By block: what the tables say, of those that notes change. Only these take memory. */
+	block_entry *tables;
 };
 
-static int remember(struct replay *r, uint64_t block, block_entry e)
-{
-	if (!has_place(e))
-		return 0;
-	if (r->count == r->room) {
-		size_t room = r->room ? 2 * r->room : 64;
-		struct block_change *more = realloc(r->tables, room * sizeof(*more));
+/* In `tables`: notes know it. */
+#define FITS ((block_entry)8)
 
-		if (!more)
-			return -ENOMEM;
-		r->tables = more;
-		r->room = room;
-	}
-	r->tables[r->count++] = (struct block_change){ .block = block, .entry = e };
-	return 0;
+static bool same_place(block_entry a, block_entry b)
+{
+	return has_place(a) ? has_place(b) && BLOCK_PLACE(a) == BLOCK_PLACE(b) : !has_place(b);
 }
 
-/* Places that the tables name and the map does not: they are used again after the next flush. */
-static int give_up_places(struct block_map *m, const struct replay *r)
+/* The tables name a place for it that the map does not: it was discarded. */
+static bool is_given_up(const struct replay *r, uint64_t block)
 {
-	if (!r->count)
-		return 0;
-	m->freed = malloc(r->count * sizeof(*m->freed));
-	if (!m->freed)
-		return -ENOMEM;
-	m->freed_room = r->count;
-	for (size_t i = 0; i < r->count; i++) {
-		block_entry now = m->entries[r->tables[i].block];
-		uint64_t place = BLOCK_PLACE(r->tables[i].entry);
-
-		if (!has_place(now) || BLOCK_PLACE(now) != place)
-			m->freed[m->freed_count++] = place;
-	}
-	return 0;
+	return has_place(r->tables[block]) && !same_place(r->tables[block], r->m->entries[block]);
 }
 
-static int replay_entry(struct replay *r, const struct note_entry *note)
+/* These places are used again after the next flush. */
+static int give_up_places(struct replay *r)
 {
 	struct block_map *m = r->m;
-	block_entry e = note->entry & ~BLOCK_CHANGED;
+
+	if (!m->changed_count)
+		return 0;
+	m->freed = malloc(m->changed_count * sizeof(*m->freed));
+	if (!m->freed)
+		return -ENOMEM;
+	m->freed_room = m->changed_count;
+	for (size_t i = 0; i < m->changed_count; i++)
+		if (is_given_up(r, m->changed[i]))
+			m->freed[m->freed_count++] = BLOCK_PLACE(r->tables[m->changed[i]]);
+	return 0;
+}
+
+/* 1 or 0, or -errno. */
+static int reads_as_zeros(struct image *img, uint64_t at, uint64_t end)
+{
+	const size_t step = 64 << 10;
+	char *bytes = malloc(step);
+	int err = bytes ? 0 : -ENOMEM, zeros = 1;
+
+	while (!err && zeros) {
+		size_t n;
+
+		err = img->file->ops->seek(img->file, at, SEEK_DATA, &at);
+		if (err || at >= end)
+			break;
+		n = end - at < step ? end - at : step;
+		err = img->file->ops->read(img->file, bytes, n, at, 0);
+		if (!err)
+			zeros = !bytes[0] && !memcmp(bytes, bytes + 1, n - 1);
+		at += n;
+	}
+	free(bytes);
+	return err && err != -ENXIO ? err : zeros;
+}
+
+/*
+ * Another program that wrote the image after we died may have left no other trace than
+ * these: a block that it gave a place, though the notes have none or another for it; and
+ * data in a place that was discarded, which was emptied then. To apply the notes would be
+ * to lose what it wrote. -EILSEQ then.
+ */
+static int find_strange(struct replay *r)
+{
+	struct block_map *m = r->m;
+	int zeros = 1;
+
+	for (size_t i = 0; i < m->changed_count && zeros > 0; i++) {
+		uint64_t block = m->changed[i], place = BLOCK_PLACE(r->tables[block]);
+
+		if (!(r->tables[block] & FITS))
+			return -EILSEQ;
+		if (is_given_up(r, block))
+			zeros = reads_as_zeros(r->img, place, place + m->block_size);
+	}
+	return zeros < 0 ? zeros : zeros ? 0 : -EILSEQ;
+}
+
+static int first_note_of(struct replay *r, uint64_t block)
+{
+	struct block_map *m = r->m;
+
+	if (!r->tables)
+		r->tables = calloc(m->count, sizeof(*r->tables));
+	if (!r->tables)
+		return -ENOMEM;
+	r->tables[block] = m->entries[block];
+	return block_list_push(&m->changed, &m->changed_count, &m->changed_room, block);
+}
+
+/* before: NULL when nobody knows. */
+static int replay_entry(struct replay *r, uint64_t block, block_entry e, const uint64_t *before)
+{
+	struct block_map *m = r->m;
 	int err;
 
-	if (note->block >= m->count || (has_place(e) && !is_inside(m, e, r->file_end)) ||
+	e &= ~BLOCK_CHANGED;
+	if (block >= m->count || (has_place(e) && !is_inside(m, e, r->file_end)) ||
 	    BLOCK_KIND(e) == BLOCK_ZERO ||
 	    (BLOCK_KIND(e) == BLOCK_PARTIAL && !m->tables->save_bits))
 		return -EILSEQ;
@@ -112,16 +165,18 @@ static int replay_entry(struct replay *r, const struct note_entry *note)
 	 */
 	if (BLOCK_KIND(e) == BLOCK_PRESENT && m->tables->save_bits)
 		e = BLOCK_ENTRY(BLOCK_PARTIAL, BLOCK_PLACE(e));
-	bitmap_forget(m, note->block);
-	if (!(m->entries[note->block] & BLOCK_CHANGED)) {
-		err = remember(r, note->block, m->entries[note->block]);
-		if (!err)
-			err = block_list_push(&m->changed, &m->changed_count, &m->changed_room,
-					      note->block);
+	bitmap_forget(m, block);
+	if (!(m->entries[block] & BLOCK_CHANGED)) {
+		err = first_note_of(r, block);
 		if (err)
 			return err;
+		if (!before || same_place(r->tables[block], *before))
+			r->tables[block] |= FITS;
 	}
-	m->entries[note->block] = e | BLOCK_CHANGED;
+	/* A flush may have brought it into the tables, and not dropped the notes any more. */
+	if (same_place(r->tables[block], e))
+		r->tables[block] |= FITS;
+	m->entries[block] = e | BLOCK_CHANGED;
 	return 0;
 }
 
@@ -141,8 +196,12 @@ static int replay_bits(struct replay *r, const struct note_bits *note)
 
 static int replay(void *arg, uint32_t kind, const void *data, size_t len)
 {
-	if (kind == NOTE_ENTRY && len == sizeof(struct note_entry))
-		return replay_entry(arg, data);
+	const struct note_entry *entry = data;
+
+	if (kind == NOTE_ENTRY && len == sizeof(*entry))
+		return replay_entry(arg, entry->block, entry->entry, &entry->before);
+	if (kind == NOTE_ENTRY && len == offsetof(struct note_entry, before))
+		return replay_entry(arg, entry->block, entry->entry, NULL);
 	if (kind == NOTE_BITS && len == sizeof(struct note_bits))
 		return replay_bits(arg, data);
 	return -EILSEQ;
@@ -160,7 +219,9 @@ static int apply_notes(struct image *img, struct block_map *m, uint64_t file_end
 	m->tables->binding(img, binding);
 	err = notes_replay(img->notes, binding, replay, &r, &foreign);
 	if (!err)
-		err = give_up_places(m, &r);
+		err = find_strange(&r);
+	if (!err)
+		err = give_up_places(&r);
 	free(r.tables);
 	if (err == -EILSEQ || foreign) {
 		doubt(img);
@@ -194,7 +255,12 @@ static void free_between(struct block_map *m, uint64_t start, uint64_t end)
 	}
 }
 
-/* What is taken by blocks and tables: starts, each with its end behind it. */
+static struct block_range footprint(const struct block_map *m, uint64_t place)
+{
+	return (struct block_range){ place - m->lead, place + m->block_size };
+}
+
+/* What is taken by blocks and tables, and by blocks that the tables still name. */
 static struct block_range *ranges_of(struct block_map *m, size_t *count)
 {
 	struct block_range *list;
@@ -208,11 +274,10 @@ static struct block_range *ranges_of(struct block_map *m, size_t *count)
 	memcpy(list, m->taken, m->taken_count * sizeof(*list));
 	n = m->taken_count;
 	for (uint64_t b = 0; b < m->count; b++)
-		if (has_place(m->entries[b])) {
-			uint64_t place = BLOCK_PLACE(m->entries[b]);
-
-			list[n++] = (struct block_range){ place - m->lead, place + m->block_size };
-		}
+		if (has_place(m->entries[b]))
+			list[n++] = footprint(m, BLOCK_PLACE(m->entries[b]));
+	for (size_t i = 0; i < m->freed_count; i++)
+		list[n++] = footprint(m, m->freed[i]);
 	*count = n;
 	return list;
 }
@@ -226,25 +291,6 @@ static void sort(struct block_range *list, size_t count)
 		}
 }
 
-/* Places in `freed` are taken too, but for those that a block has got since. */
-static size_t add_freed(struct block_map *m, struct block_range *list, size_t count)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < m->freed_count; i++) {
-		uint64_t start = m->freed[i] - m->lead;
-
-		if (!bsearch(&start, list, count, sizeof(*list), compare))
-			m->freed[kept++] = m->freed[i];
-	}
-	m->freed_count = kept;
-	for (size_t i = 0; i < kept; i++)
-		list[count++] = (struct block_range){ m->freed[i] - m->lead,
-						      m->freed[i] + m->block_size };
-	sort(list, count);
-	return count;
-}
-
 static int find_free(struct image *img, struct block_map *m, uint64_t file_end)
 {
 	size_t count;
@@ -254,8 +300,6 @@ static int find_free(struct image *img, struct block_map *m, uint64_t file_end)
 	if (!list)
 		return -ENOMEM;
 	sort(list, count);
-	if (m->freed_count)
-		count = add_freed(m, list, count);
 	for (size_t i = 0; i < count; i++) {
 		if (list[i].start < end && m->resumed) {
 			doubt(img);

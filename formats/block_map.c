@@ -100,9 +100,10 @@ static void publish(struct block_map *m, uint64_t block, block_entry e)
 	atomic_store(&m->entries[block], e | BLOCK_CHANGED);
 }
 
-static void note_change(struct image *img, uint64_t block, block_entry e, bool *settle)
+static void note_change(struct image *img, uint64_t block, block_entry before, block_entry e,
+			bool *settle)
 {
-	struct note_entry note = { .block = block, .entry = e };
+	struct note_entry note = { .block = block, .entry = e, .before = before & ~BLOCK_CHANGED };
 
 	if (img->notes && notes_add(img->notes, NOTE_ENTRY, &note, sizeof(note), NULL, 0))
 		*settle = true;
@@ -178,7 +179,7 @@ static void give_back(struct block_map *m, uint64_t place)
 int block_allocate(struct image *img, struct block_map *m, uint64_t block, bool full,
 		   block_entry *out, bool *settle)
 {
-	block_entry e = atomic_load(&m->entries[block]);
+	block_entry e = atomic_load(&m->entries[block]), before = e;
 	struct bitmap *bits;
 	uint64_t place;
 	int err;
@@ -200,7 +201,7 @@ int block_allocate(struct image *img, struct block_map *m, uint64_t block, bool 
 		goto undo;
 	}
 	e = BLOCK_ENTRY(full ? BLOCK_PRESENT : BLOCK_PARTIAL, place);
-	note_change(img, block, e, settle);
+	note_change(img, block, before, e, settle);
 	publish(m, block, e);
 	*out = e;
 	return 0;
@@ -232,7 +233,7 @@ int block_discard(struct image *img, struct block_map *m, uint64_t block, bool *
 		return err;
 	}
 	bitmap_forget(m, block);
-	note_change(img, block, BLOCK_ENTRY(BLOCK_ABSENT, 0), settle);
+	note_change(img, block, e, BLOCK_ENTRY(BLOCK_ABSENT, 0), settle);
 	publish(m, block, BLOCK_ENTRY(BLOCK_ABSENT, 0));
 	return 0;
 }

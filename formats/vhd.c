@@ -267,7 +267,7 @@ static int vhd_finish(struct image *img, uint64_t end)
 
 static void vhd_binding(struct image *img, uint8_t binding[32])
 {
-	/* Nothing in a VHD tells that it was written; overlapping blocks will. */
+	/* Nothing in a VHD tells that it was written; its blocks will (block_load.c). */
 	memcpy(binding, img->identity, 16);
 }
 

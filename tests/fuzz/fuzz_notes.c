@@ -152,6 +152,11 @@ static void invent(struct script_patch *p, uint8_t bytes[SCRIPT_LENGTH], uint64_
 	} else {
 		put_le64(bytes + 8,
 			 (fuzz_random(random) >> 32 & 63) * unit + (fuzz_random(random) >> 32 & 3));
+		/* What was before it: nothing, or a place; or it is of an earlier version. */
+		if (n >> 20 & 3)
+			p->length = 24;
+		if (n >> 22 & 1)
+			put_le64(bytes + 16, (fuzz_random(random) >> 32 & 63) * unit + 2);
 	}
 }
 

@@ -178,4 +178,211 @@ START_TEST(bitmap_counts)
 }
 END_TEST
 
-UNIT_MAIN("block_load", setup, teardown, right_ones, wrong_entries, wrong_bits, bitmap_counts)
+/* ---- another program writes a VHD after we died ---- */
+
+#define BLOCK (64u << 10)
+#define TABLE 1536
+#define THIRD (PLACE + 2 * (BLOCK + 4096))
+
+static struct file *file;
+static struct image *live;
+
+static struct notes *open_notes(void)
+{
+	struct notes *notes;
+
+	ck_assert_int_eq(notes_open(dirfd, NAME, boot, &notes), 0);
+	return notes;
+}
+
+static void ck_writes(const char *text, unsigned block)
+{
+	ck_assert_int_eq(vhd_format.write(live, text, strlen(text), block * BLOCK, 0), 0);
+}
+
+static void ck_discards(unsigned block)
+{
+	ck_assert_int_eq(vhd_format.zero(live, block * BLOCK, BLOCK, ZERO_PUNCH), 0);
+}
+
+static void live_one(void)
+{
+	struct image_create c = { .kind = "vhd", .size = 8 * BLOCK, .block_size = BLOCK };
+
+	file = fake_file_new(NULL, 0);
+	ck_assert_msg(!vhd_format.create(file, &c, reason), "%s", reason);
+	live = open_beside(file, &vhd_format, open_notes());
+}
+
+static void killed(void)
+{
+	struct file *left = fake_twin(file);
+
+	image_close(live);
+	file = left;
+}
+
+static void they_write(uint64_t at, const void *bytes, size_t len)
+{
+	ck_assert_int_eq(file->ops->write(file, bytes, len, at, 0), 0);
+}
+
+static void they_say(unsigned block, uint64_t place)
+{
+	uint8_t sector[4];
+
+	put_be32(sector, (place - 512) / 512);
+	they_write(TABLE + block * 4, sector, sizeof(sector));
+}
+
+/* "theirs", behind everything. */
+static void they_add(unsigned block)
+{
+	uint8_t ones[512];
+
+	memset(ones, 0xff, sizeof(ones));
+	ck_assert_int_eq(file->ops->resize(file, THIRD + BLOCK), 0);
+	they_write(THIRD - 512, ones, sizeof(ones));
+	they_write(THIRD, "theirs", 7);
+	they_say(block, THIRD);
+}
+
+static void start_again(void)
+{
+	live = open_beside(file, &vhd_format, open_notes());
+}
+
+static void ck_block(unsigned block, const char *text)
+{
+	char now[8] = "";
+
+	ck_assert_int_eq(vhd_format.read(live, now, sizeof(now), block * BLOCK, 0), 0);
+	ck_assert_str_eq(now, text);
+}
+
+static void ck_fits(void)
+{
+	ck_assert(!live->in_doubt && !live->read_only);
+	ck_assert_int_eq(vhd_format.rest(live), 0);
+	image_close(live);
+	unlinkat(dirfd, NAME, 0);
+}
+
+static void ck_doubted(void)
+{
+	ck_assert(live->in_doubt && live->read_only);
+	image_close(live);
+	unlinkat(dirfd, NAME, 0);
+}
+
+/* Block 5 is at a place that the table names, and was discarded since. */
+static void die_after_discard(void)
+{
+	live_one();
+	ck_writes("old", 5);
+	ck_assert_int_eq(vhd_format.rest(live), 0);
+	ck_discards(5);
+}
+
+START_TEST(written_where_was_discarded)
+{
+	static const uint8_t zeros[BLOCK];
+
+	die_after_discard();
+	killed();
+	start_again();
+	ck_block(5, "");
+	ck_fits();
+	die_after_discard();
+	killed();
+	they_write(PLACE, zeros, BLOCK);
+	start_again();
+	ck_block(5, "");
+	ck_fits();
+	die_after_discard();
+	killed();
+	they_write(PLACE + BLOCK - 1, "q", 1);
+	start_again();
+	ck_doubted();
+	die_after_discard();
+	ck_writes("new", 5);
+	killed();
+	they_write(PLACE + 512, "q", 1);
+	start_again();
+	ck_doubted();
+}
+END_TEST
+
+/* Block 5 is new, noted only, and at a place in front of others. */
+static void die_after_write(void)
+{
+	live_one();
+	ck_writes("low", 0);
+	ck_writes("high", 1);
+	ck_assert_int_eq(vhd_format.rest(live), 0);
+	ck_discards(0);
+	ck_assert_int_eq(vhd_format.flush(live), 0);
+	ck_writes("new", 5);
+	killed();
+}
+
+START_TEST(a_block_that_they_added_too)
+{
+	die_after_write();
+	start_again();
+	ck_block(5, "new");
+	ck_fits();
+	die_after_write();
+	they_add(5);
+	start_again();
+	ck_doubted();
+}
+END_TEST
+
+/* What they added is none of ours: both are there. */
+START_TEST(a_block_that_they_added_alone)
+{
+	die_after_write();
+	they_add(6);
+	start_again();
+	ck_block(5, "new");
+	ck_block(6, "theirs");
+	ck_block(1, "high");
+	ck_fits();
+}
+END_TEST
+
+/* We died when the tables had it, and the notes had not gone yet. */
+START_TEST(tables_have_it_already)
+{
+	die_after_write();
+	they_say(5, PLACE);
+	start_again();
+	ck_block(5, "new");
+	ck_fits();
+}
+END_TEST
+
+/* These do not tell what was before. */
+START_TEST(notes_of_earlier_versions)
+{
+	struct note_entry note = { 5, BLOCK_ENTRY(BLOCK_ABSENT, 0), 0 };
+	struct notes *notes;
+
+	die_after_discard();
+	killed();
+	live = open_beside(fake_twin(file), &vhd_format, NULL);
+	notes = notes_for(live, &vhd_tables, NOTE_ENTRY, &note, 16);
+	live = open_beside(fake_twin(file), &vhd_format, notes);
+	ck_block(5, "");
+	ck_fits();
+	live = open_beside(fake_twin(file), &vhd_format, NULL);
+	notes = notes_for(live, &vhd_tables, NOTE_ENTRY, &note, 24);
+	live = open_beside(file, &vhd_format, notes);
+	ck_doubted();
+}
+END_TEST
+
+UNIT_MAIN("block_load", setup, teardown, right_ones, wrong_entries, wrong_bits, bitmap_counts,
+	  written_where_was_discarded, a_block_that_they_added_too, a_block_that_they_added_alone,
+	  tables_have_it_already, notes_of_earlier_versions)
