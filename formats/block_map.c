@@ -6,6 +6,7 @@
  * A place is in exactly one of: an entry, `free`, `freed`, what lies behind
  * `end`. `changed` has each block whose entry is BLOCK_CHANGED, once.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,19 +71,31 @@ void block_map_free(struct block_map *m)
 
 /* ---- lists of numbers ---- */
 
+/* There shall be room for `need`. */
+static int reserve(uint64_t **list, size_t *room, size_t need)
+{
+	size_t more = *room ? 2 * *room : 64;
+	uint64_t *grown;
+
+	if (need <= *room)
+		return 0;
+	if (more < need)
+		more = need;
+	grown = realloc(*list, more * sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	*list = grown;
+	*room = more;
+	return 0;
+}
+
 int block_list_push(uint64_t **list, size_t *count, size_t *room, uint64_t v)
 {
-	if (*count == *room) {
-		size_t more = *room ? 2 * *room : 64;
-		uint64_t *grown = realloc(*list, more * sizeof(*grown));
+	int err = reserve(list, room, *count + 1);
 
-		if (!grown)
-			return -ENOMEM;
-		*list = grown;
-		*room = more;
-	}
-	(*list)[(*count)++] = v;
-	return 0;
+	if (!err)
+		(*list)[(*count)++] = v;
+	return err;
 }
 
 /* ---- changes of the map ---- */
@@ -90,9 +103,14 @@ int block_list_push(uint64_t **list, size_t *count, size_t *room, uint64_t v)
 /* Under lock. Makes sure that the next publish of this block cannot fail. */
 static int will_change(struct block_map *m, uint64_t block)
 {
+	int err;
+
 	if (atomic_load(&m->entries[block]) & BLOCK_CHANGED)
 		return 0;
-	return block_list_push(&m->changed, &m->changed_count, &m->changed_room, block);
+	err = reserve(&m->changed, &m->changed_room, m->changed_count + m->saving + 1);
+	if (!err)
+		m->changed[m->changed_count++] = block;
+	return err;
 }
 
 static void publish(struct block_map *m, uint64_t block, block_entry e)
@@ -332,20 +350,27 @@ static int collect(struct image *img, struct block_map *m, struct batch *b)
 		b->changes[i] = (struct block_change){ .block = block, .entry = e };
 		atomic_store(&m->entries[block], e);
 	}
-	b->count = m->changed_count;
+	b->count = m->saving = m->changed_count;
 	m->changed_count = 0;
 	set_bitmaps_saving(m);
 	return 0;
 }
 
-/* Under lock. A flush that failed has brought nothing into the file for sure. */
+/*
+ * Under lock. A flush that failed has brought nothing into the file for sure. There is
+ * room for them: the next flush must not succeed without one.
+ */
 static void put_back(struct block_map *m, const struct batch *b)
 {
 	for (size_t i = 0; i < b->count; i++) {
 		uint64_t block = b->changes[i].block;
+		block_entry e = atomic_load(&m->entries[block]);
 
-		if (!will_change(m, block))
-			publish(m, block, atomic_load(&m->entries[block]));
+		if (e & BLOCK_CHANGED)
+			continue;
+		assert(m->changed_count < m->changed_room);
+		m->changed[m->changed_count++] = block;
+		publish(m, block, e);
 	}
 }
 
@@ -391,6 +416,7 @@ static int flush(struct image *img, struct block_map *m)
 			put_back(m, &b);
 		else
 			free_places(m, b.freed);
+		m->saving = 0;
 		pthread_mutex_unlock(&m->lock);
 	}
 	if (!err && img->notes)

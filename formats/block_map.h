@@ -121,6 +121,7 @@ struct block_map {
 	uint64_t stale_end; /* what lies free before it may hold anything, behind it zeros */
 	uint64_t *changed;  /* blocks whose entries the tables lack */
 	size_t changed_count, changed_room;
+	size_t saving; /* those that a flush is writing; in `changed` there is room for them, too */
 	uint64_t *free; /* places that can be used */
 	size_t free_count, free_room;
 	uint64_t *freed; /* places that can be used once the tables don't name them */
