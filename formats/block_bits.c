@@ -12,7 +12,7 @@
 
 #define BITMAPS_MEMORY (4u << 20)
 #define BITMAPS_LEAST 16
-/* Notes of bits are for each write; more than this and they are brought into the image. */
+/* Notes are for each write, or discard; more than this and they are brought into the image. */
 #define NOTES_MANY (16u << 20)
 
 static size_t most(const struct block_map *m)
@@ -22,9 +22,10 @@ static size_t most(const struct block_map *m)
 	return n > BITMAPS_LEAST ? n : BITMAPS_LEAST;
 }
 
-bool bitmaps_crowded(const struct block_map *m)
+bool block_waits_much(const struct image *img, const struct block_map *m)
 {
-	return m->bitmap_dirty > most(m) / 2;
+	return m->bitmap_dirty > most(m) / 2 ||
+	       (img->notes && notes_bytes(img->notes) > NOTES_MANY);
 }
 
 static struct bitmap **chain_of(struct block_map *m, uint64_t block)
@@ -190,7 +191,7 @@ int bitmap_set(struct image *img, struct block_map *m, uint64_t block, uint32_t 
 	}
 	if (is_full(m, b))
 		make_present(m, b);
-	if (bitmaps_crowded(m) || (img->notes && notes_bytes(img->notes) > NOTES_MANY))
+	if (block_waits_much(img, m))
 		*settle = true;
 	return 0;
 }

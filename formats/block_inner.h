@@ -26,7 +26,9 @@ int block_list_push(uint64_t **list, size_t *count, size_t *room, uint64_t v);
 
 /*
  * Under lock. Gives `block` a place if it has none; *out is its entry then.
- * *settle: it could not be noted, so the caller flushes before it acknowledges.
+ * *settle: it could not be noted, or much is noted, so the caller flushes before
+ * it acknowledges. -EAGAIN: places that were given up wait for a flush, after
+ * which the caller tries again.
  */
 int block_allocate(struct image *img, struct block_map *m, uint64_t block, bool full,
 		   block_entry *out, bool *settle);
@@ -64,7 +66,7 @@ uint32_t bitmap_run(const uint8_t *bits, uint32_t at, uint32_t end, bool *there)
  */
 int bitmap_set(struct image *img, struct block_map *m, uint64_t block, uint32_t first,
 	       uint32_t count, bool note, bool *settle);
-/* So many bitmaps wait for a flush that a writer should bring one about. */
-bool bitmaps_crowded(const struct block_map *m);
+/* So many bitmaps, or notes, wait for a flush that a writer should bring one about. */
+bool block_waits_much(const struct image *img, const struct block_map *m);
 
 #endif

@@ -179,8 +179,8 @@ static bool will_be_full(const struct image *img, const struct block_map *m, blo
 	return !m->tables->load_bits || !img->parent || BLOCK_KIND(e) == BLOCK_ZERO;
 }
 
-static int allocate(struct image *img, struct block_map *m, uint64_t block, block_entry *e,
-		    bool *settle)
+static int try_allocate(struct image *img, struct block_map *m, uint64_t block, block_entry *e,
+			bool *settle)
 {
 	int err;
 
@@ -188,6 +188,20 @@ static int allocate(struct image *img, struct block_map *m, uint64_t block, bloc
 	*e = entry_of(m, block);
 	err = block_allocate(img, m, block, will_be_full(img, m, *e), e, settle);
 	pthread_mutex_unlock(&m->lock);
+	return err;
+}
+
+/* What a flush frees may be another's at once; then it goes on as long as more is given up. */
+static int allocate(struct image *img, struct block_map *m, uint64_t block, block_entry *e,
+		    bool *settle)
+{
+	int err = try_allocate(img, m, block, e, settle);
+
+	while (err == -EAGAIN) {
+		err = block_map_flush(img, m);
+		if (!err)
+			err = try_allocate(img, m, block, e, settle);
+	}
 	return err;
 }
 

@@ -118,12 +118,14 @@ static void publish(struct block_map *m, uint64_t block, block_entry e)
 	atomic_store(&m->entries[block], e | BLOCK_CHANGED);
 }
 
-static void note_change(struct image *img, uint64_t block, block_entry before, block_entry e,
-			bool *settle)
+static void note_change(struct image *img, struct block_map *m, uint64_t block, block_entry before,
+			block_entry e, bool *settle)
 {
 	struct note_entry note = { .block = block, .entry = e, .before = before & ~BLOCK_CHANGED };
 
 	if (img->notes && notes_add(img->notes, NOTE_ENTRY, &note, sizeof(note), NULL, 0))
+		*settle = true;
+	if (block_waits_much(img, m))
 		*settle = true;
 }
 
@@ -140,25 +142,47 @@ static uint64_t place_behind(const struct block_map *m, uint64_t at)
 	return round_up(at + m->lead, m->align);
 }
 
-/* The file is made longer by more than is needed now: that costs flushes. */
-static int reach(struct image *img, struct block_map *m, uint64_t end)
+/* By how much more than is needed a file is made longer: that costs flushes. */
+static uint64_t how_far(const struct block_map *m, uint64_t end)
 {
 	uint64_t ahead = (uint64_t)GROW_BLOCKS * (m->lead + m->block_size);
+
+	if (ahead < end / 2)
+		ahead = end / 2;
+	return ahead < GROW_MAX ? ahead : GROW_MAX;
+}
+
+static int reach(struct image *img, struct block_map *m, uint64_t end)
+{
+	uint64_t ahead;
 	int err;
 
 	if (end <= m->capacity)
 		return 0;
-	if (ahead < end / 2)
-		ahead = end / 2;
-	ahead = round_up(end + (ahead < GROW_MAX ? ahead : GROW_MAX), m->align);
+	ahead = round_up(end + how_far(m, end), m->align);
 	err = m->tables->grow(img, ahead);
-	if (err == -EFBIG || err == -ENOSPC) {
+	if (err == -EFBIG || lacks_space(err)) {
 		ahead = end;
 		err = m->tables->grow(img, ahead);
 	}
 	if (!err)
 		m->capacity = ahead;
 	return err;
+}
+
+/*
+ * Room for a block behind all others. Not while places that a flush frees are worth as
+ * much as the file would get longer, or while there is none otherwise: -EAGAIN.
+ */
+static int reach_block(struct image *img, struct block_map *m, uint64_t end)
+{
+	uint64_t waiting = m->freed_count * (uint64_t)(m->lead + m->block_size);
+	int err;
+
+	if (end > m->capacity && waiting >= how_far(m, end))
+		return -EAGAIN;
+	err = reach(img, m, end);
+	return m->freed_count && (err == -EFBIG || lacks_space(err)) ? -EAGAIN : err;
 }
 
 /* A place that reads as zeros. */
@@ -171,7 +195,7 @@ static int take_place(struct image *img, struct block_map *m, uint64_t *out)
 		place = m->free[m->free_count - 1];
 	} else {
 		place = place_behind(m, m->end);
-		err = reach(img, m, place + m->block_size);
+		err = reach_block(img, m, place + m->block_size);
 		if (err)
 			return err;
 	}
@@ -219,7 +243,7 @@ int block_allocate(struct image *img, struct block_map *m, uint64_t block, bool 
 		goto undo;
 	}
 	e = BLOCK_ENTRY(full ? BLOCK_PRESENT : BLOCK_PARTIAL, place);
-	note_change(img, block, before, e, settle);
+	note_change(img, m, block, before, e, settle);
 	publish(m, block, e);
 	*out = e;
 	return 0;
@@ -251,7 +275,7 @@ int block_discard(struct image *img, struct block_map *m, uint64_t block, bool *
 		return err;
 	}
 	bitmap_forget(m, block);
-	note_change(img, block, e, BLOCK_ENTRY(BLOCK_ABSENT, 0), settle);
+	note_change(img, m, block, e, BLOCK_ENTRY(BLOCK_ABSENT, 0), settle);
 	publish(m, block, BLOCK_ENTRY(BLOCK_ABSENT, 0));
 	return 0;
 }
