@@ -24,6 +24,9 @@ struct note_bits {
 /* Appends v to a list of numbers that grows. 0 or -ENOMEM. */
 int block_list_push(uint64_t **list, size_t *count, size_t *room, uint64_t v);
 
+/* Frees places for blocks in a range that is nobody's, up to a number that is kept. */
+void block_free_between(struct block_map *m, uint64_t start, uint64_t end);
+
 /*
  * Under lock. Gives `block` a place if it has none; *out is its entry then.
  * *settle: it could not be noted, or much is noted, so the caller flushes before

@@ -240,7 +240,7 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void free_between(struct block_map *m, uint64_t start, uint64_t end)
+void block_free_between(struct block_map *m, uint64_t start, uint64_t end)
 {
 	uint64_t footprint = m->block_size;
 
@@ -308,7 +308,8 @@ static int find_free(struct image *img, struct block_map *m, uint64_t file_end)
 			complain(img, "two blocks lie at the same place: the image is damaged");
 		} else if (!m->keeps_blocks) {
 			/* A table may lie behind the file's end: places are in front of it. */
-			free_between(m, end, list[i].start < file_end ? list[i].start : file_end);
+			block_free_between(m, end,
+					   list[i].start < file_end ? list[i].start : file_end);
 		}
 		if (list[i].end > end)
 			end = list[i].end;

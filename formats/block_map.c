@@ -626,3 +626,19 @@ int block_map_take(struct image *img, struct block_map *m, uint64_t len, uint64_
 		*at = start;
 	return err;
 }
+
+void block_map_give_back(struct image *img, struct block_map *m, uint64_t start, uint64_t len)
+{
+	size_t kept = 0;
+
+	/* A block's place reads as zeros. Until the image is opened again this is nobody's, then. */
+	if (img->file->ops->zero(img->file, start, len, ZERO_PUNCH))
+		len = 0;
+	pthread_mutex_lock(&m->lock);
+	for (size_t i = 0; i < m->taken_count; i++)
+		if (m->taken[i].start != start)
+			m->taken[kept++] = m->taken[i];
+	m->taken_count = kept;
+	block_free_between(m, start, start + len);
+	pthread_mutex_unlock(&m->lock);
+}

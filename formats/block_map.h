@@ -156,6 +156,8 @@ int block_map_resize(struct block_map *m, uint64_t count);
 /* A range behind everything for a table. Nothing else runs but flushes. */
 int block_map_take(struct image *img, struct block_map *m, uint64_t len, uint64_t align,
 		   uint64_t *at);
+/* Nothing names that table any more, durably. Nothing else runs but flushes. */
+void block_map_give_back(struct image *img, struct block_map *m, uint64_t start, uint64_t len);
 /* start_writing, if it was not done. Any thread. */
 int block_map_start_writing(struct image *img, struct block_map *m);
 

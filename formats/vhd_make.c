@@ -204,20 +204,24 @@ static int move_table(struct image *img, struct vhd *v, uint64_t blocks)
 
 	entries = bytes / 4;
 	err = block_map_take(img, v->map, bytes, VHD_PAGE, &at);
-	if (!err)
-		err = write_table(f, at, 0, bytes);
+	if (err)
+		return err;
+	err = write_table(f, at, 0, bytes);
 	if (!err)
 		err = copy_table(img, v->table_offset, at, used);
 	if (!err)
 		err = f->ops->flush(f);
-	if (err)
+	if (err) {
+		block_map_give_back(img, v->map, at, bytes);
 		return err;
+	}
 	vhd_header_set_table(v->header, at, entries);
 	err = f->ops->write(f, v->header, VHD_SECTOR, v->header_offset, 0);
 	if (!err)
 		err = f->ops->flush(f);
 	if (err)
-		return err;
+		return err; /* either may be the table */
+	block_map_give_back(img, v->map, v->table_offset, v->table_bytes);
 	v->table_offset = at;
 	v->table_bytes = bytes;
 	v->table_entries = entries;

@@ -13,7 +13,7 @@
 #include "bytes.h"
 #include "fake_file.h"
 #include "unit.h"
-#include "vhd_layout.h"
+#include "vhd_inner.h"
 
 #define BLOCK (64u << 10)
 #define SIZE (40ull * BLOCK + 512)
@@ -332,6 +332,97 @@ START_TEST(wrong_parents)
 }
 END_TEST
 
+/* ---- many growths ---- */
+
+static uint8_t letter(unsigned n)
+{
+	return 'a' + n % 26;
+}
+
+/* Each one needs a longer table, somewhere else. Whatever was written before is there. */
+static void grow_often(void)
+{
+	const unsigned times = 40;
+	uint64_t last[40], size;
+	uint8_t c;
+
+	for (unsigned i = 0; i < times; i++) {
+		const struct vhd *v = img->private;
+		uint64_t table = v->table_offset;
+
+		size = ((uint64_t)v->table_entries + 1) * 4096;
+		ck_assert_int_eq(vhd_format.resize(img, size), 0);
+		ck_assert_uint_ne(v->table_offset, table);
+		last[i] = size - 512;
+		c = letter(i);
+		ck_assert_int_eq(vhd_format.write(img, &c, 1, last[i], 0), 0);
+	}
+	for (unsigned again = 0; again < 2; again++) {
+		for (unsigned i = 0; i < times; i++) {
+			ck_assert_int_eq(vhd_format.read(img, &c, 1, last[i], 0), 0);
+			ck_assert_int_eq(c, letter(i));
+		}
+		ck_assert_int_eq(vhd_format.rest(img), 0);
+		/* A reload closes the parent, and opens it again. */
+		img->parent = NULL;
+		ck_assert_msg(!image_reload(img, reason), "%s", reason);
+		ck_assert_str_eq(img->complaint, "");
+	}
+}
+
+START_TEST(grows_often)
+{
+	file = make("vhd", 64 << 10, 4096);
+	ck_assert_msg(!open_image(file, &img), "%s", reason);
+	grow_often();
+	/* Old tables take no space: the last one is a fifth of all that there were. */
+	ck_assert_uint_lt(taken(file), 4 * ((struct vhd *)img->private)->table_bytes / 3);
+}
+END_TEST
+
+START_TEST(child_grows_often)
+{
+	struct image_around around = { .parents = &parents };
+
+	file = make("vhd", 64 << 10, 4096);
+	ck_assert_msg(!open_image(file, &parent), "%s", reason);
+	file = make_child(64 << 10, 4096);
+	ck_assert_msg(!image_open(file, &vhd_format, &around, &img, reason), "%s", reason);
+	grow_often();
+}
+END_TEST
+
+/* Where an old table was, blocks are. */
+START_TEST(blocks_where_a_table_was)
+{
+	struct vhd *v;
+	uint64_t table, at;
+	bool found = false;
+
+	file = make("vhd", 64 << 10, 4096);
+	ck_assert_msg(!open_image(file, &img), "%s", reason);
+	v = img->private;
+	ck_assert_int_eq(vhd_format.resize(img, 64 << 20), 0);
+	table = v->table_offset;
+	ck_assert_int_eq(vhd_format.resize(img, 128 << 20), 0);
+	ck_assert_uint_ne(v->table_offset, table);
+	for (unsigned b = 0; b < 64; b++) {
+		uint8_t bytes[4096] = { 0 }, zeros[4096] = { 0 };
+
+		ck_assert_int_eq(vhd_format.write(img, "new", 3, b * 4096, 0), 0);
+		ck_assert_int_eq(vhd_format.read(img, bytes, 4096, b * 4096, 0), 0);
+		ck_assert_mem_eq(bytes, "new", 3);
+		ck_assert_mem_eq(bytes + 3, zeros, 4093);
+		at = BLOCK_PLACE(v->map->entries[b]);
+		found |= at > table && at < table + (64 << 20 >> 12) * 4;
+	}
+	ck_assert(found);
+	ck_assert_int_eq(vhd_format.rest(img), 0);
+	ck_assert_msg(!image_reload(img, reason), "%s", reason);
+	ck_assert_str_eq(img->complaint, "");
+}
+END_TEST
+
 /* ---- others ---- */
 
 static int run(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -453,4 +544,5 @@ END_TEST
 
 UNIT_MAIN("vhd", NULL, teardown, dynamic, dynamic_small_blocks, dynamic_large_blocks, fixed,
 	  discards_give_space_back, grows_dynamic, grows_fixed, differencing, grows_differencing,
-	  wrong_parents, qemu_reads_ours, we_read_qemus)
+	  grows_often, child_grows_often, blocks_where_a_table_was, wrong_parents, qemu_reads_ours,
+	  we_read_qemus)
