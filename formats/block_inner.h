@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What block_map.c, block_io.c and block_bits.c share. */
+/* What the files block_*.c share. */
 #ifndef TANDEMFS_BLOCK_INNER_H
 #define TANDEMFS_BLOCK_INNER_H
 
@@ -24,6 +24,14 @@ struct note_bits {
 /* Appends v to a list of numbers that grows. 0 or -ENOMEM. */
 int block_list_push(uint64_t **list, size_t *count, size_t *room, uint64_t v);
 
+/* Under lock. The block is in `changed`. */
+static inline void block_publish(struct block_map *m, uint64_t block, block_entry e)
+{
+	atomic_store(&m->entries[block], e | BLOCK_CHANGED);
+}
+
+/* Under lock. The place can be used. */
+void block_give_back(struct block_map *m, uint64_t place);
 /* Frees places for blocks in a range that is nobody's, up to a number that is kept. */
 void block_free_between(struct block_map *m, uint64_t start, uint64_t end);
 
