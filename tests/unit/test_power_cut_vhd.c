@@ -143,7 +143,7 @@ START_TEST(each_flush_is_needed)
 		c.lose = needed[i].work;
 		c.lose_nth = needed[i].nth;
 		lost = needed[i].kill ? !container_kills(&c, 1, 200000, why)
-				      : !container_power_cuts(&c, 1, 50000, why);
+				      : !container_power_cuts(&c, 1, 200000, why);
 		ck_assert_msg(lost, "number %zu", i);
 	}
 }
