@@ -35,7 +35,9 @@ struct image_parents {
 	/*
 	 * Opens the image of that name for reading, whatever is its own parent
 	 * included, and locks it against writers. The caller verifies that it is the
-	 * right one, and closes it with the child.
+	 * right one, and closes it with the child. -ENOENT: nothing has that name, and -EXDEV: it
+	 * is no place to look at, so it may be elsewhere. All else is of what is there; -ENOLINK:
+	 * a parent of its own is not.
 	 */
 	int (*open)(const struct image_parents *p, const struct parent_name *name,
 		    struct image **out, char reason[IMAGE_REASON]);

@@ -196,15 +196,18 @@ static int verify(const struct image *img, const struct image *parent, char *con
 	return 0;
 }
 
+/* *other: an image is there, and it is another one. */
 static int try_parent(struct image *img, const struct parent_name *name, char *const values[KEYS],
-		      char reason[IMAGE_REASON])
+		      bool *other, char reason[IMAGE_REASON])
 {
 	struct image *parent;
 	int err = img->parents->open(img->parents, name, &parent, reason);
 
+	*other = false;
 	if (err)
 		return err;
 	err = verify(img, parent, values, reason);
+	*other = err;
 	if (err)
 		image_close(parent);
 	else
@@ -212,7 +215,11 @@ static int try_parent(struct image *img, const struct parent_name *name, char *c
 	return err;
 }
 
-/* Where it is from here counts most; a copy elsewhere may have its place in a path. */
+/*
+ * Where it is from here counts most; a copy elsewhere may have its place in a path. What is there
+ * and cannot be opened ends it: mostly the other names are of the same file, whose own parents have
+ * as many names again.
+ */
 static int try_all(struct image *img, char *const values[KEYS], char reason[IMAGE_REASON])
 {
 	const struct parent_name names[] = {
@@ -220,20 +227,22 @@ static int try_all(struct image *img, char *const values[KEYS], char reason[IMAG
 		{ .absolute = values[ABSOLUTE] },
 		{ .absolute = values[VOLUME] },
 	};
-	char other[IMAGE_REASON];
+	char why[IMAGE_REASON];
 	int first = 0;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		bool other, last;
 		int err;
 
 		if (!names[i].relative && !names[i].absolute)
 			continue;
-		other[0] = '\0';
-		err = try_parent(img, &names[i], values, first ? other : reason);
-		if (!err) {
-			reason[0] = '\0';
-			return 0;
-		}
+		why[0] = '\0';
+		err = try_parent(img, &names[i], values, &other, why);
+		last = !other && err != -ENOENT && err != -EXDEV;
+		if (!first || last)
+			memcpy(reason, why, sizeof(why));
+		if (last)
+			return err;
 		if (!first)
 			first = err;
 	}

@@ -11,6 +11,12 @@
 #include "tandem.h"
 #include "watch.h"
 
+/*
+ * So many files are opened to find all parents of one image. A long chain has 16; but each of these
+ * may name several, whose own parents are looked for before it is known that they are others.
+ */
+#define OPENED_MAX 64
+
 static int open_by_name(const struct image_parents *base, const struct parent_name *name,
 			struct image **out, char reason[IMAGE_REASON]);
 
@@ -90,7 +96,8 @@ static int open_image(const struct parents *child, struct pool *pool, const char
 	struct parents own = { .base.open = open_by_name,
 			       .tandem = child->tandem,
 			       .pool = pool,
-			       .depth = child->depth + 1 };
+			       .depth = child->depth + 1,
+			       .opened = child->opened };
 	struct image_around around = { .read_only = true, .parents = &own.base };
 	char inner[IMAGE_REASON];
 	bool read_only = true;
@@ -100,6 +107,9 @@ static int open_image(const struct parents *child, struct pool *pool, const char
 	if (own.depth > IMAGE_PARENTS_MAX)
 		return image_fail(reason, -ELOOP, "it has more than %d parents, or is its own",
 				  IMAGE_PARENTS_MAX);
+	if (++*own.opened > OPENED_MAX)
+		return image_fail(reason, -ELOOP,
+				  "the names of its parents lead to too many files");
 	if (!format || format->locks_itself)
 		return image_fail(reason, -EINVAL, "its parent %s is no image of that kind", name);
 	err = file_open(pool->dirfd, name, &read_only, &file);
@@ -121,7 +131,8 @@ static int open_image(const struct parents *child, struct pool *pool, const char
 		file->ops->close(file);
 	else
 		(*out)->parents = NULL;
-	return err == -ENOENT ? -EIO : err;
+	/* This one is there: its other names would lead to the same. */
+	return err == -ENOENT || err == -EXDEV ? -ENOLINK : err;
 }
 
 /* Paths are long and chains are deep: not on the stack. */
@@ -168,12 +179,16 @@ static int open_by_name(const struct image_parents *base, const struct parent_na
 			struct image **out, char reason[IMAGE_REASON])
 {
 	const char *shown = name->relative ? name->relative : name->absolute;
+	struct parents child = *(const struct parents *)base;
+	unsigned opened = 0;
 	struct search *s = malloc(sizeof(*s));
 	int err = s ? 0 : -ENOMEM;
 
 	reason[0] = '\0';
+	if (!child.opened)
+		child.opened = &opened;
 	if (!err) {
-		s->child = (const struct parents *)base;
+		s->child = &child;
 		err = search(s, name, out, reason);
 	}
 	free(s);

@@ -17,7 +17,8 @@ struct parents {
 	struct image_parents base; /* what the images get */
 	struct tandem *tandem;
 	const struct pool *pool;
-	unsigned depth; /* 0 for the image of a disk, 1 for its parent, ... */
+	unsigned depth;   /* 0 for the image of a disk, 1 for its parent, ... */
+	unsigned *opened; /* files, for one image of depth 0; NULL: that is it */
 };
 void parents_init(struct parents *p, struct tandem *t, const struct pool *pool);
 

@@ -108,7 +108,8 @@ static void open_image(struct tandem *t, struct pool *p, const char *name,
 		file->ops->close(file);
 		notes_close(around.notes);
 		probe_invalid(f, reason[0] ? reason : strerror(-err));
-		f->awaits_parent = err == -ENOENT || err == -EBUSY || err == -EXDEV;
+		f->awaits_parent = err == -ENOENT || err == -EBUSY || err == -EXDEV ||
+				   err == -ENOLINK;
 		return;
 	}
 	ask_witness(f);

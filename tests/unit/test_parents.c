@@ -10,6 +10,7 @@
 
 #include "temp_tandem.h"
 #include "unit.h"
+#include "vhdx_build.h"
 
 #define SIZE (8u << 20)
 
@@ -299,6 +300,134 @@ START_TEST(in_another_pool)
 }
 END_TEST
 
+/* ---- VHDX, which names a parent in three ways ---- */
+
+/* What vhdx_build.c calls each of them. */
+#define NAMED "{d1d1d1d1-d1d1-d1d1-d1d1-d1d1d1d1d1d1}"
+
+/* parent NULL: it has none; then its `absolute` is nowhere either. */
+static void built(const char *name, const char *parent, const char *absolute, bool other)
+{
+	char relative[300], path[2 * PATH_MAX];
+	const char *pairs[] = { "parent_linkage",
+				NAMED,
+				"relative_path",
+				relative,
+				"absolute_win32_path",
+				path,
+				"volume_path",
+				path,
+				NULL };
+	struct vhdx_build b;
+
+	build_start(&b, SIZE, 1 << 20, 512, parent ? BUILD_CHILD : 0);
+	if (parent) {
+		snprintf(relative, sizeof(relative), ".\\%s", parent);
+		snprintf(path, sizeof(path), "%s/%s", temp.dir, absolute);
+		build_locator(&b, pairs);
+	}
+	if (other) {
+		memset(b.bytes + BUILD_HEADER(1) + 32, 0xd2, 16);
+		build_seal(&b);
+	}
+	build_save(&b, temp_path(name));
+	build_end(&b);
+}
+
+/* So often this process has read from a file. */
+static unsigned long long reads(void)
+{
+	FILE *f = fopen("/proc/self/io", "re");
+	unsigned long long n = 0;
+	char line[100];
+
+	while (f && fgets(line, sizeof(line), f) && sscanf(line, "syscr: %llu", &n) != 1)
+		;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* Looks at all of them, which takes no more than so many reads. */
+static void look_in(unsigned long long most)
+{
+	unsigned long long before = reads();
+
+	temp_rescan();
+	ck_assert_uint_le(reads() - before, most);
+}
+
+START_TEST(vhdx_chain)
+{
+	built("base.vhdx", NULL, NULL, false);
+	built("middle.vhdx", "base.vhdx", "base.vhdx", false);
+	built("top.avhdx", "nowhere.vhdx", "middle.vhdx", false);
+	look_in(1000);
+	look_in(1000);
+	ck_assert_str_eq(temp_state("top.avhdx"), "ReadOnly");
+	ck_assert_uint_eq(children("base.vhdx"), 2);
+	ck_assert_str_eq(temp_state("base.vhdx"), "ReadOnly");
+	ck_assert_str_eq(temp_reason("base.vhdx"), "2 disks are built upon it");
+	ck_assert_int_eq(read_byte("top.avhdx", 5000), 0);
+}
+END_TEST
+
+START_TEST(vhdx_loops)
+{
+	built("own.vhdx", "own.vhdx", "own.vhdx", false);
+	look_in(1000);
+	ck_assert_str_eq(temp_reason("own.vhdx"), "it has more than 16 parents, or is its own");
+	built("one.vhdx", "two.vhdx", "two.vhdx", false);
+	built("two.vhdx", "one.vhdx", "one.vhdx", false);
+	look_in(3000);
+	ck_assert_str_eq(temp_reason("one.vhdx"), "it has more than 16 parents, or is its own");
+	ck_assert_str_eq(temp_reason("two.vhdx"), "it has more than 16 parents, or is its own");
+}
+END_TEST
+
+/* Each leads to the next with all of its names, and the last to nothing; then that comes. */
+START_TEST(vhdx_without_its_first)
+{
+	struct pool *pool = tandem_pool_named(temp.t, "");
+	char name[20], parent[20] = "0.vhdx";
+
+	for (int i = 1; i <= 12; i++) {
+		snprintf(name, sizeof(name), "%d.vhdx", i);
+		built(name, parent, parent, false);
+		memcpy(parent, name, sizeof(parent));
+	}
+	look_in(10000);
+	ck_assert_ptr_nonnull(strstr(temp_reason("3.vhdx"), "0.vhdx is missing"));
+	ck_assert_str_eq(temp_state("1.vhdx"), "Invalid");
+	built("0.vhdx", NULL, NULL, false);
+	ck_assert_int_eq(scan_name(temp.t, pool, "0.vhdx", SCAN_LOOK), 0);
+	pool_unref(pool);
+	ck_assert_str_eq(temp_state("12.vhdx"), "ReadOnly");
+	ck_assert_uint_eq(children("0.vhdx"), 12);
+}
+END_TEST
+
+/* Each names another disk first, which can be opened, and does so itself. */
+START_TEST(vhdx_with_others_first)
+{
+	char right[20], wrong[20], right_parent[20] = "0.vhdx", wrong_parent[20] = "not-0.vhdx";
+
+	built(right_parent, NULL, NULL, false);
+	built(wrong_parent, NULL, NULL, true);
+	for (int i = 1; i <= 10; i++) {
+		snprintf(right, sizeof(right), "%d.vhdx", i);
+		snprintf(wrong, sizeof(wrong), "not-%d.vhdx", i);
+		built(right, wrong_parent, right_parent, false);
+		built(wrong, wrong_parent, right_parent, true);
+		memcpy(right_parent, right, sizeof(right));
+		memcpy(wrong_parent, wrong, sizeof(wrong));
+	}
+	look_in(50000);
+	ck_assert_str_eq(temp_state("4.vhdx"), "ReadOnly");
+	ck_assert_str_eq(temp_reason("10.vhdx"), "the names of its parents lead to too many files");
+}
+END_TEST
+
 UNIT_MAIN("parents", setup, temp_tandem_end, paths, a_chain, a_parent_stays_as_it_is,
 	  who_can_be_a_parent, a_parent_that_is_not_there, the_longest_chain, comes_and_goes,
-	  in_another_pool)
+	  in_another_pool, vhdx_chain, vhdx_loops, vhdx_without_its_first, vhdx_with_others_first)
