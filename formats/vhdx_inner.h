@@ -25,6 +25,7 @@ struct vhdx {
 	uint64_t flushed;           /* so much of the file is durable for sure */
 	uint64_t needed;            /* by what open found */
 	uint64_t prepared;          /* the page of the block table that got space last */
+	bool log_ended;             /* under saving: a header may say so already */
 	bool outsiders;             /* the block table names places outside of the file */
 };
 
@@ -43,6 +44,8 @@ int vhdx_save(struct image *img, const struct block_change *changes, size_t coun
 int vhdx_finish(struct image *img, uint64_t end);
 /* Under saving. Everything written is durable, so that a log entry may follow. */
 int vhdx_settle(struct image *img);
+/* Under saving, before an entry of the log: a header names it, which a finish that failed may have ended. */
+int vhdx_have_log(struct image *img);
 /* The member of struct image_format. */
 int vhdx_resize(struct image *img, uint64_t size);
 int vhdx_create(struct file *file, const struct image_create *c, char reason[IMAGE_REASON]);

@@ -29,6 +29,8 @@ static int log_changes(struct image *img, const struct change *changes, size_t c
 	int err = vhdx_settle(img);
 
 	if (!err)
+		err = vhdx_have_log(img);
+	if (!err)
 		err = vhdx_log_begin(&v->log);
 	for (size_t i = 0; i < count && !err; i++)
 		for (size_t done = 0; done < changes[i].length && !err;) {

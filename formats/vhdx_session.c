@@ -9,7 +9,8 @@
  * finish          D(block table) -> header without a log -> D -> the other header,
  *                 the log's space given back, the file cut -> D
  *
- * So a header never names a log in which nothing is whole.
+ * So a header never names a log in which nothing is whole. A finish that fails
+ * may leave a file without a log, though whoever writes may go on: the next entry begins a new one.
  */
 #include <endian.h>
 #include <errno.h>
@@ -126,7 +127,24 @@ static int start_log(struct image *img, struct vhdx_header *h)
 		return err;
 	memcpy(h->log, v->log.guid, sizeof(h->log));
 	err = put_header(img, h);
-	return err ? err : put_header(img, h);
+	if (!err)
+		err = put_header(img, h);
+	if (!err)
+		v->log_ended = false;
+	return err;
+}
+
+int vhdx_have_log(struct image *img)
+{
+	struct vhdx_header h = vhdx_of(img)->layout.header;
+	int err;
+
+	if (!vhdx_of(img)->log_ended)
+		return 0;
+	/* A header may name the old one still, of which nothing may be written over then. */
+	memset(h.log, 0, sizeof(h.log));
+	err = put_header(img, &h);
+	return err ? err : start_log(img, &h);
 }
 
 /* Both copies say what the one says that counts: others may read the one only that is bad. */
@@ -269,8 +287,10 @@ static int finish(struct image *img, uint64_t end)
 	if (!err)
 		err = vhdx_settle(img);
 	memset(h.log, 0, sizeof(h.log));
-	if (!err)
+	if (!err) {
+		v->log_ended = true; /* one that fails may be there all the same */
 		err = put_header(img, &h);
+	}
 	if (!err) /* only space, which a fixed one keeps: it is as good with it */
 		img->file->ops->zero(img->file, h.log_at, VHDX_LOG_USED,
 				     v->layout.fixed ? ZERO_KEEP : ZERO_PUNCH);

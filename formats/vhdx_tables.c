@@ -112,8 +112,8 @@ static void clear_unused(const struct vhdx_layout *l, uint64_t at, uint8_t *page
 static int save_sorted(struct image *img, const struct block_change *changes, size_t count)
 {
 	struct vhdx *v = vhdx_of(img);
+	int err = vhdx_have_log(img) ?: vhdx_log_begin(&v->log);
 	uint64_t flushed = v->flushed;
-	int err = vhdx_log_begin(&v->log);
 
 	for (size_t i = 0; i < count && !err; i++) {
 		uint64_t at = vhdx_bat_place(&v->layout, changes[i].block);
@@ -126,6 +126,9 @@ static int save_sorted(struct image *img, const struct block_change *changes, si
 			err = commit(img, flushed);
 			if (!err)
 				err = vhdx_settle(img);
+			/* It may not have come in place. */
+			if (!err)
+				err = vhdx_log_begin(&v->log);
 			if (!err)
 				err = vhdx_log_page(&v->log, first, &page);
 		}

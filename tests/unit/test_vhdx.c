@@ -10,6 +10,7 @@
 #include "bytes.h"
 #include "fake_file.h"
 #include "unit.h"
+#include "vhdx_inner.h"
 #include "vhdx_build.h"
 
 #define MIB ((uint64_t)1 << 20)
@@ -713,21 +714,23 @@ static void put_block(unsigned i, uint8_t fill)
 	ck_assert_int_eq(vhdx_format.write(img, buf, sizeof(buf), i * MIB, 0), 0);
 }
 
-/* The blocks from `first` on begin with these letters, now or after a power cut. */
+/* The blocks from `first` on begin with these letters, now or after any power cut. */
 static void ck_blocks(unsigned first, const char *letters)
 {
 	struct image *here = img;
 	struct file *f = file;
 
-	open_file(fake_crashed(file, 1));
-	ck_assert_msg(!img->complaint[0], "%s", img->complaint);
-	for (; *letters; letters++, first++) {
-		char c;
+	for (unsigned seed = 1; seed <= 6; seed++) {
+		open_file(fake_crashed(f, seed));
+		ck_assert_msg(!img->complaint[0], "%s", img->complaint);
+		for (unsigned i = 0; letters[i]; i++) {
+			char c;
 
-		ck_assert_int_eq(vhdx_format.read(img, &c, 1, first * MIB, 0), 0);
-		ck_assert_int_eq(c, *letters);
+			ck_assert_int_eq(vhdx_format.read(img, &c, 1, (first + i) * MIB, 0), 0);
+			ck_assert_int_eq(c, letters[i]);
+		}
+		image_close(img);
 	}
-	image_close(img);
 	img = here;
 	file = f;
 }
@@ -759,6 +762,85 @@ START_TEST(in_place_fails)
 	ck_blocks(280, "abcd");
 	ck_assert_int_eq(vhdx_format.rest(img), 0);
 	ck_blocks(280, "abcd");
+}
+END_TEST
+
+/* Likewise where a flush has more of the table than an entry takes; it is called with what it would be. */
+START_TEST(in_place_fails_of_many)
+{
+	struct block_change changes[130];
+	struct image *here;
+
+	make("vhdx", 130 * 512 * MIB, 1 << 20, 512);
+	put_block(0, 'a');
+	for (unsigned i = 0; i < 130; i++)
+		changes[i] = (struct block_change){ i * 512 + 280, BLOCK_ENTRY(BLOCK_ZERO, 0) };
+	fake_fail(file, FAKE_WRITE, 2, 1, EIO);
+	ck_assert_int_eq(vhdx_save(img, changes, 130), 0);
+	here = img;
+	open_file(fake_crashed(file, 1));
+	for (unsigned i = 0; i < 130; i++)
+		ck_assert_int_eq(BLOCK_KIND(vhdx_of(img)->map->entries[changes[i].block]),
+				 BLOCK_ZERO);
+	image_close(img);
+	img = here;
+}
+END_TEST
+
+static void finish_and_fail(enum fake_call call, unsigned n)
+{
+	make("vhdx", 300 * MIB, 1 << 20, 512);
+	put_block(279, '-');
+	put_block(280, 'a');
+	ck_assert_int_eq(vhdx_format.flush(img), 0);
+	/* It leaves something to be cut off. */
+	ck_assert_int_eq(vhdx_format.zero(img, 279 * MIB, MIB, ZERO_PUNCH), 0);
+	ck_assert_int_eq(vhdx_format.flush(img), 0);
+	put_block(281, 'b');
+	ck_assert_int_eq(vhdx_format.flush(img), 0);
+	fake_fail(file, call, n, 1, EIO);
+}
+
+static void ck_size(uint64_t size)
+{
+	struct image *here = img;
+	struct file *f = file;
+
+	open_file(fake_crashed(f, 1));
+	ck_assert_uint_eq(img->size, size);
+	image_close(img);
+	img = here;
+	file = f;
+}
+
+/* However far it came: whoever goes on writing, or grows it, has a log that counts. */
+START_TEST(finishing_fails)
+{
+	static const enum fake_call calls[] = { FAKE_WRITE, FAKE_RESIZE };
+
+	for (unsigned i = 0; i < 2 * UNIT_LENGTH(calls); i++) {
+		int err = -EIO;
+
+		for (unsigned n = 1; err; n++) {
+			ck_assert_uint_lt(n, 20);
+			finish_and_fail(calls[i / 2], n);
+			err = vhdx_format.rest(img);
+			fake_fail(file, calls[i / 2], 1, 0, EIO);
+			if (i % 2) {
+				ck_assert_int_eq(vhdx_format.resize(img, 310 * MIB), 0);
+				ck_assert_int_eq(vhdx_format.flush(img), 0);
+				ck_size(310 * MIB);
+			}
+			put_block(282, 'c');
+			ck_assert_int_eq(vhdx_format.flush(img), 0);
+			ck_blocks(280, "abc");
+			ck_assert_int_eq(vhdx_format.rest(img), 0);
+			ck_blocks(280, "abc");
+			teardown();
+		}
+	}
+	img = NULL;
+	twin = NULL;
 }
 END_TEST
 
@@ -811,4 +893,5 @@ END_TEST
 UNIT_MAIN("vhdx", NULL, teardown, round_trips, only_writers_change_the_file, flushes_are_few, seeks,
 	  creates, create_fails, grows, fixed_grows, growing_shows_nothing_old, the_last_sequence,
 	  outsiders_are_dropped, file_ends_with_the_disk, power_cuts, cut_within_a_session,
-	  cut_while_growing, in_place_fails, moving_fails_in_place, no_space)
+	  cut_while_growing, in_place_fails, in_place_fails_of_many, finishing_fails,
+	  moving_fails_in_place, no_space)
