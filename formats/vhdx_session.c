@@ -11,6 +11,9 @@
  *
  * So a header never names a log in which nothing is whole. A finish that fails
  * may leave a file without a log, though whoever writes may go on: the next entry begins a new one.
+ *
+ * Children know the disk by the identifier that start_writing makes anew because the disk may change
+ * from then on. What is only brought in order reads as before, and keeps it.
  */
 #include <endian.h>
 #include <errno.h>
@@ -181,7 +184,7 @@ static int start(struct image *img, bool resumed)
 		err = replay(img, &h);
 	if (!err)
 		err = mend_regions(img);
-	if (!err && !resumed)
+	if (!err && !resumed && !img->mend)
 		err = vhdx_guid_make(h.data_write);
 	if (!err)
 		err = start_log(img, &h);

@@ -39,6 +39,12 @@ static void complete(struct image *img, struct found *f)
 
 	if (!err)
 		return;
+	/*
+	 * Who relies on what it holds, as disks built upon it do, reads all of it as it is. Whoever
+	 * writes it first, once that is possible, brings it in order.
+	 */
+	if (err == -EBUSY && !img->format->locks_itself && !(img->notes && notes_exist(img->notes)))
+		return;
 	if (err == -EBUSY)
 		probe_invalid(f, "another program has it open; it lacks the last writes that "
 				 "tandemfs had taken");

@@ -305,7 +305,16 @@ END_TEST
 /* What vhdx_build.c calls each of them. */
 #define NAMED "{d1d1d1d1-d1d1-d1d1-d1d1-d1d1d1d1d1d1}"
 
-/* parent NULL: it has none; then its `absolute` is nowhere either. */
+/* With a change that changes nothing, which is not in place. */
+static void left_with_a_log(struct vhdx_build *b)
+{
+	const struct build_change zeros = { .at = BUILD_BAT_AT, .length = 4096 };
+
+	build_log_guid(b, 0x55);
+	build_log_entry(b, 0, 1, 0, &zeros, 1);
+}
+
+/* parent NULL: it has none. */
 static void built(const char *name, const char *parent, const char *absolute, bool other)
 {
 	char relative[300], path[2 * PATH_MAX];
@@ -428,6 +437,46 @@ START_TEST(vhdx_with_others_first)
 }
 END_TEST
 
+/* What another program left in its log is no change: children know it as before. */
+START_TEST(vhdx_is_mended_for_its_children)
+{
+	temp_close();
+	/* Whatever the order of a directory is, some children are found before their parents. */
+	for (int i = 0; i < 8; i++) {
+		char child[20], parent[20];
+		struct vhdx_build b;
+
+		snprintf(child, sizeof(child), "%d-child.vhdx", i);
+		snprintf(parent, sizeof(parent), "%d-base.vhdx", i);
+		if (i % 2)
+			built(child, parent, parent, false);
+		build_start(&b, SIZE, 1 << 20, 512, 0);
+		left_with_a_log(&b);
+		build_save(&b, temp_path(parent));
+		build_end(&b);
+		if (!(i % 2))
+			built(child, parent, parent, false);
+	}
+	temp_open_and_crash();
+	for (int again = 0; again < 2; again++) {
+		temp_open();
+		for (int i = 0; i < 8; i++) {
+			char name[20];
+
+			snprintf(name, sizeof(name), "%d-child.vhdx", i);
+			ck_assert_str_eq(temp_reason(name),
+					 "a VHDX with a parent is only read by this version");
+			snprintf(name, sizeof(name), "%d-base.vhdx", i);
+			ck_assert_str_eq(temp_state(name), "ReadOnly");
+			ck_assert_str_eq(temp_reason(name), "1 disk is built upon it");
+		}
+		temp_close();
+	}
+	temp_open();
+}
+END_TEST
+
 UNIT_MAIN("parents", setup, temp_tandem_end, paths, a_chain, a_parent_stays_as_it_is,
 	  who_can_be_a_parent, a_parent_that_is_not_there, the_longest_chain, comes_and_goes,
-	  in_another_pool, vhdx_chain, vhdx_loops, vhdx_without_its_first, vhdx_with_others_first)
+	  in_another_pool, vhdx_chain, vhdx_loops, vhdx_without_its_first, vhdx_with_others_first,
+	  vhdx_is_mended_for_its_children)
