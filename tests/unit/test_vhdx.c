@@ -801,18 +801,6 @@ static void finish_and_fail(enum fake_call call, unsigned n)
 	fake_fail(file, call, n, 1, EIO);
 }
 
-static void ck_size(uint64_t size)
-{
-	struct image *here = img;
-	struct file *f = file;
-
-	open_file(fake_crashed(f, 1));
-	ck_assert_uint_eq(img->size, size);
-	image_close(img);
-	img = here;
-	file = f;
-}
-
 /* However far it came: whoever goes on writing, or grows it, has a log that counts. */
 START_TEST(finishing_fails)
 {
@@ -826,10 +814,10 @@ START_TEST(finishing_fails)
 			finish_and_fail(calls[i / 2], n);
 			err = vhdx_format.rest(img);
 			fake_fail(file, calls[i / 2], 1, 0, EIO);
+			/* A longer table, which both region tables are to name. */
 			if (i % 2) {
-				ck_assert_int_eq(vhdx_format.resize(img, 310 * MIB), 0);
-				ck_assert_int_eq(vhdx_format.flush(img), 0);
-				ck_size(310 * MIB);
+				ck_assert_int_eq(vhdx_format.resize(img, (uint64_t)1 << 38), 0);
+				ck_blocks(280, "ab");
 			}
 			put_block(282, 'c');
 			ck_assert_int_eq(vhdx_format.flush(img), 0);
