@@ -70,26 +70,14 @@ int disk_new(struct tandem *t, struct pool *p, const char *file_name, uint32_t n
 void disk_describe(struct disk *d, const char *opinion)
 {
 	const struct image *img = d->image;
-	struct disk_ancestor ancestors[IMAGE_PARENTS_MAX] = { 0 };
-	char parent[DISK_LABEL_MAX + 1];
-	unsigned count = 0;
-	struct file_stat st;
+	struct disk_ancestry ancestry;
 
-	for (const struct image *p = img->parent; p && count < IMAGE_PARENTS_MAX; p = p->parent) {
-		if (p->file->ops->stat(p->file, &st))
-			continue;
-		ancestors[count].dev = st.dev;
-		ancestors[count].ino = st.ino;
-		memcpy(ancestors[count++].identity, p->identity, sizeof(p->identity));
-	}
-	parents_label(d->tandem, img, parent);
+	parents_of(d->tandem, img, &ancestry);
 	pthread_mutex_lock(&d->lock);
-	memcpy(d->about.ancestors, ancestors, sizeof(ancestors));
-	d->about.ancestor_count = count;
+	d->about.ancestry = ancestry;
 	d->about.kind = img->kind;
 	d->about.sector_size = img->sector_size;
 	d->about.block_size = img->block_size;
-	memcpy(d->about.parent, parent, sizeof(parent));
 	snprintf(d->about.warning, sizeof(d->about.warning), "%s%s%s", img->complaint,
 		 img->complaint[0] && opinion[0] ? "; " : "", opinion);
 	pthread_mutex_unlock(&d->lock);
@@ -343,7 +331,7 @@ void disk_facts(struct disk *d, struct disk_facts *out)
 	out->format = d->about.kind ? d->about.kind : d->format ? d->format->name : NULL;
 	out->sector_size = d->about.sector_size;
 	out->block_size = d->about.block_size;
-	memcpy(out->parent, d->about.parent, sizeof(out->parent));
+	memcpy(out->parent, d->about.ancestry.parent, sizeof(out->parent));
 	memcpy(out->warning, d->about.warning, sizeof(out->warning));
 	out->state = d->state;
 	out->openers = d->openers;

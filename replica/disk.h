@@ -79,6 +79,13 @@ struct disk_ancestor {
 	uint8_t identity[16];
 };
 
+/* What an image is built upon; its own parent is the first. */
+struct disk_ancestry {
+	char parent[DISK_LABEL_MAX + 1]; /* as commands call it; "" */
+	struct disk_ancestor list[IMAGE_PARENTS_MAX];
+	unsigned count;
+};
+
 struct disk {
 	/*
 	 * Fixed for life. An image that gets another inode, or that could not be
@@ -147,13 +154,12 @@ struct disk {
 	} kept_name;
 	enum disk_state state;
 	char reason[200];
-	struct { /* of the image, by disk_describe */
+	struct
+	{ /* of the image, by disk_describe; the last one also where the image cannot be used */
 		const char *kind;
 		uint32_t sector_size, block_size;
-		char parent[DISK_LABEL_MAX + 1];
 		char warning[2 * IMAGE_REASON + 4];
-		struct disk_ancestor ancestors[IMAGE_PARENTS_MAX];
-		unsigned ancestor_count;
+		struct disk_ancestry ancestry;
 	} about;
 	unsigned openers;
 	unsigned apart;             /* of these, who are no clients */

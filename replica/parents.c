@@ -221,7 +221,7 @@ static bool add_ancestors(struct ancestors *a, struct disk *d)
 	bool known = true;
 
 	pthread_mutex_lock(&d->lock);
-	if (a->count + d->about.ancestor_count > a->room) {
+	if (a->count + d->about.ancestry.count > a->room) {
 		size_t room = 2 * (a->room + IMAGE_PARENTS_MAX);
 		void *more = realloc(a->list, room * sizeof(*a->list));
 
@@ -231,13 +231,13 @@ static bool add_ancestors(struct ancestors *a, struct disk *d)
 			a->room = room;
 		}
 	}
-	for (unsigned i = 0; known && i < d->about.ancestor_count; i++, a->count++) {
+	for (unsigned i = 0; known && i < d->about.ancestry.count; i++, a->count++) {
 		struct ancestor *to = &a->list[a->count];
 
-		to->dev = d->about.ancestors[i].dev;
-		to->ino = d->about.ancestors[i].ino;
-		memcpy(to->identity, d->about.ancestors[i].identity, sizeof(to->identity));
-		snprintf(to->label, sizeof(to->label), "%s", i ? "" : d->about.parent);
+		to->dev = d->about.ancestry.list[i].dev;
+		to->ino = d->about.ancestry.list[i].ino;
+		memcpy(to->identity, d->about.ancestry.list[i].identity, sizeof(to->identity));
+		snprintf(to->label, sizeof(to->label), "%s", i ? "" : d->about.ancestry.parent);
 	}
 	pthread_mutex_unlock(&d->lock);
 	return known;
@@ -317,6 +317,25 @@ void parents_label(struct tandem *t, const struct image *img, char *label)
 	snprintf(label, DISK_LABEL_MAX + 1, "%s%s%.*s", pool ? pool->name : "",
 		 pool && pool->name[0] ? ":" : "", NAME_MAX, name);
 	pool_unref(pool);
+}
+
+void parents_of(struct tandem *t, const struct image *img, struct disk_ancestry *out)
+{
+	struct file_stat st;
+
+	memset(out, 0, sizeof(*out));
+	for (const struct image *p = img->parent; p && out->count < IMAGE_PARENTS_MAX;
+	     p = p->parent) {
+		struct disk_ancestor *a = &out->list[out->count];
+
+		if (p->file->ops->stat(p->file, &st))
+			continue;
+		a->dev = st.dev;
+		a->ino = st.ino;
+		memcpy(a->identity, p->identity, sizeof(a->identity));
+		out->count++;
+	}
+	parents_label(t, img, out->parent);
 }
 
 void parents_settle(struct tandem *t)

@@ -9,6 +9,7 @@
 #include "image.h"
 
 struct disk;
+struct disk_ancestry;
 struct pool;
 struct tandem;
 
@@ -24,7 +25,8 @@ void parents_init(struct parents *p, struct tandem *t, const struct pool *pool);
 
 /*
  * Counts for each listed disk the listed disks whose parent it is, directly or
- * not, and makes those that have any ReadOnly. Under discovery.
+ * not, and makes those that have any ReadOnly. Also a child that cannot be used counts, where its
+ * parents could be found. Under discovery.
  */
 void parents_settle(struct tandem *t);
 
@@ -32,6 +34,9 @@ void parents_settle(struct tandem *t);
 bool parents_needed_elsewhere(struct tandem *t, struct disk *parent);
 /* Of an image that cannot be reloaded meanwhile: its parent as commands call it, "" without one. */
 void parents_label(struct tandem *t, const struct image *img, char *label);
+
+/* Likewise, with all that is behind that one. */
+void parents_of(struct tandem *t, const struct image *img, struct disk_ancestry *out);
 
 /* "/pool/dir/x/../base.vhd" to its directory and name; false when it has none. Pure. */
 bool parents_split(const char *path, char *dir, size_t size, const char **name);

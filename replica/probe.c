@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "notes.h"
 #include "watch.h"
@@ -83,6 +84,44 @@ static int open_notes(struct tandem *t, const struct image_name *kind, uint32_t 
 	return notes_open(t->notes_dirfd, name, t->boot, out);
 }
 
+/* It may come, or be closed. */
+static bool lacks_parent(int err)
+{
+	return err == -ENOENT || err == -EBUSY || err == -EXDEV || err == -ENOLINK;
+}
+
+/*
+ * Of an image that cannot be used now: what it is built upon is not to be written meanwhile. Read
+ * beside whoever has it, so it may not verify, and then nothing is known.
+ */
+static void find_parents(struct tandem *t, struct pool *p, const struct image_name *kind, int fd,
+			 struct found *f)
+{
+	struct image_around around = { .read_only = true, .parents = &p->parents.base };
+	char reason[IMAGE_REASON];
+	struct image *img;
+	struct file *file;
+	int own, err;
+
+	if (kind->format->flat || kind->format->locks_itself)
+		return;
+	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (own < 0)
+		return;
+	if (file_adopt(own, true, &file)) {
+		close(own);
+		return;
+	}
+	err = image_open(file, kind->format, &around, &img, reason);
+	f->awaits_parent = lacks_parent(err);
+	if (err) {
+		file->ops->close(file);
+		return;
+	}
+	parents_of(t, img, &f->ancestry);
+	image_close(img);
+}
+
 static void open_image(struct tandem *t, struct pool *p, const char *name,
 		       const struct image_name *kind, uint32_t notes, struct found *f)
 {
@@ -114,8 +153,7 @@ static void open_image(struct tandem *t, struct pool *p, const char *name,
 		file->ops->close(file);
 		notes_close(around.notes);
 		probe_invalid(f, reason[0] ? reason : strerror(-err));
-		f->awaits_parent = err == -ENOENT || err == -EBUSY || err == -EXDEV ||
-				   err == -ENOLINK;
+		f->awaits_parent = lacks_parent(err);
 		return;
 	}
 	ask_witness(f);
@@ -125,6 +163,7 @@ static void open_image(struct tandem *t, struct pool *p, const char *name,
 	if (!f->image->read_only && is_incomplete(t, f->image))
 		complete(f->image, f);
 	if (f->state == DISK_INVALID) {
+		parents_of(t, f->image, &f->ancestry);
 		watch_own_close(t->watch, p, name);
 		image_close(f->image);
 		f->image = NULL;
@@ -138,8 +177,10 @@ void probe_file(struct tandem *t, struct pool *p, const char *name, const struct
 		probe_invalid(f, "a name with ':' reads as POOL:FILE");
 	} else if (f->st.st_nlink > 1) {
 		probe_invalid(f, "the file has more than one link");
+		find_parents(t, p, kind, fd, f);
 	} else if (open_for_writing(fd)) {
 		probe_invalid(f, "another program has it open for writing");
+		find_parents(t, p, kind, fd, f);
 		f->written_elsewhere = true;
 	} else {
 		open_image(t, p, name, kind, notes, f);

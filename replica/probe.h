@@ -16,6 +16,8 @@ struct found {
 	bool written_elsewhere;
 	bool awaits_parent; /* which may come, or be closed */
 	struct image *image;
+	struct disk_ancestry
+		ancestry; /* without an image: what it is built upon, as far as known */
 	struct identity identity;
 	struct stat st;
 };

@@ -37,7 +37,8 @@ struct batch {
 	enum scan_hint hint;
 	struct disk **added;
 	size_t count, room;
-	int err; /* what was found before could not be recorded */
+	int err;            /* what was found before could not be recorded */
+	bool other_parents; /* of a disk that cannot be used, and was listed before */
 	/* See scan_new. */
 	int (*record)(void *arg, struct catalogue_txn *txn, struct disk *d);
 	void *arg;
@@ -154,7 +155,7 @@ static bool batch_finish(struct batch *b, int *result)
 		disk_unref(d);
 	}
 	free(b->added);
-	if (b->count)
+	if (b->count || b->other_parents)
 		parents_settle(b->t);
 	if (found && b->t->serving) /* at the start it is done after all pools */
 		scan_missing(b->t);
@@ -240,6 +241,7 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 	d->known.ino = f->st.st_ino;
 	disk_know(d);
 	if (!d->image) {
+		d->about.ancestry = f->ancestry;
 		d->known.size = f->st.st_size;
 		d->known.mtime = f->st.st_mtim;
 		d->known.ctime = f->st.st_ctim;
@@ -495,6 +497,9 @@ static int find_new(struct batch *b, struct pool *p, const char *name,
 		was->known.size = f.st.st_size;
 		was->known.mtime = f.st.st_mtim;
 		was->known.ctime = f.st.st_ctim;
+		b->other_parents |= memcmp(&was->about.ancestry, &f.ancestry, sizeof(f.ancestry));
+		was->about.ancestry = f.ancestry;
+		was->awaits_parent = f.awaits_parent;
 		pthread_mutex_unlock(&was->lock);
 		goto out;
 	}

@@ -3,6 +3,7 @@
 #include "parents.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -300,6 +301,68 @@ START_TEST(in_another_pool)
 }
 END_TEST
 
+/* A child that cannot be used now needs its parent as it is all the same. */
+START_TEST(a_child_that_is_invalid)
+{
+	struct disk *d;
+	int fd;
+
+	created("base.vhd", NULL);
+	created("middle.vhd", "base.vhd");
+	created("child.vhd", "middle.vhd");
+	for (int linked = 0; linked < 2; linked++) {
+		temp_close();
+		fd = open(temp_path("child.vhd"), (linked ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+		ck_assert_int_ge(fd, 0);
+		if (linked)
+			ck_assert_int_eq(link(temp_path("child.vhd"), temp_path("backup")), 0);
+		temp_open();
+		for (int again = 0; again < 2; again++) {
+			ck_assert_str_eq(temp_state("child.vhd"), "Invalid");
+			ck_assert_str_eq(temp_state("middle.vhd"), "ReadOnly");
+			ck_assert_str_eq(temp_state("base.vhd"), "ReadOnly");
+			ck_assert_str_eq(temp_reason("base.vhd"), "2 disks are built upon it");
+			ck_assert_uint_eq(children("middle.vhd"), 1);
+			d = temp_disk("middle.vhd");
+			ck_assert_int_eq(disk_open(d, true), -EROFS);
+			disk_unref(d);
+			temp_rescan();
+		}
+		close(fd);
+		if (linked)
+			ck_assert_int_eq(unlink(temp_path("backup")), 0);
+		temp_rescan();
+		ck_assert_str_eq(temp_state("child.vhd"), "Ready");
+		ck_assert_uint_eq(children("middle.vhd"), 1);
+	}
+	ck_assert_int_eq(unlink(temp_path("child.vhd")), 0);
+	temp_rescan();
+	ck_assert_str_eq(temp_state("middle.vhd"), "Ready");
+}
+END_TEST
+
+/* It is found while its parent is away: what comes then is known to be needed. */
+START_TEST(a_parent_of_one_that_is_invalid)
+{
+	char away[2 * PATH_MAX];
+	int fd;
+
+	created("base.vhd", NULL);
+	created("child.vhd", "base.vhd");
+	temp_close();
+	snprintf(away, sizeof(away), "%s/base.vhd", second);
+	ck_assert_int_eq(rename(temp_path("base.vhd"), away), 0);
+	fd = open(temp_path("child.vhd"), O_RDWR | O_CLOEXEC);
+	temp_open();
+	ck_assert_str_eq(temp_reason("child.vhd"), "another program has it open for writing");
+	ck_assert_int_eq(rename(away, temp_path("base.vhd")), 0);
+	temp_rescan();
+	ck_assert_str_eq(temp_reason("child.vhd"), "another program has it open for writing");
+	ck_assert_str_eq(temp_state("base.vhd"), "ReadOnly");
+	close(fd);
+}
+END_TEST
+
 /* ---- VHDX, which names a parent in three ways ---- */
 
 /* What vhdx_build.c calls each of them. */
@@ -478,5 +541,6 @@ END_TEST
 
 UNIT_MAIN("parents", setup, temp_tandem_end, paths, a_chain, a_parent_stays_as_it_is,
 	  who_can_be_a_parent, a_parent_that_is_not_there, the_longest_chain, comes_and_goes,
-	  in_another_pool, vhdx_chain, vhdx_loops, vhdx_without_its_first, vhdx_with_others_first,
+	  in_another_pool, a_child_that_is_invalid, a_parent_of_one_that_is_invalid, vhdx_chain,
+	  vhdx_loops, vhdx_without_its_first, vhdx_with_others_first,
 	  vhdx_is_mended_for_its_children)
