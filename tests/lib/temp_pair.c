@@ -174,3 +174,14 @@ void do_it(enum replica_operation op)
 {
 	ck_assert_msg(!operate(op, false), "%s", why.message);
 }
+
+bool is_held_up(void *arg)
+{
+	struct disk *d = arg;
+	bool is;
+
+	pthread_mutex_lock(&d->ranges.mutex);
+	is = d->ranges.waiting > 0;
+	pthread_mutex_unlock(&d->ranges.mutex);
+	return is;
+}

@@ -35,4 +35,7 @@ void make(void);
 int operate(enum replica_operation op, bool force);
 void do_it(enum replica_operation op);
 
+/* Somebody waits for a range of that disk. */
+bool is_held_up(void *disk);
+
 #endif

@@ -51,17 +51,6 @@ static void *split(void *err)
 	return NULL;
 }
 
-static bool is_held_up(void *arg)
-{
-	struct disk *d = arg;
-	bool is;
-
-	pthread_mutex_lock(&d->ranges.mutex);
-	is = d->ranges.waiting > 0;
-	pthread_mutex_unlock(&d->ranges.mutex);
-	return is;
-}
-
 static bool is_asked(void *arg)
 {
 	(void)arg;

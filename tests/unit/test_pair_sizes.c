@@ -10,17 +10,6 @@
 
 /* ---- the keeper ---- */
 
-static bool is_held_up(void *arg)
-{
-	struct disk *d = arg;
-	bool is;
-
-	pthread_mutex_lock(&d->ranges.mutex);
-	is = d->ranges.waiting > 0;
-	pthread_mutex_unlock(&d->ranges.mutex);
-	return is;
-}
-
 /* As long as somebody makes the source another size, nobody looks for what is to be copied. */
 START_TEST(a_source_whose_size_changes)
 {
