@@ -68,7 +68,8 @@ struct check_parents {
 	struct image_parents base;
 	struct check *c;
 	const struct check_pool *pool;
-	unsigned depth;
+	unsigned depth;   /* 0 for an image itself, 1 for its parent, ... */
+	unsigned *opened; /* files, for one image of depth 0; NULL: that is it */
 };
 void check_parents_init(struct check_parents *p, struct check *c, const struct check_pool *pool);
 

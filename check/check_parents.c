@@ -28,9 +28,13 @@ static int open_parent(const struct check_parents *child, const struct check_poo
 
 	check_parents_init(&own, child->c, pool);
 	own.depth = child->depth + 1;
+	own.opened = child->opened;
 	if (own.depth > IMAGE_PARENTS_MAX)
 		return image_fail(reason, -ELOOP, "it has more than %d parents, or is its own",
 				  IMAGE_PARENTS_MAX);
+	if (++*own.opened > IMAGE_PARENTS_OPENED_MAX)
+		return image_fail(reason, -ELOOP,
+				  "the names of its parents lead to too many files");
 	if (!format || format->locks_itself)
 		return image_fail(reason, -EINVAL, "its parent %s is no image of that kind", name);
 	err = file_open(pool->dirfd, name, &read_only, &file);
@@ -66,22 +70,24 @@ static int open_path(const struct check_parents *p, const char *path, struct ima
 static int open_by_name(const struct image_parents *base, const struct parent_name *name,
 			struct image **out, char reason[IMAGE_REASON])
 {
-	const struct check_parents *p = (const struct check_parents *)base;
+	struct check_parents p = *(const struct check_parents *)base;
+	unsigned opened = 0;
 	const char *shown = name->relative ? name->relative : name->absolute;
 	char *path = malloc(2 * PATH_MAX);
 	int err = path ? -ENOENT : -ENOMEM;
 
 	reason[0] = '\0';
-	if (path && name->relative && name->relative[0] != '/') {
-		snprintf(path, 2 * PATH_MAX, "%s/%s", p->pool->dir, name->relative);
-		err = open_path(p, path, out, reason);
+	if (!p.opened)
+		p.opened = &opened;
+	if (path && !name->relative) {
+		err = open_path(&p, name->absolute, out, reason);
+	} else if (path && name->relative[0] != '/') {
+		snprintf(path, 2 * PATH_MAX, "%s/%s", p.pool->dir, name->relative);
+		err = open_path(&p, path, out, reason);
 	}
-	if (err == -ENOENT && name->absolute)
-		err = open_path(p, name->absolute, out, reason);
 	free(path);
 	if (err && !reason[0])
-		image_fail(reason, err, "its parent %.120s: %.60s",
-			   shown ? shown : "(without a name)",
+		image_fail(reason, err, "its parent %.120s: %.60s", shown,
 			   err == -ENOENT ? "it is missing" : strerror(-err));
 	return err;
 }

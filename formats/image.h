@@ -23,6 +23,11 @@ struct notes;
 #define IMAGE_REASON 200
 /* The longest chain. */
 #define IMAGE_PARENTS_MAX 16
+/*
+ * So many files are opened to find all parents of one image. A long chain has 16; but each of these
+ * may name several, whose own parents are looked for before it is known that they are others.
+ */
+#define IMAGE_PARENTS_OPENED_MAX 64
 
 /* How an image names its parent. */
 struct parent_name {
@@ -33,7 +38,7 @@ struct parent_name {
 /* Who finds parents, for formats that have them. */
 struct image_parents {
 	/*
-	 * Opens the image of that name for reading, whatever is its own parent
+	 * Opens the image of that name, which has one member set, for reading, its own parent
 	 * included, and locks it against writers. The caller verifies that it is the
 	 * right one, and closes it with the child. -ENOENT: nothing has that name, and -EXDEV: it
 	 * is no place to look at, so it may be elsewhere. All else is of what is there; -ENOLINK:

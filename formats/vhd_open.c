@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "parent.h"
 #include "vhd.h"
 #include "vhd_inner.h"
 
@@ -139,16 +140,18 @@ static int read_locator(struct image *img, const struct vhd_header *h, uint32_t 
 	return err;
 }
 
-static int verify_parent(struct image *img, const struct vhd_header *h, char reason[IMAGE_REASON])
+static int verify_parent(struct image *img, const struct image *parent, const void *said,
+			 char reason[IMAGE_REASON])
 {
+	const struct vhd_header *h = said;
 	struct file_stat st;
 
-	if (img->parent->format != &vhd_format)
+	if (parent->format != &vhd_format)
 		return image_fail(reason, -EINVAL, "its parent is not a VHD");
-	if (memcmp(img->parent->identity, h->parent_uuid, sizeof(h->parent_uuid)))
+	if (memcmp(parent->identity, h->parent_uuid, sizeof(h->parent_uuid)))
 		return image_fail(reason, -EINVAL,
 				  "the file with its parent's name is another disk");
-	if (!img->parent->file->ops->stat(img->parent->file, &st) &&
+	if (!parent->file->ops->stat(parent->file, &st) &&
 	    vhd_time(st.mtime.tv_sec) > h->parent_time)
 		image_fail(img->complaint, 0,
 			   "its parent was written after it was made: they may not fit together");
@@ -159,23 +162,21 @@ static int open_parent(struct image *img, const struct vhd_header *h, uint64_t f
 		       char reason[IMAGE_REASON])
 {
 	char *relative = malloc(4096), *absolute = malloc(4096);
-	struct parent_name name = { 0 };
-	int err = relative && absolute ? 0 : -ENOMEM;
+	struct parent_name names[2] = { 0 };
+	int err = -ENOMEM;
 
-	if (!err && !img->parents)
-		err = image_fail(reason, -EINVAL, "it has a parent, which cannot be looked for");
-	if (!err) {
+	if (relative && absolute) {
 		if (!read_locator(img, h, VHD_RELATIVE, file_size, relative))
-			name.relative = relative;
+			names[0].relative = relative;
 		else if (h->parent_name[0])
-			name.relative = h->parent_name;
+			names[0].relative = h->parent_name;
 		if (!read_locator(img, h, VHD_ABSOLUTE, file_size, absolute))
-			name.absolute = absolute;
-		err = img->parents->open(img->parents, &name, &img->parent, reason);
+			names[1].absolute = absolute;
+		err = parent_find(img, names, 2, verify_parent, h, reason);
 	}
 	free(relative);
 	free(absolute);
-	return err ? err : verify_parent(img, h, reason);
+	return err;
 }
 
 /* ---- open ---- */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "parent.h"
 #include "vhdx_inner.h"
 
 #define LOCATOR_HEAD 20
@@ -183,9 +184,11 @@ static bool is_named(const struct image *parent, const char *linkage)
 	       memcmp(guid, vhdx_guid_none, sizeof(guid));
 }
 
-static int verify(const struct image *img, const struct image *parent, char *const values[KEYS],
+static int verify(struct image *img, const struct image *parent, const void *said,
 		  char reason[IMAGE_REASON])
 {
+	char *const *values = said;
+
 	if (!is_named(parent, values[LINKAGE]) && !is_named(parent, values[LINKAGE2]))
 		return image_fail(reason, -EINVAL,
 				  "its parent was changed, or is another image than it was");
@@ -196,70 +199,22 @@ static int verify(const struct image *img, const struct image *parent, char *con
 	return 0;
 }
 
-/* *other: an image is there, and it is another one. */
-static int try_parent(struct image *img, const struct parent_name *name, char *const values[KEYS],
-		      bool *other, char reason[IMAGE_REASON])
-{
-	struct image *parent;
-	int err = img->parents->open(img->parents, name, &parent, reason);
-
-	*other = false;
-	if (err)
-		return err;
-	err = verify(img, parent, values, reason);
-	*other = err;
-	if (err)
-		image_close(parent);
-	else
-		img->parent = parent;
-	return err;
-}
-
-/*
- * Where it is from here counts most; a copy elsewhere may have its place in a path. What is there
- * and cannot be opened ends it: mostly the other names are of the same file, whose own parents have
- * as many names again.
- */
-static int try_all(struct image *img, char *const values[KEYS], char reason[IMAGE_REASON])
-{
-	const struct parent_name names[] = {
-		{ .relative = values[RELATIVE] },
-		{ .absolute = values[ABSOLUTE] },
-		{ .absolute = values[VOLUME] },
-	};
-	char why[IMAGE_REASON];
-	int first = 0;
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		bool other, last;
-		int err;
-
-		if (!names[i].relative && !names[i].absolute)
-			continue;
-		why[0] = '\0';
-		err = try_parent(img, &names[i], values, &other, why);
-		last = !other && err != -ENOENT && err != -EXDEV;
-		if (!first || last)
-			memcpy(reason, why, sizeof(why));
-		if (last)
-			return err;
-		if (!first)
-			first = err;
-	}
-	return first ? first
-		     : image_fail(reason, -EINVAL, "it has a parent and does not say where");
-}
-
 int vhdx_open_parent(struct image *img, char reason[IMAGE_REASON])
 {
 	char *values[KEYS] = { NULL };
-	int err;
+	int err = read_locator(img, values, reason);
 
-	if (!img->parents)
-		return image_fail(reason, -EINVAL, "it has a parent, which cannot be looked for");
-	err = read_locator(img, values, reason);
-	if (!err)
-		err = try_all(img, values, reason);
+	if (!err) {
+		/* Where it is from here counts most. */
+		const struct parent_name names[] = {
+			{ .relative = values[RELATIVE] },
+			{ .absolute = values[ABSOLUTE] },
+			{ .absolute = values[VOLUME] },
+		};
+
+		err = parent_find(img, names, sizeof(names) / sizeof(names[0]), verify, values,
+				  reason);
+	}
 	for (int i = 0; i < KEYS; i++)
 		free(values[i]);
 	return err;

@@ -11,12 +11,6 @@
 #include "tandem.h"
 #include "watch.h"
 
-/*
- * So many files are opened to find all parents of one image. A long chain has 16; but each of these
- * may name several, whose own parents are looked for before it is known that they are others.
- */
-#define OPENED_MAX 64
-
 static int open_by_name(const struct image_parents *base, const struct parent_name *name,
 			struct image **out, char reason[IMAGE_REASON]);
 
@@ -107,7 +101,7 @@ static int open_image(const struct parents *child, struct pool *pool, const char
 	if (own.depth > IMAGE_PARENTS_MAX)
 		return image_fail(reason, -ELOOP, "it has more than %d parents, or is its own",
 				  IMAGE_PARENTS_MAX);
-	if (++*own.opened > OPENED_MAX)
+	if (++*own.opened > IMAGE_PARENTS_OPENED_MAX)
 		return image_fail(reason, -ELOOP,
 				  "the names of its parents lead to too many files");
 	if (!format || format->locks_itself)
@@ -161,18 +155,13 @@ static int open_path(struct search *s, struct image **out, char reason[IMAGE_REA
 static int search(struct search *s, const struct parent_name *name, struct image **out,
 		  char reason[IMAGE_REASON])
 {
-	int err = -ENOENT, second;
-
-	if (name->relative && name->relative[0] != '/') {
-		snprintf(s->path, sizeof(s->path), "%s/%s", s->child->pool->dir, name->relative);
-		err = open_path(s, out, reason);
-	}
-	if ((err == -ENOENT || err == -EXDEV) && name->absolute) {
+	if (!name->relative)
 		snprintf(s->path, sizeof(s->path), "%s", name->absolute);
-		second = open_path(s, out, reason);
-		err = second == -ENOENT ? err : second;
-	}
-	return err;
+	else if (name->relative[0] == '/')
+		return -ENOENT;
+	else
+		snprintf(s->path, sizeof(s->path), "%s/%s", s->child->pool->dir, name->relative);
+	return open_path(s, out, reason);
 }
 
 static int open_by_name(const struct image_parents *base, const struct parent_name *name,
@@ -193,8 +182,7 @@ static int open_by_name(const struct image_parents *base, const struct parent_na
 	}
 	free(s);
 	if (err == -ENOENT)
-		return image_fail(reason, err, "its parent %.120s is missing",
-				  shown ? shown : "(without a name)");
+		return image_fail(reason, err, "its parent %.120s is missing", shown);
 	if (err == -EXDEV)
 		return image_fail(reason, err,
 				  "its parent %.100s lies outside of the disk directory and pools",

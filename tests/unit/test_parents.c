@@ -202,6 +202,32 @@ START_TEST(a_parent_that_is_not_there)
 }
 END_TEST
 
+/* A child that was moved away from its parent, to where another disk has that name. */
+START_TEST(another_by_its_relative_name)
+{
+	char moved[2 * PATH_MAX];
+
+	created("base.vhd", NULL);
+	write_byte("base.vhd", 1, 'b');
+	created("child.vhd", "base.vhd");
+	ck_assert_int_eq(tandem_add_pool(temp.t, "p", second, false, &why), 0);
+	created("p:base.vhd", NULL);
+	temp_close();
+	snprintf(moved, sizeof(moved), "%s/child.vhd", second);
+	ck_assert_int_eq(rename(temp_path("child.vhd"), moved), 0);
+	temp_open();
+	ck_assert_str_eq(temp_state("p:child.vhd"), "Ready");
+	ck_assert_int_eq(read_byte("p:child.vhd", 1), 'b');
+	ck_assert_str_eq(temp_state("base.vhd"), "ReadOnly");
+	ck_assert_str_eq(temp_state("p:base.vhd"), "Ready");
+	temp_close();
+	ck_assert_int_eq(unlink(temp_path("base.vhd")), 0);
+	temp_open();
+	ck_assert_str_eq(temp_reason("p:child.vhd"),
+			 "the file with its parent's name is another disk");
+}
+END_TEST
+
 /* The longest chain, on a stack as small as a worker's; and one that is too long. */
 static void *open_chain(void *arg)
 {
@@ -540,7 +566,7 @@ START_TEST(vhdx_is_mended_for_its_children)
 END_TEST
 
 UNIT_MAIN("parents", setup, temp_tandem_end, paths, a_chain, a_parent_stays_as_it_is,
-	  who_can_be_a_parent, a_parent_that_is_not_there, the_longest_chain, comes_and_goes,
-	  in_another_pool, a_child_that_is_invalid, a_parent_of_one_that_is_invalid, vhdx_chain,
-	  vhdx_loops, vhdx_without_its_first, vhdx_with_others_first,
-	  vhdx_is_mended_for_its_children)
+	  who_can_be_a_parent, a_parent_that_is_not_there, another_by_its_relative_name,
+	  the_longest_chain, comes_and_goes, in_another_pool, a_child_that_is_invalid,
+	  a_parent_of_one_that_is_invalid, vhdx_chain, vhdx_loops, vhdx_without_its_first,
+	  vhdx_with_others_first, vhdx_is_mended_for_its_children)
