@@ -15,7 +15,7 @@
  * The order: D(moments dropped) -> the settler goes by them no more -> versions out of
  * the catalogue, by the page -> D -> their space -> the moments out of the
  * catalogue. A crash on the way leaves the moments dropped, and they are collected
- * again; only the space of what is FREED at once may stay behind, until its segment goes.
+ * again; the space of what was to be FREED at once is found at the next start (sweep.c).
  * A segment goes while the settler pauses: then what no version is in is of nobody.
  *
  * Space is given back for many versions at once because a call for each of them takes longer
@@ -388,6 +388,8 @@ int collect_rest(struct tandem *t, struct disk *d, _Atomic bool *stop)
 	free(w.freed);
 	if (!err)
 		err = drop_segments(&w);
+	if (!err)
+		err = sweep_store(t, d, history_store(w.h), stop);
 	if (!err)
 		snapshots_changed(t, d);
 	return err;

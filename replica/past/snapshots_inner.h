@@ -298,6 +298,11 @@ void collect(struct tandem *t, struct disk *d, struct dropped *list, size_t coun
 /* Whatever nobody needs. -ECANCELED: stopped. */
 int collect_rest(struct tandem *t, struct disk *d, _Atomic bool *stop);
 
+/* ---- sweep.c ---- */
+
+/* Space that a crash before this start left in the store is given back. -ECANCELED: stopped. */
+int sweep_store(struct tandem *t, struct disk *d, struct segments *store, _Atomic bool *stop);
+
 /* ---- collector.c ---- */
 
 int collector_new(struct tandem *t, struct collector **out);

@@ -127,11 +127,18 @@ static uint64_t measure(struct segments *s, uint64_t number)
 	return st.allocated;
 }
 
+uint64_t segments_allocated_in(struct segments *s, uint64_t segment)
+{
+	uint64_t allocated;
+
+	return segment_measured(s, segment, &allocated) ? allocated : measure(s, segment);
+}
+
 uint64_t segments_allocated(struct segments *s)
 {
-	uint64_t sum = 0, allocated;
+	uint64_t sum = 0;
 
 	for (uint64_t n = segment_from(s, 1); n; n = segment_from(s, n + 1))
-		sum += segment_measured(s, n, &allocated) ? allocated : measure(s, n);
+		sum += segments_allocated_in(s, n);
 	return sum;
 }

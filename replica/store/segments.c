@@ -59,7 +59,7 @@ static int load(struct segments *s, uint64_t beyond)
 	atomic_init(&s->names_made, last ? 1 : 0);
 	if (beyond / SEGMENT_SIZE > last)
 		last = beyond / SEGMENT_SIZE;
-	s->next = last + 1;
+	s->next = s->own_from = last + 1;
 	atomic_init(&s->in_memory, segments_place(s->next, 0));
 	atomic_init(&s->end, segments_end_place(s));
 	return last < SEGMENT_NUMBER_MAX ? 0 : -EOVERFLOW;
@@ -135,4 +135,9 @@ int segments_broken(struct segments *s)
 uint64_t segments_end(struct segments *s)
 {
 	return atomic_load(&s->end);
+}
+
+uint64_t segments_own_from(const struct segments *s)
+{
+	return s->own_from;
 }

@@ -124,7 +124,10 @@ int segments_free_range(struct segments *s, uint64_t from, uint64_t to);
 int segments_drop(struct segments *s, uint64_t segment);
 /* What a record takes in the file. */
 uint64_t record_space(uint64_t length);
-/* Bytes of disk space that all files have. */
+/* Bytes of disk space that all files have; and that one, 0 where there is none. */
 uint64_t segments_allocated(struct segments *s);
+uint64_t segments_allocated_in(struct segments *s, uint64_t segment);
+/* Nothing has been appended, or will be, to segments before this one since segments_open(). */
+uint64_t segments_own_from(const struct segments *s);
 
 #endif

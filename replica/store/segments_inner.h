@@ -83,6 +83,7 @@ struct segments {
 	pthread_mutex_t appending; /* held across writes */
 	struct segment *current;   /* with a reference; NULL before the first append */
 	uint64_t next;             /* number of the next file */
+	uint64_t own_from;         /* what it was at first */
 	uint64_t at;               /* offset of the next record in current: written + used */
 	uint64_t written, used;    /* in the file; behind it, in buf */
 	uint64_t reserved;         /* of the file's space */

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Snapshots come and go in any order: those that stay hold what they held, and nothing is left. */
+#include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "history.h"
 #include "past_disk.h"
+#include "segments.h"
 #include "snapshots_inner.h"
 #include "unit.h"
 
@@ -275,5 +282,76 @@ START_TEST(many_at_once)
 }
 END_TEST
 
+/* ---- a death between the catalogue and the space ---- */
+
+#define BIG (3072ull * PAST_BLOCK)
+
+static _Atomic bool dies_at_space;
+
+int fallocate(int fd, int mode, off_t offset, off_t len)
+{
+	int (*real)(int, int, off_t, off_t) = dlsym(RTLD_NEXT, "fallocate");
+
+	if (mode & FALLOC_FL_PUNCH_HOLE && atomic_load(&dies_at_space))
+		raise(SIGKILL);
+	return real(fd, mode, offset, len);
+}
+
+static uint64_t taken(void)
+{
+	return segments_allocated(history_store(atomic_load(&p.d->history)));
+}
+
+static bool has_given_back(void *least)
+{
+	return collected(NULL) && taken() <= *(uint64_t *)least;
+}
+
+/* In the only segment are the versions of another moment, too. */
+START_TEST(space_that_a_crash_left)
+{
+	uint64_t least = BIG / 4 + (1 << 20);
+	pid_t pid;
+	int status;
+
+	past_disk_end(&p);
+	past_disk_begin(&p, "big.img", BIG);
+	past_write(&p, 0, BIG, 1);
+	past_snapshot(&p, "one");
+	past_write(&p, 0, BIG, 2);
+	past_snapshot(&p, "two");
+	for (uint64_t off = 0; off < BIG; off += 4 * PAST_BLOCK)
+		past_write(&p, off, PAST_BLOCK, 3);
+	settle_and_collect();
+	past_disk_let_go(&p);
+	temp_close();
+	pid = fork();
+	if (pid == 0) {
+		begin();
+		past_disk_again(&p);
+		atomic_store(&dies_at_space, true);
+		past_delete(&p, 0);
+		pause();
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	past_forget(&p, 0);
+	temp_open(); /* without a collector */
+	past_disk_again(&p);
+	ck_assert_uint_eq(totals().count, BIG / PAST_BLOCK / 4);
+	ck_assert_uint_ge(taken(), BIG);
+	past_disk_let_go(&p);
+	temp_close();
+	temp_open_and_crash();
+	begin();
+	past_disk_again(&p);
+	ck_assert_msg(unit_until(has_given_back, &least, 10), "it takes %llu bytes",
+		      (unsigned long long)taken());
+	past_check_all(&p);
+	delete_all();
+	ck_assert(past_is_empty(&p));
+}
+END_TEST
+
 UNIT_MAIN("collector", setup, teardown, one, shared, exclusive, model, read_meanwhile,
-	  goes_on_after_a_stop, many_at_once)
+	  goes_on_after_a_stop, many_at_once, space_that_a_crash_left)
