@@ -196,6 +196,8 @@ PAST_TARGETS = tuple(Target(f"{row}-{depth}", base, ratio, ("disk",)) for row, b
     ("first-sustained", "qsd",            1.0),
     ("first-sustained", "xfs",            1.0),
     ("later",           "tandemfs-plain", 0.97),
+    ("history-1s-burst",     "tandemfs-plain", 0.8),
+    ("history-1s-sustained", "tandemfs-plain", 0.45),
 ) for depth in ("qd1", "qd32"))
 # Of the plain disk: clearly more than what is left to QEMU of its own plain speed, but neither more than a plain disk, less
 # what noise is, nor more than the device gives to two copies. Requests of 4 KiB cost FUSE more than the device, so their
