@@ -340,6 +340,15 @@ START_TEST(blocks_of_4k)
 }
 END_TEST
 
+/* Small ones, of which all moments are compared after each step. */
+START_TEST(after_each_step)
+{
+	work(8192, 12 * 8192, 12 * 8192, unit_scaled(20000), 1);
+	work(8192, 9 * 8192 + 3000, 13 * 8192 + 512, unit_scaled(20000), 1);
+	work(4096, 10 * 4096 + 700, 14 * 4096, unit_scaled(20000), 1);
+}
+END_TEST
+
 START_TEST(blocks_of_16k)
 {
 	work(16384, 64 * 16384, 64 * 16384, unit_scaled(20000), 40);
@@ -442,6 +451,7 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = { blocks_of_4k,
+				       after_each_step,
 				       blocks_of_16k,
 				       blocks_of_1m,
 				       the_last_room_is_given_away_slowly,
