@@ -28,10 +28,10 @@ void keeper_poke(struct pair *p)
 {
 	pthread_mutex_lock(&p->lock);
 	p->poke = true;
+	/* It may wait for its turn to copy. Before it wakes: what it begins then is not interrupted. */
+	atomic_store(&p->interrupt, true);
 	pthread_cond_broadcast(&p->poked);
 	pthread_mutex_unlock(&p->lock);
-	/* It may wait for its turn to copy. */
-	atomic_store(&p->interrupt, true);
 	jobs_wake(p->of->t->jobs);
 }
 

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-char dir[64];
+char dir[100];
 struct tandem *tandem;
 struct ctl *ctl;
 struct text out;
@@ -49,7 +49,10 @@ void start(void)
 
 void setup(void)
 {
-	strcpy(dir, "/tmp/test_ctl.XXXXXX");
+	const char *tmp = getenv("TMPDIR");
+
+	ck_assert_int_lt(snprintf(dir, sizeof(dir), "%s/test_ctl.XXXXXX", tmp ? tmp : "/tmp"),
+			 sizeof(dir));
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 }
 

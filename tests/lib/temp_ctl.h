@@ -6,7 +6,7 @@
 #include "ctl.h"
 #include "events.h"
 
-extern char dir[64];
+extern char dir[100];
 extern struct tandem *tandem;
 extern struct ctl *ctl;
 extern struct text out; /* of the last cat, list or command */

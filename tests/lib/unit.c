@@ -21,7 +21,7 @@ static unsigned number_of(const char *variable, unsigned by_default)
 	return n > 0 ? (unsigned)n : by_default;
 }
 
-static unsigned patience(void)
+unsigned unit_patience(void)
 {
 	return number_of("TANDEMFS_PATIENCE", 1);
 }
@@ -44,7 +44,7 @@ uint64_t unit_now_ms(void)
 bool unit_until(bool (*is_true)(void *arg), void *arg, unsigned seconds)
 {
 	const struct timespec pause = { .tv_nsec = 2000000 };
-	uint64_t end = unit_now_ms() + (uint64_t)seconds * patience() * 1000;
+	uint64_t end = unit_now_ms() + (uint64_t)seconds * unit_patience() * 1000;
 
 	while (!is_true(arg)) {
 		if (unit_now_ms() > end)
@@ -113,7 +113,7 @@ int unit_run(const char *name, void (*setup)(void), void (*teardown)(void),
 		tcase_add_checked_fixture(c, setup, teardown);
 	for (size_t i = 0; i < count; i++)
 		tcase_add_test(c, tests[i]);
-	tcase_set_timeout(c, TEST_SECONDS * patience());
+	tcase_set_timeout(c, TEST_SECONDS * unit_patience());
 	suite_add_tcase(s, c);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

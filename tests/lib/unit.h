@@ -33,6 +33,8 @@ int unit_run(const char *name, void (*setup)(void), void (*teardown)(void),
 unsigned unit_scaled(unsigned n);
 /* Milliseconds on CLOCK_MONOTONIC. */
 uint64_t unit_now_ms(void);
+/* How many times longer things may take. */
+unsigned unit_patience(void);
 /* Until it is true, asking every few milliseconds; false after so many seconds of patience. */
 bool unit_until(bool (*is_true)(void *arg), void *arg, unsigned seconds);
 /* An empty directory of this test's own, absolute. */

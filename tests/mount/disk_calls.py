@@ -50,7 +50,11 @@ def refused(number, what, call, *args, **more):
     sys.exit(f"FAIL: {what}: done, and should be {wanted}")
 
 
+PATIENCE = float(os.environ.get("TANDEMFS_PATIENCE", "1"))
+
+
 def eventually(seconds, truth, what):
+    seconds *= PATIENCE
     ends = time.monotonic() + seconds
     def true_by_now():
         try:

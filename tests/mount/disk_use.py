@@ -135,7 +135,7 @@ def blocking_lock():
         fd = os.open(served(b"l.img"), os.O_RDWR)
         fcntl.lockf(fd, fcntl.LOCK_EX)
         os.write(write_end, b"x")
-        time.sleep(0.3)
+        time.sleep(1)
         os.kill(os.getpid(), 9)
     os.read(ready, 1)
     begun = time.monotonic()

@@ -13,14 +13,14 @@ import sys
 import time
 
 from disk_calls import PLACES, Opened, backing, bytes_of, eventually, make, must, name_of, ok, refused, served
-from replication import (control, done, events, fields, last_event, patience, percent, quoted, read, state_of, status,
+from replication import (control, done, events, fields, last_event, percent, quoted, read, state_of, status,
                          told, tree)
 
 SECONDS = 5  # for what inotify tells
 
 
 def soon(truth, what):
-    eventually(SECONDS * patience(), truth, what)
+    eventually(SECONDS, truth, what)
 
 
 def identity(name):
@@ -301,7 +301,7 @@ def replaced():
             file.write(random.randbytes(65536))
         os.rename(backing(b".t"), backing(b"r.img"))
         soon(lambda: state_of("r.img") in ("Missing", "Conflict", "Changed", "Ready"), "it is known")
-        eventually(SECONDS * patience(), lambda: fails(errno.EIO, fd), "who has the old one open gets EIO")
+        eventually(SECONDS, lambda: fails(errno.EIO, fd), "who has the old one open gets EIO")
     soon(lambda: state_of("r.img") == "Ready" and in_mount(b"r.img"), "the new one is Ready")
     same(b"r.img")
     must(os.stat(served(b"r.img")).st_size == 65536, "it has its size")
@@ -427,7 +427,7 @@ def equal(seconds):
         return (images() == {os.fsencode(name) for name in disks} == set(os.listdir(PLACES["MNT"])) - {b".replication"}
                 == set(os.listdir(tree("disks"))) and all(disk["State"] == "Ready" for disk in disks.values()))
     try:
-        eventually(seconds * patience(), is_equal, "disks/ and the mount equal DISKDIR")
+        eventually(seconds, is_equal, "disks/ and the mount equal DISKDIR")
     except SystemExit:
         disks = status()["Disks"]
         print("DISKDIR differs:", images() ^ {os.fsencode(name) for name in disks})
@@ -611,6 +611,7 @@ def conflicts(directory):
         file.write(b"in the pool".ljust(512))
     soon(lambda: state_of("hot:other.img") == "Ready" and state_of("other.img") == "Ready", "one name in two places")
     must(bytes_of(served(b"hot/other.img")) != bytes_of(served(b"other.img")), "are two disks")
+    soon(lambda: status()["Disks"]["hot:other.img"]["Openers"] == 0, "it is closed")
     done("RemovePool Name=hot")
     soon(lambda: state_of("hot") == "Ready" and os.path.isfile(served(b"hot")), "the name is free for the disk")
     number, _ = told(b"AddPool Name=hot Dir=" + quoted(directory))

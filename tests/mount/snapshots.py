@@ -290,7 +290,7 @@ def history():
     times = []
     for i in range(10):
         write_at("h.img", 0, b"%04d" % i)
-        time.sleep(0.35)
+        time.sleep(0.35 * patience())
         times.append((datetime.datetime.now(datetime.timezone.utc), i))
     for when, i in times:
         moment = when.isoformat(timespec="milliseconds")
@@ -304,7 +304,7 @@ def history():
     must(numbers == sorted(set(numbers)), "generations go up")
     must([line.split()[1] for line in kept] == sorted(line.split()[1] for line in kept), "so do times")
     count = len(kept)
-    time.sleep(0.5)
+    time.sleep(0.5 * patience())
     must(len(lines("disks", "h.img", "history")) == count, "what is not written has no new moments")
     when = times[5][0].isoformat(timespec="milliseconds")
     done(f"snapshot five At={when}", control("h.img"))

@@ -370,7 +370,7 @@ def interrupted():
             result = libc.read(fd, ctypes.create_string_buffer(100), 100)
             os._exit(ctypes.get_errno() if result < 0 else 0)
         os.read(down, 1)
-        eventually(10 * patience(), lambda: waits(pid), "the reader waits")
+        eventually(10, lambda: waits(pid), "the reader waits")
         os.kill(pid, number)
         end = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         must(end == (errno.EINTR if number == signal.SIGUSR1 else -number), f"after signal {number} the reader ends with {end}")
@@ -415,7 +415,7 @@ def polls():
 
     def wakes(parts, change):
         drain()
-        eventually(10 * patience(), lambda: quiet(drain, opened[parts]), f"{parts} is quiet")
+        eventually(10, lambda: quiet(drain, opened[parts]), f"{parts} is quiet")
         timer = threading.Timer(0.1, change)
         timer.start()
         got = poll_of(opened[parts], 10000)
@@ -491,7 +491,7 @@ def readers():
     def run():
         count = 0
         try:
-            while time.monotonic() < ends:
+            while not count or time.monotonic() < ends:
                 tables()
                 parsed(read("status.json"))
                 count += 1
@@ -503,7 +503,7 @@ def readers():
     for thread in everybody:
         thread.start()
     slowest, changes = 0, 0
-    while time.monotonic() < ends:
+    while not changes or time.monotonic() < ends:
         slowest = max(slowest, seconds_of(lambda: done("CreateDisk Name=came.img Size=1M")))
         slowest = max(slowest, seconds_of(lambda: done("DeleteDisk Name=came.img")))
         changes += 1

@@ -13,6 +13,7 @@
 
 #include "snapshots.h"
 #include "temp_ctl.h"
+#include "unit.h"
 
 static const char control[] = "groups/db/control";
 
@@ -369,7 +370,7 @@ static pthread_t tester;
 
 int mdb_cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor)
 {
-	static const struct timespec late = { .tv_nsec = 5000000 };
+	static const struct timespec late = { .tv_nsec = 50000000 };
 	int (*real)(MDB_txn *, MDB_dbi, MDB_cursor **) = dlsym(RTLD_NEXT, "mdb_cursor_open");
 
 	if (atomic_load(&slow) && !pthread_equal(pthread_self(), tester))
@@ -564,14 +565,14 @@ END_TEST
 
 /* ---- what is made of all disks ---- */
 
+static bool is_group_in(void *state)
+{
+	return !strcmp(cat("groups/r/CopyState"), state);
+}
+
 static void await_group(const char *state)
 {
-	struct timespec pause = { .tv_nsec = 2000000 };
-
-	for (int i = 0; strcmp(cat("groups/r/CopyState"), state) != 0; i++) {
-		ck_assert_msg(i < 5000, "%s, not %s", out.bytes, state);
-		nanosleep(&pause, NULL);
-	}
+	ck_assert_msg(unit_until(is_group_in, (void *)state, 20), "%s, not %s", out.bytes, state);
 }
 
 START_TEST(mirrors_of_all)

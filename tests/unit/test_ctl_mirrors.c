@@ -10,6 +10,7 @@
 
 #include "replica_facts.h"
 #include "temp_ctl.h"
+#include "unit.h"
 
 /* ---- what is shown together ---- */
 
@@ -179,15 +180,20 @@ END_TEST
 #define DISK "disks/a.img/control"
 #define MIRROR "replicas/m/control"
 
+static bool is_in(void *state)
+{
+	return !strcmp(cat("replicas/m/CopyState"), state);
+}
+
+static bool has_no_job(void *arg)
+{
+	return strstr(cat("replicas/m/status.json"), "\"Job\":null");
+}
+
 /* Commands return before the copy has ended. */
 static void await_state(const char *state)
 {
-	struct timespec pause = { .tv_nsec = 2000000 };
-
-	for (int i = 0; strcmp(cat("replicas/m/CopyState"), state) != 0; i++) {
-		ck_assert_msg(i < 5000, "%s, not %s", out.bytes, state);
-		nanosleep(&pause, NULL);
-	}
+	ck_assert_msg(unit_until(is_in, (void *)state, 20), "%s, not %s", out.bytes, state);
 }
 
 static void make_mirror(void)
@@ -200,6 +206,7 @@ static void make_mirror(void)
 			 0);
 	expect("\nElementName: m\nTargetStorageVolume: b.img\n");
 	await_state("Synchronized\n");
+	ck_assert(unit_until(has_no_job, NULL, 20)); /* its job ends after that */
 }
 
 START_TEST(a_mirror_is_shown)

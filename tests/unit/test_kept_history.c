@@ -172,9 +172,10 @@ START_TEST(forgets)
 	struct moment_record m;
 
 	keep(3600, 100, 0);
+	tick_comes(1); /* of the beginning */
 	for (size_t i = 0; i < 3; i++) {
 		past_write(&p, 0, SIZE, i + 1);
-		tick_comes(i + 1);
+		tick_comes(i + 2);
 	}
 	keep_newest("last");
 	newest(&m);

@@ -688,7 +688,7 @@ END_TEST
 
 static void *plans_to_delete(void *arg)
 {
-	for (int i = 0; i < 50000; i++) {
+	for (unsigned i = 0; i < unit_scaled(50000); i++) {
 		struct why reason;
 
 		ck_assert_int_eq(tandem_delete_snapshots(temp.t, arg, 2, false, true, &reason), 0);

@@ -771,15 +771,22 @@ static void mirror_old_source(void)
 	disk_unref(old);
 }
 
+static bool is_told(void *error)
+{
+	return facts().error == *(int *)error;
+}
+
 START_TEST(a_failback_that_cannot_end)
 {
+	int busy = -EBUSY;
+
 	synchronize();
 	do_it(OP_FAILOVER);
 	suspend_going_back();
 	mirror_old_source();
 	do_it(OP_RESUME);
 	await(COPY_FAILEDOVER);
-	ck_assert_int_eq(facts().error, -EBUSY);
+	ck_assert(unit_until(is_told, &busy, 20)); /* a moment after its state */
 	check_images("b.img", "a.img");
 	write_much(20);
 	check_content();
@@ -1086,7 +1093,7 @@ START_TEST(a_stop_while_the_copy_waits)
 	clock_gettime(CLOCK_MONOTONIC, &began);
 	temp_close();
 	clock_gettime(CLOCK_MONOTONIC, &ended);
-	ck_assert_int_lt(ended.tv_sec - began.tv_sec, 15);
+	ck_assert_int_lt(ended.tv_sec - began.tv_sec, 15 * unit_patience());
 	begin();
 	open_named();
 	check_in_step();
