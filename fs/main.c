@@ -344,18 +344,25 @@ static void hand_over(struct daemon *d)
 	log_line(LOG_LEVEL_INFO, "handed over");
 }
 
+static void print_line(void *arg, const char *text)
+{
+	fprintf(arg, "%s\n", text);
+}
+
 /* Offline: everything that the images lack gets into them, and to the disk. */
 static int settle(struct daemon *d)
 {
+	enum { WHOLE = 0, FAILED = 1, NOT_ALL_WHOLE = 3 } status = WHOLE;
 	struct why why = { 0 };
-	int err = open_tandem(d, &why);
 
-	if (!err)
-		err = tandem_settle(d->tandem, &why);
-	tandem_close(d->tandem);
-	if (err)
+	if (open_tandem(d, &why) || tandem_complete(d->tandem, &why)) {
 		fprintf(stderr, "tandemfs: %s\n", why.message);
-	return err ? 1 : 0;
+		status = FAILED;
+	} else if (tandem_tell_incomplete(d->tandem, print_line, stdout)) {
+		status = NOT_ALL_WHOLE;
+	}
+	tandem_close(d->tandem);
+	return status;
 }
 
 static void failed(struct daemon *d, const char *why)

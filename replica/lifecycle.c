@@ -361,39 +361,6 @@ int tandem_start(struct tandem *t, struct why *why)
 
 /* ---- stop ---- */
 
-/* Something was acknowledged that its file may not have. */
-static bool lacks_writes(struct tandem *t, struct disk *d)
-{
-	struct past_facts past;
-	char name[16];
-
-	disk_past(d, &past);
-	snprintf(name, sizeof(name), "%u", d->notes);
-	return past.unsettled || disk_state(d) == DISK_FAILED ||
-	       !faccessat(t->notes_dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW);
-}
-
-int tandem_settle(struct tandem *t, struct why *why)
-{
-	size_t count;
-	struct disk **disks = tandem_disks(t, &count);
-	int err = 0;
-
-	t->serving = true; /* from here on the stop is a clean one */
-	for (size_t i = 0; i < count; i++) {
-		struct disk *d = disks[i];
-		int e = d->image && !d->image->read_only ? disk_flush(d) : 0;
-
-		if (!e && lacks_writes(t, d))
-			e = -EIO;
-		if (e && !err)
-			err = refuse(why, e, "%s cannot be completed: %s", d->label,
-				     d->reason[0] ? d->reason : strerror(-e));
-	}
-	disks_free(disks, count);
-	return err;
-}
-
 /* Whether the image has everything, durably. */
 static bool settle_disk(struct tandem *t, struct disk *d)
 {

@@ -98,8 +98,15 @@ struct tandem_options {
 int tandem_open(const struct tandem_options *o, struct tandem **out, struct why *why);
 /* Starts the watcher. After daemonising. */
 int tandem_start(struct tandem *t, struct why *why);
-/* Every image is complete and durable when it returns; -EIO names one that can't be. */
+/* Every image has what was written to it, durably; -EIO names one that can't have it. */
 int tandem_settle(struct tandem *t, struct why *why);
+/*
+ * Instead of tandem_start: the same, and what a disk, or a clone that somebody fills, serves is in its
+ * image too. All that can be; the first that cannot, or is not there, is named.
+ */
+int tandem_complete(struct tandem *t, struct why *why);
+/* After that: calls fn for each file that is not whole by itself still. Whether there is any. */
+bool tandem_tell_incomplete(struct tandem *t, void (*fn)(void *arg, const char *text), void *arg);
 /* Flushes and closes every image, records a clean stop, releases the locks. */
 void tandem_close(struct tandem *t);
 

@@ -323,6 +323,37 @@ void clones_start(struct clones *cs)
 	}
 }
 
+static int complete(struct clone *c)
+{
+	struct disk *d = take_disk(c);
+	int err = -EAGAIN;
+
+	if (!d)
+		return atomic_load(&c->error) ?: -EBUSY;
+	while (err == -EAGAIN)
+		err = step(c, d);
+	disk_close(d);
+	disk_unref(d);
+	return err;
+}
+
+int clones_complete(struct clones *cs, struct why *why)
+{
+	int err = 0;
+
+	for (struct clone *c = NULL; (c = after(cs, c));) {
+		int e = 0;
+
+		filler_begin_job(c);
+		if (wants_filler(c))
+			e = complete(c);
+		if (e && !err)
+			err = refuse(why, e, "replicas/%s cannot be filled: %s", c->r.name,
+				     strerror(-e));
+	}
+	return err;
+}
+
 void clones_stop(struct clones *cs)
 {
 	if (!cs)

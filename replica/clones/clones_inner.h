@@ -78,6 +78,8 @@ void clones_lose(struct disk *d, bool deleted);
 
 /* At the start, after restores. */
 void clones_start(struct clones *c);
+/* Instead, where nobody is served: all that a filler would fill. */
+int clones_complete(struct clones *c, struct why *why);
 /* All fillers have ended; none begins. */
 void clones_stop(struct clones *c);
 void filler_start(struct clone *c);

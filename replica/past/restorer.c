@@ -234,6 +234,7 @@ static void follow(struct restorer *r)
 		if (err && err != -ECANCELED)
 			nanosleep(&pause, NULL); /* of what fails the disk tells itself */
 	} while (err && (err == -ECANCELED || !atomic_load(&s->ending)));
+	r->error = err;
 	let_moments_go(r);
 	stand(r, RESTORER_OVER);
 	if (!err)
@@ -278,9 +279,10 @@ int restorer_start(struct disk *d, const struct history_restore *restore, bool b
 	return 0;
 }
 
-void restorers_end(struct snapshots *s, const struct disk *d)
+int restorers_end(struct snapshots *s, const struct disk *d)
 {
 	struct restorer **link, *r;
+	int err = 0;
 
 	pthread_mutex_lock(&s->restoring);
 	for (link = &s->restorers; (r = *link);) {
@@ -291,12 +293,14 @@ void restorers_end(struct snapshots *s, const struct disk *d)
 		*link = r->next;
 		pthread_mutex_unlock(&s->restoring);
 		pthread_join(r->thread, NULL);
+		err = err ?: r->error;
 		disk_unref(r->d);
 		free(r);
 		pthread_mutex_lock(&s->restoring);
 		link = &s->restorers;
 	}
 	pthread_mutex_unlock(&s->restoring);
+	return err;
 }
 
 /* ---- facts ---- */

@@ -28,6 +28,7 @@ struct restorer {
 	bool cancelled;              /* set before its range is free: it never began */
 	_Atomic bool wanted;         /* somebody wants it to halt; changes under restoring */
 	enum restorer_state state;   /* under restoring */
+	int error;                   /* its thread's: why it ended without being complete; 0 */
 };
 
 /*
@@ -36,8 +37,8 @@ struct restorer {
  */
 int restorer_start(struct disk *d, const struct history_restore *restore, bool back,
 		   uint64_t written, struct restorer **out);
-/* Waits for those of a disk, or (NULL) of all. */
-void restorers_end(struct snapshots *s, const struct disk *d);
+/* Waits for those of a disk, or (NULL) of all. Why one of them is not complete, or 0. */
+int restorers_end(struct snapshots *s, const struct disk *d);
 /*
  * The restorer of a disk, which stands still until restorer_go_on, and may be given another
  * restore meanwhile. -ENOENT: there is none, or it has ended. -EBUSY: somebody else has it.

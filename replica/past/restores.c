@@ -332,9 +332,25 @@ int restore_resume(struct disk *d)
 	return err;
 }
 
-void restores_end(struct snapshots *s)
+void restore_keep(struct disk *d)
+{
+	struct history_restore restore = history_restore(atomic_load(&d->history));
+
+	/* Of one that is Changed they do not fit, and go with Accept. */
+	if (disk_state(d) == DISK_CHANGED)
+		return;
+	moment_pin(d, restore.from);
+	moment_pin(d, restore.before);
+}
+
+int restores_end(struct snapshots *s)
 {
 	atomic_store(&s->ending, true);
 	jobs_hurry(s->t->jobs);
-	restorers_end(s, NULL);
+	return restorers_end(s, NULL);
+}
+
+int restore_complete(struct disk *d)
+{
+	return restore_resume(d) ?: restores_end(d->tandem->snapshots);
 }

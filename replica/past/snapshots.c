@@ -278,20 +278,51 @@ int snapshots_load(struct tandem *t, struct why *why)
 	return err ? refuse(why, err, "the catalogue's snapshots: %s", strerror(-err)) : 0;
 }
 
+/* One that cannot be filled now, because its image cannot be written, keeps nobody from starting. */
+static void resume_restore(struct disk *d)
+{
+	char object[DISK_LABEL_MAX + 8], word[200];
+	int err = restore_resume(d);
+
+	if (!err)
+		return;
+	restore_keep(d);
+	events_emit(d->tandem->events, EVENT_MAJOR, "Stalled",
+		    disk_object(d, object, sizeof(object)), "WaitsFor=%s",
+		    event_word(word, sizeof(word), strerror(-err)));
+}
+
 int snapshots_start(struct tandem *t)
 {
 	size_t count;
 	struct disk **disks = tandem_disks(t, &count);
-	int err = 0;
+	int err;
 
 	/* They pin what they need before anything can be given up. */
-	for (size_t i = 0; i < count && !err; i++)
-		err = restore_resume(disks[i]);
+	for (size_t i = 0; i < count; i++)
+		resume_restore(disks[i]);
 	disks_free(disks, count);
 	clones_start(t->snapshots->clones);
-	if (!err)
-		err = collector_start(t->snapshots->collector);
+	err = collector_start(t->snapshots->collector);
 	return err ? err : ticker_start(t->snapshots->ticker);
+}
+
+int snapshots_complete(struct tandem *t, struct why *why)
+{
+	size_t count;
+	struct disk **disks = tandem_disks(t, &count);
+	int err = 0, filled;
+
+	for (size_t i = 0; i < count; i++) {
+		int e = restore_complete(disks[i]);
+
+		if (e && !err)
+			err = refuse(why, e, "%s is restored in part only: %s", disks[i]->label,
+				     strerror(-e));
+	}
+	disks_free(disks, count);
+	filled = clones_complete(t->snapshots->clones, err ? NULL : why);
+	return err ? err : filled;
 }
 
 void snapshots_stop(struct tandem *t)

@@ -183,6 +183,8 @@ struct past_facts {
 	unsigned restored;        /* percent of either */
 };
 void disk_past(struct disk *d, struct past_facts *out);
+/* Of a disk without its image: what is kept for that is in it; else why not. */
+int past_check_absent(struct disk *d, struct why *why);
 /* Something of its past is kept: its image is not to be lost, nor to be changed by others. */
 bool disk_has_past(const struct disk *d);
 /*
@@ -206,6 +208,11 @@ void overlays_close(struct tandem *t);
 /* At the start, before the scan; and at the stop. Ticker and collector are threads of these. */
 int snapshots_load(struct tandem *t, struct why *why);
 int snapshots_start(struct tandem *t);
+/*
+ * Instead, where nobody is served: what they would fill is filled. All that can be; the first that
+ * cannot is told of.
+ */
+int snapshots_complete(struct tandem *t, struct why *why);
 void snapshots_stop(struct tandem *t);
 void snapshots_free(struct tandem *t);
 /* With discovery held, of a disk that is not listed yet: it gets its past, which is completed. */

@@ -331,8 +331,12 @@ int ticks_drop(struct disk *d, uint64_t before);
 
 /* A restore that was running when we were ended goes on. */
 int restore_resume(struct disk *d);
-/* All are complete. */
-void restores_end(struct snapshots *s);
+/* It could not: what the disk is served from stays, until a start can. */
+void restore_keep(struct disk *d);
+/* All are complete; or why one is not: it goes on at the next start. */
+int restores_end(struct snapshots *s);
+/* Where nobody is served: both, of one disk that nothing else is done to. */
+int restore_complete(struct disk *d);
 
 /* ---- past_loss.c ---- */
 
