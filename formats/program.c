@@ -28,6 +28,9 @@
 /* Descriptors are moved above what the child's will be, so that none is overwritten. */
 #define SAFE_FD 16
 
+/* Read: until the child has let go of what is not its own. */
+static pthread_rwlock_t starting = PTHREAD_RWLOCK_INITIALIZER;
+
 static bool found_in(const char *dir, size_t len, const char *name, char path[PROGRAM_PATH])
 {
 	char at[PROGRAM_PATH];
@@ -163,7 +166,9 @@ static int start_quietly(struct child *c, int came, pid_t *pid)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pthread_rwlock_rdlock(&starting);
 	*pid = start_child(c);
+	pthread_rwlock_unlock(&starting);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (*pid < 0)
 		return *pid;
@@ -272,6 +277,12 @@ int program_start(const struct program *p, pid_t *pid, int *output)
 	*pid = started;
 	*output = out[0];
 	return 0;
+}
+
+void program_await_starts(void)
+{
+	pthread_rwlock_wrlock(&starting);
+	pthread_rwlock_unlock(&starting);
 }
 
 static int64_t now_ms(void)

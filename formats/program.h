@@ -37,6 +37,12 @@ struct program {
 int program_start(const struct program *p, pid_t *pid, int *output);
 
 /*
+ * What was closed before is closed. A program has all descriptors of ours for the instant of its
+ * start, so that others can still see as open what we have closed meanwhile.
+ */
+void program_await_starts(void);
+
+/*
  * Reads until nobody can write any more. tail: the last of it, as a string;
  * what it had stays in front. -ETIMEDOUT after so many milliseconds (0: never).
  */

@@ -14,17 +14,27 @@
 #include <unistd.h>
 
 #include "notes.h"
+#include "program.h"
 #include "watch.h"
 #include "witness.h"
 
-/* Somebody has it open for writing: a read lease is only given when nobody has. */
-static bool open_for_writing(int fd)
+/* A read lease is only given when nobody has it open for writing. */
+static bool lease_is_refused(int fd)
 {
 	if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
 		fcntl(fd, F_SETLEASE, F_UNLCK);
 		return false;
 	}
 	return errno == EAGAIN;
+}
+
+/* Not as a program that we start right now has it, of a descriptor that we have closed. */
+static bool open_for_writing(int fd)
+{
+	if (!lease_is_refused(fd))
+		return false;
+	program_await_starts();
+	return lease_is_refused(fd);
 }
 
 void probe_invalid(struct found *f, const char *reason)

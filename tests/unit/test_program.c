@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,6 +201,48 @@ START_TEST(many)
 }
 END_TEST
 
+static _Atomic bool enough;
+
+static void *run_until(void *arg)
+{
+	const char *const argv[] = { "true", NULL };
+	struct program p = { .path = "/bin/true", .argv = argv };
+	char text[PROGRAM_TAIL];
+
+	while (!atomic_load(&enough))
+		if (program_run(&p, text, 20000))
+			return arg;
+	return NULL;
+}
+
+/* What was written and closed here is nobody's any more, while programs are started. */
+START_TEST(closed_is_closed)
+{
+	pthread_t threads[3];
+	void *failed;
+	int fd;
+
+	ck_assert_int_eq(chdir(unit_dir()), 0);
+	close(open("file", O_CREAT | O_RDONLY, 0600));
+	fd = open("file", O_RDONLY);
+	atomic_store(&enough, false);
+	for (size_t i = 0; i < UNIT_LENGTH(threads); i++)
+		pthread_create(&threads[i], NULL, run_until, &threads);
+	for (unsigned i = 0; i < unit_scaled(8000); i++) {
+		close(open("file", O_RDWR | O_CLOEXEC));
+		program_await_starts();
+		ck_assert_msg(!fcntl(fd, F_SETLEASE, F_RDLCK), "%s at %u", strerror(errno), i);
+		ck_assert_int_eq(fcntl(fd, F_SETLEASE, F_UNLCK), 0);
+	}
+	atomic_store(&enough, true);
+	for (size_t i = 0; i < UNIT_LENGTH(threads); i++) {
+		pthread_join(threads[i], &failed);
+		ck_assert_ptr_null(failed);
+	}
+	close(fd);
+}
+END_TEST
+
 static int put_file(const char *name, int flags)
 {
 	int fd = open(name, O_CREAT | O_WRONLY, 0644);
@@ -254,4 +297,4 @@ START_TEST(confined)
 END_TEST
 
 UNIT_MAIN("program", NULL, NULL, found, results, not_started, surroundings, descriptors_cross,
-	  ends_with_the_thread, many, confined)
+	  ends_with_the_thread, many, closed_is_closed, confined)
