@@ -2,17 +2,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """past_model.py ROUND|CHECK|EMPTY MOUNTPOINT STATE [Key=Value...]: one life of the daemon, beside a model of a disk with a past.
 
-First it looks whether everything is as it must be: the disk holds all that was acknowledged, and every snapshot and kept
-moment what the disk held then. Then it writes, punches, flushes, makes and deletes snapshots, restores them and aborts that
-at random, until the daemon is gone or there is an end file, STATE.end. STATE.working says that it has begun. CHECK only looks;
-EMPTY then deletes all snapshots and forgets what was before.
+First it looks whether everything is as it must be: the disk holds all that was acknowledged, and every snapshot, kept
+moment and clone what the disk held then. Then it writes, punches, flushes, makes and deletes snapshots and clones, restores
+what is kept and aborts that, and asks what has changed, at random, until the daemon is gone or there is an end file,
+STATE.end. STATE.working says that it has begun. CHECK only looks; EMPTY then deletes all clones and snapshots and forgets what
+was before.
 
 The model is what each block held, from which write on. A write gives its number to the whole of its blocks. A moment
 is right if all blocks are as they were after some one write: one that was begun when the snapshot was asked for, and not
 after it was there. Of what was under way when the daemon died, a block holds the old or the new.
 
-Blocks=N of 4096 bytes. Lossy=1: snapshots may be given up for want of space, then they are Broken, and ESTALE.
-Restores=0, Punches=0: none. Seed=N.
+Disk=FILE, else past.img. Lossy=1: snapshots may be given up for want of space, then they are Broken, and ESTALE.
+Restores=0, Punches=0: none. Clones=N: so many at a time, in images of Endings=ENDING,... Seed=N.
 """
 import bisect
 import errno
@@ -24,56 +25,15 @@ import sys
 import threading
 import time
 
-from disk_calls import KEEP_SIZE, PLACES, PUNCH_HOLE, fallocate, must, name_of
-from replication import begin, control, lines, read, told, tree
+from disk_calls import KEEP_SIZE, PUNCH_HOLE, fallocate, must, name_of
+from past_clones import Clones
+from past_reading import BLOCK, GIVEN_UP, Died, at, calling, command, content, kept, served, stays, values
+from replication import begin, control, read, tree
+from snapshots import extents
 
-BLOCK = 4096
 TRACKED = 2  # blocks; what passes none of these borders is of one generation, also a punch
-DEAD = (errno.ENOTCONN, errno.ECONNABORTED, errno.ECONNREFUSED)
-DISK = "past.img"
 SNAPSHOTS = 10
 LAST_KEPT = 100  # of what a block held; after a ForgetHistory the last moment may still be there
-
-
-class Died(Exception):
-    """The daemon is gone."""
-
-
-def calling(call, *args):
-    """The call, and Died if nobody answers it any more."""
-    try:
-        return call(*args)
-    except OSError as error:
-        # A mount that was taken away leaves its directory.
-        if error.errno in DEAD or (error.errno == errno.ENOENT and not os.path.exists(tree("control"))):
-            raise Died from None
-        raise
-
-
-def command(text, where):
-    # A daemon that dies between the write and the read has perhaps done it.
-    number, result = calling(told, text, where)
-    if number in DEAD:
-        raise Died
-    return number, result
-
-
-def content(path):
-    fd = calling(os.open, path, os.O_RDONLY)
-    try:
-        return b"".join(iter(lambda: calling(os.read, fd, 1 << 20), b""))
-    finally:
-        os.close(fd)
-
-
-def values(data):
-    """The number that each block holds all over, 0 for zeros, None for what nobody wrote."""
-    found = []
-    for at in range(0, len(data), BLOCK):
-        word = data[at:at + 8]
-        whole = data[at:at + BLOCK] == word * (BLOCK // 8)
-        found.append(int.from_bytes(word, "little") if whole else None)
-    return found
 
 
 class Snapshot:
@@ -82,17 +42,18 @@ class Snapshot:
         self.sure = False                 # the command was answered
         self.leaving = False              # it was to be deleted, or have another moment
         self.broken = self.held = False
+        self.values = None                # once it was read
 
 
 class Model:
-    def __init__(self, blocks):
-        self.numbers = [[0] for _ in range(blocks)]  # of each block: since which write
-        self.values = [[0] for _ in range(blocks)]   # it holds what
+    def __init__(self, present):
+        self.numbers = [[0] for _ in present]      # of each block: since which write
+        self.values = [[value] for value in present]  # it holds what
         self.begun = self.done = 0
         self.flight = None     # (number, first, count, value): a write that was not answered
         self.restoring = None  # (number, values): likewise a restore, or an abort
         self.undone = None     # what an abort of the last restore brings back, if it can be aborted
-        self.snapshots = {}
+        self.snapshots, self.clones = {}, {}
         self.counts = {}
 
     def count(self, what):
@@ -176,9 +137,10 @@ class Model:
 
 class Life:
     def __init__(self, model, options):
-        self.model, self.options = model, options
+        self.model, self.options, self.disk = model, options, options["Disk"]
         self.rng = random.Random(options["Seed"])
-        self.fd = calling(os.open, os.path.join(PLACES["MNT"], os.fsencode(DISK)), os.O_RDWR)
+        self.fd = calling(os.open, served(self.disk), os.O_RDWR)
+        self.clones = Clones(self, model.clones, self.disk, options["Endings"].split(","))
         self.writing = threading.Lock()  # a restore is between two writes
         self.over = threading.Event()
         self.failed = None
@@ -187,10 +149,10 @@ class Life:
     # ---- Looking ----
 
     def is_broken(self, name):
-        return calling(read, "replicas", f"{DISK}@{name}", "CopyState").strip() == b"Broken"
+        return calling(read, "replicas", f"{self.disk}@{name}", "CopyState").strip() == b"Broken"
 
     def check_snapshot(self, name, snapshot):
-        path = tree("disks", DISK, "snapshots", name + ".raw")
+        path = tree("disks", self.disk, "snapshots", name + ".raw")
         if snapshot.broken or (self.options["Lossy"] and self.is_broken(name)):
             must(self.is_broken(name), f"{name} was Broken")
             try:
@@ -207,28 +169,61 @@ class Life:
             must(self.options["Lossy"] and error.errno == errno.ESTALE and self.is_broken(name),
                  f"{name} cannot be read: {name_of(error.errno)}")
             return
-        self.model.check(name, values(found), snapshot.low, snapshot.high)
+        found = values(found)
+        must(snapshot.values in (None, found), f"{name} was something else before")
+        self.model.check(name, found, snapshot.low, snapshot.high)
+        snapshot.values = found
         self.model.count("snapshots read")
 
-    def check_tick(self, line):
-        moment = line.split()[0]
-        try:
-            found = content(tree("disks", DISK, "at", moment + ".raw"))
-        except OSError as error:
-            must(error.errno in (errno.ENOENT, errno.ESTALE), f"{moment} cannot be read: {name_of(error.errno)}")
-            return  # it was given up meanwhile
-        self.model.check(moment, values(found))
-        self.model.count("ticks read")
+    def snapshot_values(self, name):
+        snapshot = self.model.snapshots[name]
+        if not snapshot.values:
+            self.check_snapshot(name, snapshot)
+        return snapshot.values
+
+    def check_tick(self, moment):
+        """What the disk held then, unless it was given up meanwhile."""
+        found = at(self.disk, moment.generation)
+        if found:
+            self.model.check(moment.generation, found)
+            self.model.count("ticks read")
+        return found
 
     def check_ticks(self, most):
-        ticks = [line for line in calling(lines, "disks", DISK, "history") if len(line.split()) == 3]
-        for line in self.rng.sample(ticks, min(most, len(ticks))):
-            self.check_tick(line)
+        ticks = [moment for moment in kept(self.disk) if not moment.name]
+        for moment in self.rng.sample(ticks, min(most, len(ticks))):
+            self.check_tick(moment)
+
+    def check_changes(self):
+        """From a moment to a later one, or to now, all blocks that differ are named, and what is zero is."""
+        moments = stays(self.disk)
+        if not moments:
+            return
+        one, two = (self.rng.choice((moments[i].generation, moments[i].name or moments[i].generation))
+                    for i in sorted(self.rng.choices(range(len(moments)), k=2)))
+        with self.writing:
+            before, after = at(self.disk, one), at(self.disk, two)
+            if self.rng.randrange(3) == 0:
+                two, after = "now", values(content(served(self.disk)))
+            try:
+                changed = calling(extents, tree("disks", self.disk, "changes", f"{one}..{two}"))
+            except OSError as error:
+                must(error.errno in GIVEN_UP, f"changes/{one}..{two}: {name_of(error.errno)}")
+                return
+        if not before or not after:
+            return
+        named = {block: kind for offset, length, kind in changed
+                 for block in range(offset // BLOCK, (offset + length + BLOCK - 1) // BLOCK)}
+        for block, value in enumerate(after):
+            must(value == before[block] or block in named,
+                 f"changes/{one}..{two} lacks block {block}, which was {before[block]} and is {value}")
+            must(value == 0 or named.get(block) != "zero", f"changes/{one}..{two} calls block {block} zero, which is {value}")
+        self.model.count("changes read")
 
     def check_all(self):
         model = self.model
-        model.adopt(values(content(os.path.join(PLACES["MNT"], os.fsencode(DISK)))))
-        there = {os.fsdecode(name)[:-4] for name in calling(os.listdir, tree("disks", DISK, "snapshots"))}
+        model.adopt(values(content(served(self.disk))))
+        there = {os.fsdecode(name)[:-4] for name in calling(os.listdir, tree("disks", self.disk, "snapshots"))}
         for name in list(model.snapshots):
             snapshot = model.snapshots[name]
             gone = name not in there and not snapshot.broken
@@ -244,6 +239,7 @@ class Life:
             model.snapshots[name] = Snapshot(0, model.begun)
             self.check_snapshot(name, model.snapshots[name])
         self.check_ticks(4)
+        self.clones.check_all()
 
     # ---- Writing ----
 
@@ -282,11 +278,11 @@ class Life:
 
     # ---- Commands ----
 
-    def do(self, text):
-        """Whether it was done. While a restore runs, nothing else is."""
-        number, result = command(text, control(DISK))
+    def do(self, text, where=None, also=()):
+        """Whether it was done. While a restore runs, nothing else is; nor is what a clone needs given up."""
+        number, result = command(text, where or control(self.disk))
         refusals = (errno.EBUSY, errno.ENOSPC) if self.options["Lossy"] else (errno.EBUSY,)
-        must(number == 0 or number in refusals, f"{text}: {name_of(number)}: {result.get('Message')}")
+        must(number == 0 or number in refusals or number in also, f"{text}: {name_of(number)}: {result.get('Message')}")
         return number == 0
 
     def snapshot(self):
@@ -307,39 +303,53 @@ class Life:
                 snapshot.held = False
             return
         snapshot.leaving = True
-        if self.do(f"unsnapshot {name}"):
+        # What a clone still needs of it stays.
+        if self.do(f"unsnapshot {name}" + self.rng.choice(("", " Force"))):
             del self.model.snapshots[name]
             self.model.count("snapshots deleted")
         else:
             snapshot.leaving = False
 
     def do_on(self, name, text):
-        return command(text, tree("replicas", f"{DISK}@{name}", "control"))[0] == 0
+        return command(text, tree("replicas", f"{self.disk}@{name}", "control"))[0] == 0
 
     def hold(self):
         name = self.rng.choice(list(self.model.snapshots))
         if not self.model.snapshots[name].held and self.do_on(name, "Hold Tag=test"):
             self.model.snapshots[name].held = True
 
+    def to_restore(self):
+        """What is asked for, of whom, and what the disk is then."""
+        names = [name for name, snapshot in self.model.snapshots.items() if not snapshot.broken]
+        ticks = [moment for moment in stays(self.disk) if not moment.name]
+        if ticks and self.rng.randrange(2):
+            tick = self.rng.choice(ticks)
+            return f"RestoreTo At={tick.generation} Force", control(self.disk), self.check_tick(tick)
+        if not names:
+            return None, None, None
+        name = self.rng.choice(names)
+        held = self.snapshot_values(name)
+        if self.rng.randrange(2):
+            return "RestoreFromReplica Force", tree("replicas", f"{self.disk}@{name}", "control"), held
+        return f"RestoreTo At={name} Force", control(self.disk), held
+
     def restore(self):
         model = self.model
-        name = self.rng.choice(list(model.snapshots))
-        if model.snapshots[name].broken:
-            return
         with self.writing:
-            restored = values(content(tree("disks", DISK, "snapshots", name + ".raw")))
-            model.check(name, restored, model.snapshots[name].low, model.snapshots[name].high)
+            text, where, restored = self.to_restore()
+            if not restored:
+                return
             before = model.done
-            there = set(calling(os.listdir, tree("disks", DISK, "snapshots")))
+            there = set(calling(os.listdir, tree("disks", self.disk, "snapshots")))
             model.restore_begins(restored)
-            if not self.do(f"RestoreTo At={name} Force"):
+            if not self.do(text, where, also=(errno.ENOENT,)):  # a tick may be gone by now
                 model.restoring = None
                 return
             model.restore_ends(model.at(before))
             model.count("restores")
             if self.rng.randrange(2):
                 self.abort()
-            for made in set(calling(os.listdir, tree("disks", DISK, "snapshots"))) - there:
+            for made in set(calling(os.listdir, tree("disks", self.disk, "snapshots"))) - there:
                 snapshot = model.snapshots[os.fsdecode(made)[:-4]] = Snapshot(before, before)
                 snapshot.sure = True
 
@@ -360,8 +370,13 @@ class Life:
         name = self.rng.choice(list(self.model.snapshots))
         self.check_snapshot(name, self.model.snapshots[name])
         self.check_ticks(1)
+        if not self.options["Lossy"]:
+            self.check_changes()
 
     def command_one(self):
+        if self.options["Clones"] and self.rng.randrange(3) == 0:
+            self.clones.one(self.options["Clones"])
+            return
         what = self.rng.randrange(12)
         count = len(self.model.snapshots)
         if what < 5 and count < SNAPSHOTS:
@@ -379,6 +394,8 @@ class Life:
             self.look()
 
     def empty(self):
+        while self.model.clones:
+            self.clones.delete()
         while self.model.snapshots:
             self.unsnapshot()
         must(self.do("ForgetHistory Before=now Force"), "history is forgotten")
@@ -403,15 +420,17 @@ class Life:
 
 def main():
     what, mount_point, path, *words = sys.argv[1:]
-    options = {"Blocks": 1024, "Lossy": 0, "Restores": 1, "Punches": 1, "Seed": random.randrange(1 << 30), "Pause": 0.02}
-    options.update((key, float(value) if key == "Pause" else int(value)) for key, value in (word.split("=") for word in words))
+    options = {"Disk": "past.img", "Lossy": 0, "Restores": 1, "Punches": 1, "Clones": 0, "Endings": "img",
+               "Seed": random.randrange(1 << 30), "Pause": 0.02}
+    options.update((key, type(options[key])(value)) for key, value in (word.split("=") for word in words))
     begin(mount_point, path)
-    model = Model(options["Blocks"])
-    if os.path.exists(path):
-        with open(path, "rb") as file:
-            model = pickle.load(file)
-    life = Life(model, options)
     try:
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                model = pickle.load(file)
+        else:
+            model = Model(values(content(served(options["Disk"]))))
+        life = Life(model, options)
         life.check_all()
         if what == "ROUND":
             open(path + ".working", "w").close()
