@@ -128,7 +128,9 @@ static void open_image(struct check *c, struct check_pool *p, const char *name,
 		       const struct image_format *format, struct check_disk *d, const char *where)
 {
 	struct check_parents parents;
-	struct image_around around = { .read_only = true, .parents = &parents.base };
+	struct image_around around = { .read_only = true,
+				       .parents = &parents.base,
+				       .guest_bytes = d ? d->r.guest_bytes : 0 };
 	char reason[IMAGE_REASON] = "";
 	bool read_only = true;
 	struct image *img;

@@ -75,6 +75,7 @@ int image_open(struct file *file, const struct image_format *format,
 	img->read_only = img->asked_read_only = around->read_only;
 	img->notes = around->notes;
 	img->parents = around->parents;
+	img->guest_bytes = around->guest_bytes;
 	err = format->open(img, reason);
 	if (err) {
 		drop_contents(img);
@@ -112,6 +113,7 @@ int image_reload(struct image *img, char reason[IMAGE_REASON])
 		.file = img->file,
 		.notes = img->notes,
 		.parents = img->parents,
+		.guest_bytes = image_guest_bytes(img->kind, img->size),
 		.read_only = img->asked_read_only,
 		.asked_read_only = img->asked_read_only,
 	};
@@ -177,6 +179,12 @@ bool image_kind_is_fixed(const char *kind)
 	const char *dash = strrchr(kind, '-');
 
 	return dash && !strcmp(dash, "-fixed");
+}
+
+/* A raw disk's is too, but it has nothing else; in all other files a head comes first. */
+uint64_t image_guest_bytes(const char *kind, uint64_t size)
+{
+	return strcmp(kind, "vhd-fixed") ? 0 : size;
 }
 
 int image_zero(struct image *img, uint64_t off, uint64_t len, enum zero_mode mode)

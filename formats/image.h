@@ -129,6 +129,7 @@ struct image {
 	struct file *file;
 	struct notes *notes; /* where acknowledged changes wait that the file lacks; or NULL */
 	const struct image_parents *parents;
+	uint64_t guest_bytes;  /* as it was known when it was opened; see image_around */
 	struct image *parent;  /* what is not in this one is there; or NULL */
 	_Atomic uint64_t size; /* of the disk, not of the file */
 	uint32_t sector_size;
@@ -175,6 +176,11 @@ struct image_around {
 	bool read_only;
 	struct notes *notes;                 /* taken over with the file */
 	const struct image_parents *parents; /* outlives the image */
+	/*
+	 * So much of the file, from its begin, was its guest's when it was last opened
+	 * (image_guest_bytes): nothing there says what the image is. 0: not known.
+	 */
+	uint64_t guest_bytes;
 };
 
 /* Takes over `file` and around->notes on success only. */
@@ -202,6 +208,8 @@ int image_zero(struct image *img, uint64_t off, uint64_t len, enum zero_mode mod
 
 /* vhd-fixed, ...: its blocks have their places from the start, whether or not these take space. */
 bool image_kind_is_fixed(const char *kind);
+/* Of a disk of this kind and size: so much of its file is the guest's, from the begin on. Else 0. */
+uint64_t image_guest_bytes(const char *kind, uint64_t size);
 /* All that the file reaches over has its space; what it holds stays. */
 int file_take_space(struct file *f);
 /* It has. */

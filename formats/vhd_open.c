@@ -13,7 +13,32 @@ static int read_at(struct image *img, void *buf, size_t len, uint64_t off)
 	return img->file->ops->read(img->file, buf, len, off, 0);
 }
 
-/* The footer at the end counts; where it is bad, the copy of a dynamic image. */
+/*
+ * A disk that was fixed has its guest's data up to where its footer was: what looks like a footer
+ * there, at the begin or at the end of a file that was cut off, is the guest's word.
+ */
+static int check_fixed(const struct image *img, const struct vhd *v, char reason[IMAGE_REASON])
+{
+	if (!img->guest_bytes)
+		return 0;
+	if (v->tail < img->guest_bytes)
+		return image_fail(
+			reason, -EINVAL,
+			"it was fixed, with %llu bytes, and its file ends within them: what is "
+			"left is its guest's, and says nothing of the image; see Damage",
+			(unsigned long long)img->guest_bytes);
+	if (!v->has_tail)
+		return image_fail(
+			reason, -EINVAL,
+			"its footer is damaged; it was fixed, so the file's begin is its guest's "
+			"data, and no copy of the footer; see Damage");
+	return 0;
+}
+
+/*
+ * The footer at the end counts; where it is bad, the copy of a dynamic image, unless it is known that
+ * it was fixed.
+ */
 static int read_footer(struct image *img, struct vhd *v, uint64_t file_size, struct vhd_footer *out,
 		       char reason[IMAGE_REASON])
 {
@@ -32,6 +57,9 @@ static int read_footer(struct image *img, struct vhd *v, uint64_t file_size, str
 	if (err)
 		return image_fail(reason, err, "its VHD footer cannot be read");
 	v->has_tail = !vhd_footer_read(v->footer, out, reason);
+	err = check_fixed(img, v, reason);
+	if (err)
+		return err;
 	has_copy = !vhd_footer_read(copy, &at_front, copy_reason) && at_front.type != VHD_FIXED;
 	if (v->has_tail) {
 		v->mend = out->type != VHD_FIXED && memcmp(copy, v->footer, VHD_SECTOR);

@@ -37,6 +37,8 @@ struct disk_record {
 	uint32_t mount_pool;
 	uint32_t
 		notes; /* what its image's notes are called: the number of the disk that had it first */
+	uint64_t
+		guest_bytes; /* of its file, from the begin, when it was last opened (image_guest_bytes) */
 };
 
 struct pool_record {

@@ -103,8 +103,9 @@ struct disk {
 	_Atomic(const struct image_format *) format; /* NULL: this build has none for it */
 	_Atomic(struct image *) image;               /* NULL when it could not be opened */
 	struct identity identity; /* unknown when it could not be opened; with discovery */
-	uint32_t notes;    /* its image has its notes in STATE/notes/NUMBER; with discovery */
-	struct disk *left; /* has what was here before; a reference, or NULL */
+	uint32_t notes;       /* its image has its notes in STATE/notes/NUMBER; with discovery */
+	uint64_t guest_bytes; /* as it is recorded, see catalogue.h; with discovery */
+	struct disk *left;    /* has what was here before; a reference, or NULL */
 
 	atomic_uint refs;
 	struct range_lock ranges;

@@ -544,5 +544,7 @@ int disk_resize(struct disk *d, uint64_t size, bool shrink)
 	err = resized(d, from) ?: err;
 	changed(d);
 	range_unlock(&d->ranges, &r);
+	if (!err && !d->format->flat)
+		watch_poke(d->tandem->watch); /* how much of its file is the guest's is recorded */
 	return finish(d, DISK_OP_RESIZE, err, 0, began);
 }

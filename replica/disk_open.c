@@ -24,6 +24,7 @@ static int take_changes(struct disk *d, const struct file_stat *st)
 	disk_describe(d, "");
 	disk_know(d);
 	watch_own_close(d->tandem->watch, d->pool, d->file_name); /* the event is answered */
+	watch_poke(d->tandem->watch);                             /* to record what it is now */
 	events_emit(d->tandem->events, EVENT_WARNING, "DiskChanged",
 		    disk_object(d, object, sizeof(object)), "While=closed Size=%llu",
 		    (unsigned long long)st->size);

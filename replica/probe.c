@@ -105,9 +105,11 @@ static bool lacks_parent(int err)
  * beside whoever has it, so it may not verify, and then nothing is known.
  */
 static void find_parents(struct tandem *t, struct pool *p, const struct image_name *kind, int fd,
-			 struct found *f)
+			 const struct disk_record *r, struct found *f)
 {
-	struct image_around around = { .read_only = true, .parents = &p->parents.base };
+	struct image_around around = { .read_only = true,
+				       .parents = &p->parents.base,
+				       .guest_bytes = r->guest_bytes };
 	char reason[IMAGE_REASON];
 	struct image *img;
 	struct file *file;
@@ -133,9 +135,11 @@ static void find_parents(struct tandem *t, struct pool *p, const struct image_na
 }
 
 static void open_image(struct tandem *t, struct pool *p, const char *name,
-		       const struct image_name *kind, uint32_t notes, struct found *f)
+		       const struct image_name *kind, const struct disk_record *r, struct found *f)
 {
-	struct image_around around = { .read_only = t->read_only, .parents = &p->parents.base };
+	struct image_around around = { .read_only = t->read_only,
+				       .parents = &p->parents.base,
+				       .guest_bytes = r->guest_bytes };
 	char reason[IMAGE_REASON] = "";
 	struct file_stat st;
 	struct file *file;
@@ -155,7 +159,7 @@ static void open_image(struct tandem *t, struct pool *p, const char *name,
 		return;
 	}
 	if (!err)
-		err = open_notes(t, kind, notes, &around.notes);
+		err = open_notes(t, kind, r->notes, &around.notes);
 	if (!err)
 		err = image_open(file, kind->format, &around, &f->image, reason);
 	if (err) {
@@ -181,18 +185,18 @@ static void open_image(struct tandem *t, struct pool *p, const char *name,
 }
 
 void probe_file(struct tandem *t, struct pool *p, const char *name, const struct image_name *kind,
-		int fd, uint32_t notes, struct found *f)
+		int fd, const struct disk_record *r, struct found *f)
 {
 	if (strchr(name, ':')) {
 		probe_invalid(f, "a name with ':' reads as POOL:FILE");
 	} else if (f->st.st_nlink > 1) {
 		probe_invalid(f, "the file has more than one link");
-		find_parents(t, p, kind, fd, f);
+		find_parents(t, p, kind, fd, r, f);
 	} else if (open_for_writing(fd)) {
 		probe_invalid(f, "another program has it open for writing");
-		find_parents(t, p, kind, fd, f);
+		find_parents(t, p, kind, fd, r, f);
 		f->written_elsewhere = true;
 	} else {
-		open_image(t, p, name, kind, notes, f);
+		open_image(t, p, name, kind, r, f);
 	}
 }

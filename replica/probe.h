@@ -23,11 +23,11 @@ struct found {
 };
 
 /*
- * fd is the file, open for reading; f->st and f->identity are set already; its
- * notes are STATE/notes/NOTES. Sets the rest; the caller closes f->image.
+ * fd is the file, open for reading; f->st and f->identity are set already; r is what is
+ * recorded of it. Sets the rest; the caller closes f->image.
  */
 void probe_file(struct tandem *t, struct pool *p, const char *name, const struct image_name *kind,
-		int fd, uint32_t notes, struct found *f);
+		int fd, const struct disk_record *r, struct found *f);
 /* It is Invalid, for this reason. */
 void probe_invalid(struct found *f, const char *reason);
 

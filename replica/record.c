@@ -90,12 +90,14 @@ void record_encode_disk(struct record *w, const struct disk_record *r)
 	put_u(w, r->stopped.ctime.tv_nsec, 4);
 	put_bytes(w, r->identity.bytes, r->identity.len);
 	put_bytes(w, r->file_name, strlen(r->file_name));
-	if (!r->mount_name[0] && is_own(r))
+	if (!r->mount_name[0] && is_own(r) && !r->guest_bytes)
 		return; /* as before there were such names */
 	put_u(w, r->mount_pool, 4);
 	put_bytes(w, r->mount_name, strlen(r->mount_name));
-	if (!is_own(r))
-		put_u(w, r->notes, 4);
+	if (!is_own(r) || r->guest_bytes)
+		put_u(w, is_own(r) ? r->number : r->notes, 4);
+	if (r->guest_bytes) /* which an older program does not read, and forgets */
+		put_u(w, r->guest_bytes, 8);
 }
 
 int record_decode_disk(const void *bytes, size_t len, struct disk_record *out)
@@ -125,6 +127,7 @@ int record_decode_disk(const void *bytes, size_t len, struct disk_record *out)
 		get_string(&r, d.mount_name, sizeof(d.mount_name));
 	}
 	d.notes = !r.bad && r.left ? get_u(&r, 4) : d.number;
+	d.guest_bytes = !r.bad && r.left ? get_u(&r, 8) : 0;
 	if (r.bad)
 		return -EIO;
 	*out = d;

@@ -54,7 +54,18 @@ static int put_record(struct tandem *t, const struct disk_record *r)
 	return err ? err : catalogue_put_disk(txn, r);
 }
 
-void scan_record(const struct disk *d, struct disk_record *r)
+/* Of an image that cannot be used it is what was known of it. */
+static uint64_t guest_bytes_of(struct disk *d)
+{
+	const char *kind;
+
+	pthread_mutex_lock(&d->lock);
+	kind = d->about.kind;
+	pthread_mutex_unlock(&d->lock);
+	return d->image ? image_guest_bytes(kind, d->image->size) : d->guest_bytes;
+}
+
+void scan_record(struct disk *d, struct disk_record *r)
 {
 	memset(r, 0, sizeof(*r));
 	r->number = d->number;
@@ -69,6 +80,7 @@ void scan_record(const struct disk *d, struct disk_record *r)
 	memcpy(r->mount_name, d->kept_name.name, sizeof(r->mount_name));
 	r->mount_pool = d->kept_name.pool;
 	r->notes = d->notes;
+	r->guest_bytes = guest_bytes_of(d);
 }
 
 static void make_uuid(uint8_t id[16])
@@ -232,6 +244,7 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 	disk_set_names(d, name);
 	d->identity = f->identity;
 	d->notes = r.notes;
+	d->guest_bytes = r.guest_bytes;
 	d->want_read_only = r.read_only;
 	d->written_elsewhere = f->written_elsewhere;
 	d->awaits_parent = f->awaits_parent;
@@ -262,8 +275,11 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 	/* What cannot be known again is not remembered. */
 	if (!err && d->identity.len &&
 	    (!known || r.gone || r.failed != now.failed || r.changed != now.changed ||
-	     r.pool != now.pool || strcmp(r.file_name, now.file_name) || r.stopped.mtime.tv_sec))
+	     r.pool != now.pool || strcmp(r.file_name, now.file_name) || r.stopped.mtime.tv_sec ||
+	     r.guest_bytes != now.guest_bytes))
 		err = put_record(b->t, &now);
+	if (!err)
+		d->guest_bytes = now.guest_bytes;
 	if (!err)
 		err = batch_keep(b, d);
 	if (err)
@@ -368,7 +384,8 @@ int scan_reload(struct tandem *t, struct disk *d)
 		return err;
 	disk_know(d);
 	disk_reloaded(d);
-	parents_settle(t); /* which has a reason of its own for ReadOnly */
+	watch_poke(t->watch); /* to record what it is now */
+	parents_settle(t);    /* which has a reason of its own for ReadOnly */
 	tandem_changed(t, d);
 	return 0;
 }
@@ -452,7 +469,7 @@ static void probe(struct batch *b, struct pool *p, const char *name, const struc
 	char reason[200];
 
 	if (b->record || clone_has_source(b->t, r->number, reason)) {
-		probe_file(b->t, p, name, kind, fd, r->notes, f);
+		probe_file(b->t, p, name, kind, fd, r, f);
 	} else {
 		probe_invalid(f, reason);
 		f->awaits_parent = true;
@@ -846,6 +863,18 @@ static void record_change(struct tandem *t, struct disk *d)
 		put_record(t, &now);
 }
 
+/* It grew, or another program made another kind of it. */
+static void record_guest_bytes(struct tandem *t, struct disk *d)
+{
+	struct disk_record now;
+
+	if (!d->identity.len || guest_bytes_of(d) == d->guest_bytes)
+		return;
+	scan_record(d, &now);
+	if (!put_record(t, &now) && !tandem_commit(t))
+		d->guest_bytes = now.guest_bytes;
+}
+
 void scan_settle(struct tandem *t, struct disk *d)
 {
 	enum disk_state state = disk_state(d);
@@ -853,6 +882,7 @@ void scan_settle(struct tandem *t, struct disk *d)
 	char name[NAME_MAX + 1];
 	int err;
 
+	record_guest_bytes(t, d);
 	if (state == DISK_FAILED) {
 		record_failure(t, d);
 	} else if (state == DISK_CHANGED && disk_has_past(d)) {

@@ -42,6 +42,6 @@ int scan_reload(struct tandem *t, struct disk *d);
 /* DiskAdded, of one that is listed now. */
 void scan_announce(struct tandem *t, struct disk *d);
 /* The record as it should be now. */
-void scan_record(const struct disk *d, struct disk_record *out);
+void scan_record(struct disk *d, struct disk_record *out);
 
 #endif

@@ -61,6 +61,7 @@ static int list_missing(struct tandem *t, struct pool *p, const struct disk_reco
 	disk_set_names(d, name);
 	d->identity = r->identity;
 	d->notes = r->notes;
+	d->guest_bytes = r->guest_bytes;
 	d->want_read_only = r->read_only;
 	d->state = DISK_MISSING;
 	past = disk_has_past(d);

@@ -180,8 +180,7 @@ void swap_choose_names(struct swap *s)
 	choose_name(s->other, s->d, &s->other_kept);
 }
 
-static void record(const struct disk *d, const struct disk *to, const struct kept *kept,
-		   struct disk_record *r)
+static void record(struct disk *d, struct disk *to, const struct kept *kept, struct disk_record *r)
 {
 	struct disk_record of;
 
@@ -195,6 +194,7 @@ static void record(const struct disk *d, const struct disk *to, const struct kep
 	memcpy(r->mount_name, kept->name, sizeof(r->mount_name));
 	r->mount_pool = kept->pool;
 	r->notes = of.notes;
+	r->guest_bytes = of.guest_bytes;
 }
 
 void swap_record(const struct swap *s, struct disk_record *r)
@@ -257,6 +257,7 @@ static void exchange(struct disk *d, struct disk *other)
 	EXCHANGE(pool);
 	EXCHANGE(identity);
 	EXCHANGE(notes); /* they go with what they are of */
+	EXCHANGE(guest_bytes);
 	EXCHANGE(use);
 	EXCHANGE(about);
 	EXCHANGE(known);

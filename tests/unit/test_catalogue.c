@@ -95,6 +95,7 @@ static void check_same(const struct disk_record *a, const struct disk_record *b)
 	ck_assert_str_eq(a->mount_name, b->mount_name);
 	ck_assert_uint_eq(a->mount_pool, b->mount_pool);
 	ck_assert_uint_eq(a->notes ? a->notes : a->number, b->notes);
+	ck_assert_uint_eq(a->guest_bytes, b->guest_bytes);
 }
 
 START_TEST(disks)
@@ -112,6 +113,7 @@ START_TEST(disks)
 	memset(b.mount_name, 'x', sizeof(b.mount_name) - 1);
 	b.mount_pool = 0xfffffffe;
 	b.notes = 0xfffffffd;
+	b.guest_bytes = UINT64_MAX;
 	put(&a);
 	put(&b);
 	other = record(5, "c.img");
@@ -123,6 +125,11 @@ START_TEST(disks)
 	ck_assert_int_eq(catalogue_disk_by_identity(c, &b.identity, &got), 0);
 	check_same(&b, &got);
 	ck_assert_int_eq(catalogue_disk_by_number(c, 5, &got), 0);
+	check_same(&other, &got);
+	other = record(6, "d.vhd");
+	other.guest_bytes = 1 << 20; /* and nothing else that not all records have */
+	put(&other);
+	ck_assert_int_eq(catalogue_disk_by_number(c, 6, &got), 0);
 	check_same(&other, &got);
 	got.number = 77;
 	ck_assert_int_eq(catalogue_disk_by_number(c, 2, &got), -ENOENT);

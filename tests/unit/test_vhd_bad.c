@@ -266,5 +266,82 @@ START_TEST(outsiders_stay_outside)
 }
 END_TEST
 
+/* ---- what a guest writes ---- */
+
+/*
+ * A fixed disk of SIZE bytes, whose guest has written another image into its first sectors, and
+ * the footer of that into its last one.
+ */
+static void make_forged(void)
+{
+	uint8_t head[2048];
+	struct file *other = make("vhd", SIZE, BLOCK);
+
+	ck_assert_int_eq(other->ops->read(other, head, sizeof(head), 0, 0), 0);
+	other->ops->close(other);
+	open_kind("vhd-fixed", 0);
+	ck_assert_int_eq(vhd_format.write(img, head, sizeof(head), 0, 0), 0);
+	ck_assert_int_eq(vhd_format.write(img, head, 512, SIZE - 512, 0), 0);
+	ck_assert_int_eq(vhd_format.flush(img), 0);
+	ck_assert_uint_eq(length(file), SIZE + 512);
+}
+
+/* What it is opened as, where so much of it is known to be its guest's; "" if it is not. */
+static const char *kind_as(struct file *f, uint64_t guest_bytes)
+{
+	struct image_around around = { .read_only = true, .guest_bytes = guest_bytes };
+	struct image *image;
+	const char *kind;
+
+	if (image_open(fake_twin(f), &vhd_format, &around, &image, reason))
+		return "";
+	kind = image->kind;
+	image_close(image);
+	return kind;
+}
+
+START_TEST(guests_do_not_choose)
+{
+	uint8_t zeros[512] = { 0 };
+
+	make_forged();
+	ck_assert_uint_eq(image_guest_bytes(img->kind, img->size), SIZE);
+	ck_assert_str_eq(kind_as(file, 0), "vhd-fixed");
+	ck_assert_str_eq(kind_as(file, SIZE), "vhd-fixed");
+	/* Torn: nothing is known of a file that was never seen. */
+	ck_assert_int_eq(file->ops->write(file, zeros, 512, SIZE, 0), 0);
+	ck_assert_str_eq(kind_as(file, 0), "vhd");
+	ck_assert_str_eq(kind_as(file, SIZE), "");
+	ck_assert_ptr_nonnull(strstr(reason, "its footer is damaged; it was fixed"));
+	/* In part: then the last whole sector is the guest's. */
+	for (uint64_t size = SIZE + 511; size >= SIZE; size -= 511) {
+		ck_assert_int_eq(file->ops->resize(file, size), 0);
+		ck_assert_str_eq(kind_as(file, 0), "vhd");
+		ck_assert_str_eq(kind_as(file, SIZE), "");
+		ck_assert_ptr_nonnull(strstr(reason, "its file ends within them"));
+	}
+	/* As it is when the file is read again. */
+	ck_assert_int_eq(image_reload(img, reason), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(reason, "its file ends within them"));
+}
+END_TEST
+
+/* Another image in its place says what it is itself, where the guest never wrote. */
+START_TEST(another_kind_in_its_place)
+{
+	uint8_t data[512] = { 1 };
+
+	open_kind("vhd", BLOCK);
+	for (uint64_t block = 0; block < 3; block++)
+		ck_assert_int_eq(vhd_format.write(img, data, 512, block * BLOCK, 0), 0);
+	ck_assert_int_eq(vhd_format.rest(img), 0);
+	ck_assert_uint_gt(length(file), 3 * BLOCK);
+	ck_assert_str_eq(kind_as(file, 3 * BLOCK), "vhd");
+	ck_assert_str_eq(kind_as(file, length(file) - 512), "vhd");
+	ck_assert_str_eq(kind_as(file, length(file)), "");
+	ck_assert_uint_eq(image_guest_bytes(img->kind, img->size), 0);
+}
+END_TEST
+
 UNIT_MAIN("vhd_bad", NULL, teardown, bad_footers, mends_footers, bad_numbers, tables_under_footer,
-	  bad_tables, outsiders_stay_outside)
+	  bad_tables, outsiders_stay_outside, guests_do_not_choose, another_kind_in_its_place)
