@@ -23,6 +23,7 @@ from replication import control, done, events, last_event, lines, patience, read
 E = errno
 MIB = 1 << 20
 BLOCK = 8192
+STEP = 5 * MIB  # what the file that is appended to has more
 
 
 def raw(disk, name):
@@ -322,6 +323,78 @@ def history():
     must(status()["Disks"]["h.img"]["History"]["WindowSeconds"] is None, "no more history")
     unsnapshot("h.img", "five")
     eventually(20, lambda: generations("h.img") == [], "nothing is kept")
+
+
+# ---- What goes first, and what it gives back ----
+
+def go_in_order(disk, how, shed):
+    """Moments come while others go: those that are kept are always the last ones that were made. A snapshot stays."""
+    make(os.fsencode(disk), bytes(2 * MIB))
+    done(f"KeepHistory {how} Granularity=100ms", control(disk))
+    rng = random.Random(disk)
+    made, held = [], {}
+    snapshot(disk, "stays")
+    first = content(raw(disk, "stays"))
+    ends = time.monotonic() + 60 * patience()
+    while len(made) < shed + len(held):
+        must(time.monotonic() < ends, f"{len(made)} moments were made, {len(held)} are kept")
+        write_at(disk, rng.randrange(256) * BLOCK, rng.randbytes(BLOCK * 16))
+        time.sleep(0.02)
+        kept = [int(words[0][1:]) for words in map(str.split, lines("disks", disk, "history")) if len(words) == 3]
+        made += [generation for generation in kept if generation > max(made, default=0)]
+        must(kept == made[len(made) - len(kept):], f"{kept} are kept of {made}")
+        held = {generation: held.get(generation) or hash(content(at(disk, f"g{generation}"))) for generation in kept[-8:]}
+    must(content(raw(disk, "stays")) == first, "the snapshot is what it was")
+    for generation in generations(disk)[-4:]:
+        if generation in held:
+            must(hash(content(at(disk, f"g{generation}"))) == held[generation], f"g{generation} is what it was")
+    ok(f"{how}: {len(made)} were made")
+    done("KeepHistory Window=0s Force", control(disk))
+    unsnapshot(disk, "stays")
+
+
+def oldest_first():
+    go_in_order("window.img", "Window=1s", 20)
+    go_in_order("limit.img", "Window=1h Limit=4M", 20)
+
+
+def store_bytes():
+    """What old content takes of all disks."""
+    past = os.path.join(PLACES["DISKS"], b".tandem", b"past")
+    return sum(os.stat(os.path.join(directory, name)).st_blocks * 512 for directory, _, names in os.walk(past)
+               if os.path.basename(directory) == b"store" for name in names)
+
+
+def space():
+    """Each snapshot that goes gives back what nobody else needs, in whatever order they go; the last one all."""
+    before, rng = store_bytes(), random.Random(6)
+    make(b"space.img", bytes(32 * MIB))
+    blocks = [0] * (32 * MIB // BLOCK)
+    kept = {}
+    for i in range(1, 9):
+        for block in rng.sample(range(len(blocks)), len(blocks) // 4):
+            write_at("space.img", block * BLOCK, rng.randbytes(BLOCK))
+            blocks[block] = i
+        kept[f"s{i}"] = list(blocks)
+        snapshot("space.img", f"s{i}")
+    write_at("space.img", 0, rng.randbytes(32 * MIB))
+    done("Settle", control("space.img"))
+    taken = []
+    while True:
+        # Not what was a hole.
+        needed = len({(block, since) for held in kept.values() for block, since in enumerate(held) if since}) * BLOCK
+        # Records are no whole pages: what lies between two that are kept shares one with each.
+        most = needed + needed // 2 + STEP
+        eventually(30 * patience(), lambda: store_bytes() - before <= most, f"{len(kept)} snapshots take at most {most} bytes")
+        must(store_bytes() - before >= needed or not kept, f"{len(kept)} snapshots take {needed} bytes at least")
+        taken.append(store_bytes() - before)
+        if not kept:
+            break
+        gone = rng.choice(sorted(kept))
+        unsnapshot("space.img", gone)
+        del kept[gone]
+    ok(f"MiB taken, by one less each time: {[bytes // MIB for bytes in taken]}")
+    done("DeleteDisk Name=space.img")
 
 
 # ---- Waiting ----
