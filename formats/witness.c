@@ -144,7 +144,7 @@ static void name_identity(const struct witness *w, char text[37])
 		p += sprintf(p, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", guid[i]);
 }
 
-static bool is_ours(const char *kind)
+bool witness_knows(const char *kind)
 {
 	for (int vhdx = 0; vhdx < 2; vhdx++)
 		for (int k = WITNESS_FIXED; k <= WITNESS_DIFFERENCING; k++)
@@ -160,7 +160,7 @@ void witness_compare(const struct witness *w, const struct image *img, char opin
 	char identity[37];
 
 	opinion[0] = 0;
-	if (!is_ours(img->kind))
+	if (!witness_knows(img->kind))
 		return;
 	if (!w->opened) {
 		snprintf(opinion, IMAGE_REASON, "libvhdi cannot open it: %s", w->why);

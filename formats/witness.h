@@ -38,6 +38,9 @@ struct witness {
  */
 int witness_look(int fd, struct witness *out);
 
+/* Images of this kind are what it is asked about. Others are nothing for its parser. */
+bool witness_knows(const char *kind);
+
 /*
  * What of it differs from the image, as a sentence; empty when nothing does, or
  * when it is no VHD or VHDX. Pure. Uses the image's kind, size and identity.

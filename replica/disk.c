@@ -78,6 +78,9 @@ void disk_describe(struct disk *d, const char *opinion)
 	d->about.kind = img->kind;
 	d->about.sector_size = img->sector_size;
 	d->about.block_size = img->block_size;
+	if (opinion)
+		snprintf(d->about.opinion, sizeof(d->about.opinion), "%s", opinion);
+	opinion = d->about.opinion;
 	snprintf(d->about.warning, sizeof(d->about.warning), "%s%s%s", img->complaint,
 		 img->complaint[0] && opinion[0] ? "; " : "", opinion);
 	pthread_mutex_unlock(&d->lock);

@@ -124,6 +124,7 @@ struct disk {
 	_Atomic enum target_use target_use;
 	atomic_uint children; /* disks built upon this one: it is read-only */
 	atomic_uint hurried;  /* copies of it that come before its guests, now */
+	_Atomic bool unasked; /* libvhdi is to be asked again, by scan_settle */
 	_Atomic bool lost;    /* the image is gone from its directory: I/O is refused */
 	/* Number of the snapshot that it is the overlay of, until a first write is recorded; 0. */
 	_Atomic uint32_t untouched;
@@ -159,6 +160,7 @@ struct disk {
 	{ /* of the image, by disk_describe; the last one also where the image cannot be used */
 		const char *kind;
 		uint32_t sector_size, block_size;
+		char opinion[IMAGE_REASON]; /* libvhdi's */
 		char warning[2 * IMAGE_REASON + 4];
 		struct disk_ancestry ancestry;
 	} about;
@@ -367,7 +369,7 @@ void disk_reloaded(struct disk *d);
 void disk_flush_failed(struct disk *d, int err);
 /*
  * Under opening, or of a disk that is not listed: the image was opened or
- * reloaded. opinion: what else is to be said of it, or "".
+ * reloaded. opinion: what else is to be said of it, or ""; NULL: as before.
  */
 void disk_describe(struct disk *d, const char *opinion);
 /* The image as it is now is what we know of it; and what that was. */

@@ -21,7 +21,8 @@ static int take_changes(struct disk *d, const struct file_stat *st)
 
 	if (err)
 		return err; /* the watcher will look at it and find why */
-	disk_describe(d, "");
+	disk_describe(d, NULL);
+	atomic_store(&d->unasked, true);
 	disk_know(d);
 	watch_own_close(d->tandem->watch, d->pool, d->file_name); /* the event is answered */
 	watch_poke(d->tandem->watch);                             /* to record what it is now */
@@ -335,6 +336,8 @@ static void close_disk(struct disk *d, bool apart)
 	assert(d->openers > 0);
 	last = d->openers == 1;
 	d->closing = last;
+	if (last && written && d->about.opinion[0])
+		atomic_store(&d->unasked, true); /* what was written may have mended it */
 	pthread_mutex_unlock(&d->lock);
 	if (last) {
 		/* Before the count goes down: from then on a difference is somebody else's. */
@@ -351,7 +354,7 @@ static void close_disk(struct disk *d, bool apart)
 	pthread_mutex_unlock(&d->opening);
 	tandem_changed(t, d);
 	/* A child may wait for it. */
-	if (unsettled || (last && written && !d->format->flat))
+	if (unsettled || (last && ((written && !d->format->flat) || atomic_load(&d->unasked))))
 		watch_poke(t->watch);
 	if (last)
 		atomic_fetch_sub(&t->openers, 1);

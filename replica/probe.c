@@ -65,13 +65,24 @@ static void complete(struct image *img, struct found *f)
 	f->state = DISK_INVALID; /* until the next rescan */
 }
 
-/* libvhdi's opinion; what it does not know is nothing. Under discovery, so one at a time. */
-static void ask_witness(struct found *f)
+/* What a guest can write there would have libvhdi read its disk as a VHDX. */
+static bool guest_says_vhdx(struct image *img)
+{
+	char head[8];
+
+	return image_guest_bytes(img->kind, img->size) &&
+	       (img->format->read(img, head, sizeof(head), 0, 0) ||
+		!memcmp(head, "vhdxfile", sizeof(head)));
+}
+
+void probe_witness(struct image *img, char opinion[IMAGE_REASON])
 {
 	struct witness w;
 
-	if (!witness_look(file_fd(f->image->file), &w))
-		witness_compare(&w, f->image, f->warning);
+	opinion[0] = '\0';
+	if (witness_knows(img->kind) && !guest_says_vhdx(img) &&
+	    !witness_look(file_fd(img->file), &w))
+		witness_compare(&w, img, opinion);
 }
 
 /* Left so by a daemon that died, or by the machine under it. What others left so stays. */
@@ -170,7 +181,7 @@ static void open_image(struct tandem *t, struct pool *p, const char *name,
 		f->awaits_parent = lacks_parent(err);
 		return;
 	}
-	ask_witness(f);
+	probe_witness(f->image, f->warning);
 	f->state = f->image->read_only ? DISK_READ_ONLY : DISK_READY;
 	if (f->image->read_only_because)
 		snprintf(f->reason, sizeof(f->reason), "%s", f->image->read_only_because);

@@ -28,6 +28,11 @@ struct found {
  */
 void probe_file(struct tandem *t, struct pool *p, const char *name, const struct image_name *kind,
 		int fd, const struct disk_record *r, struct found *f);
+/*
+ * libvhdi's opinion, "" if it has none that differs. With discovery held, so one at a time. Nobody uses
+ * the image.
+ */
+void probe_witness(struct image *img, char opinion[IMAGE_REASON]);
 /* It is Invalid, for this reason. */
 void probe_invalid(struct found *f, const char *reason);
 

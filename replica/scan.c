@@ -106,18 +106,29 @@ static int batch_keep(struct batch *b, struct disk *d)
 	return 0;
 }
 
-void scan_announce(struct tandem *t, struct disk *d)
+static void announce_warning(struct tandem *t, struct disk *d)
 {
 	char object[DISK_LABEL_MAX + 8], word[4 * sizeof(d->about.warning)];
+	char warning[sizeof(d->about.warning)];
+
+	pthread_mutex_lock(&d->lock);
+	memcpy(warning, d->about.warning, sizeof(warning));
+	pthread_mutex_unlock(&d->lock);
+	if (warning[0])
+		events_emit(t->events, EVENT_WARNING, "DiskWarning",
+			    disk_object(d, object, sizeof(object)), "Reason=%s",
+			    event_word(word, sizeof(word), warning));
+}
+
+void scan_announce(struct tandem *t, struct disk *d)
+{
+	char object[DISK_LABEL_MAX + 8], word[4 * sizeof(d->reason)];
 
 	events_emit(t->events, EVENT_INFORMATION, "DiskAdded",
 		    disk_object(d, object, sizeof(object)), "State=%s Size=%llu%s%s",
 		    disk_state_name(d->state), (unsigned long long)disk_size(d),
 		    d->reason[0] ? " Reason=" : "", event_word(word, sizeof(word), d->reason));
-	if (d->about.warning[0])
-		events_emit(t->events, EVENT_WARNING, "DiskWarning",
-			    disk_object(d, object, sizeof(object)), "Reason=%s",
-			    event_word(word, sizeof(word), d->about.warning));
+	announce_warning(t, d);
 }
 
 /* With no transaction open. What it cannot be given back is said in its state. */
@@ -358,8 +369,41 @@ static bool changed_by_others(struct disk *d, enum scan_hint hint)
 	return hint == SCAN_CLOSED && !watch_is_own_close(d->tandem->watch, d->pool, d->file_name);
 }
 
+/* Under opening, of an image that nobody uses. Whether libvhdi has something new to say. */
+static bool ask_witness(struct disk *d)
+{
+	char was[IMAGE_REASON], opinion[IMAGE_REASON];
+
+	pthread_mutex_lock(&d->lock);
+	memcpy(was, d->about.opinion, sizeof(was));
+	pthread_mutex_unlock(&d->lock);
+	atomic_store(&d->unasked, false);
+	probe_witness(d->image, opinion);
+	disk_describe(d, opinion);
+	return strcmp(opinion, was) != 0;
+}
+
+static void ask_again(struct tandem *t, struct disk *d)
+{
+	bool news = false, asked = false;
+
+	if (!d->image || !atomic_load(&d->unasked))
+		return;
+	pthread_mutex_lock(&d->opening);
+	if (!disk_is_open(d)) {
+		news = ask_witness(d);
+		asked = true;
+	}
+	pthread_mutex_unlock(&d->opening);
+	if (news)
+		announce_warning(t, d);
+	if (asked)
+		tandem_changed(t, d);
+}
+
 int scan_reload(struct tandem *t, struct disk *d)
 {
+	bool news = false;
 	char reason[IMAGE_REASON];
 	struct range whole;
 	int err = 0;
@@ -377,13 +421,15 @@ int scan_reload(struct tandem *t, struct disk *d)
 	if (!err && !d->image->read_only && d->image->notes && notes_exist(d->image->notes))
 		err = image_complete(d->image, reason);
 	if (!err)
-		disk_describe(d, "");
+		news = ask_witness(d);
 	range_unlock(&d->ranges, &whole);
 	pthread_mutex_unlock(&d->opening);
 	if (err)
 		return err;
 	disk_know(d);
 	disk_reloaded(d);
+	if (news)
+		announce_warning(t, d);
 	watch_poke(t->watch); /* to record what it is now */
 	parents_settle(t);    /* which has a reason of its own for ReadOnly */
 	tandem_changed(t, d);
@@ -883,6 +929,7 @@ void scan_settle(struct tandem *t, struct disk *d)
 	int err;
 
 	record_guest_bytes(t, d);
+	ask_again(t, d);
 	if (state == DISK_FAILED) {
 		record_failure(t, d);
 	} else if (state == DISK_CHANGED && disk_has_past(d)) {

@@ -260,6 +260,7 @@ static void exchange(struct disk *d, struct disk *other)
 	EXCHANGE(guest_bytes);
 	EXCHANGE(use);
 	EXCHANGE(about);
+	EXCHANGE(unasked);
 	EXCHANGE(known);
 	EXCHANGE(lost);
 	EXCHANGE(broken_flush);
