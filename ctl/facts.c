@@ -7,8 +7,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "space.h"
-
 /* How bad a state is; Ready and ReadOnly are no problem. */
 // clang-format off
 static const enum event_severity state_severity[DISK_STATE_MAX] = {
@@ -321,6 +319,7 @@ int facts_collect(struct tandem *t, struct facts *out)
 	struct facts f = { .time_ms = now_ms(), .space_low = space_is_low(t) };
 	int err = collect_disks(t, &f);
 
+	store_facts(t, &f.store);
 	if (!err)
 		err = collect_pools(t, &f);
 	if (!err)

@@ -10,6 +10,7 @@
 #include "jobs.h"
 #include "replica_facts.h"
 #include "snapshots.h"
+#include "space.h"
 #include "tandem.h"
 
 struct pool_facts {
@@ -43,6 +44,7 @@ struct facts {
 	struct pool_facts *pools; /* DISKDIR first */
 	size_t pool_count;
 	bool space_low;           /* where the state is */
+	struct store_facts store; /* likewise */
 	struct problem *problems; /* the worst first; points into the above */
 	size_t problem_count;
 };

@@ -91,6 +91,12 @@ void json_uint(struct json *j, uint64_t n)
 	text_addf(j->out, "%" PRIu64, n);
 }
 
+void json_int(struct json *j, int64_t n)
+{
+	open_value(j);
+	text_addf(j->out, "%" PRId64, n);
+}
+
 void json_bool(struct json *j, bool b)
 {
 	open_value(j);

@@ -26,6 +26,7 @@ void json_key(struct json *j, const char *key);
 /* NULL is null. */
 void json_string(struct json *j, const char *s);
 void json_uint(struct json *j, uint64_t n);
+void json_int(struct json *j, int64_t n);
 void json_bool(struct json *j, bool b);
 void json_null(struct json *j);
 /* Milliseconds as seconds: 12.345 */

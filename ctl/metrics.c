@@ -231,11 +231,35 @@ static void add_oldest(const struct metrics *m)
 	}
 }
 
+static void add_rate(struct text *out, bool known, int64_t per_hour)
+{
+	if (known)
+		text_addf(out, "%g\n", per_hour / 3600.0);
+	else
+		text_addf(out, "NaN\n");
+}
+
+static void add_growths(const struct metrics *m)
+{
+	add_head(m->out, "disk_history_growth_bytes_per_second", "gauge",
+		 "How fast what old contents of the disk take grows; NaN: not known yet.");
+	for (size_t i = 0; i < m->disk_count; i++) {
+		const struct past_facts *past = &m->disks[i].past;
+
+		if (!past->tracked)
+			continue;
+		text_addf(m->out, "tandemfs_disk_history_growth_bytes_per_second{disk=\"%s\"} ",
+			  m->disks[i].label);
+		add_rate(m->out, past->growth_known, past->growth.per_hour);
+	}
+}
+
 static void add_pasts(const struct metrics *m)
 {
 	add_past(m, "disk_snapshots", "Snapshots of the disk.", snapshots);
 	add_past(m, "disk_history_bytes", "What old contents of the disk take in the store.",
 		 history_bytes);
+	add_growths(m);
 	add_past(m, "disk_unsettled_bytes", "Written, durable, and not in the image yet.",
 		 unsettled_bytes);
 	add_oldest(m);
@@ -388,6 +412,21 @@ static void add_groups(struct text *out, const struct facts *f)
 			offsetof(struct group_facts, absent));
 }
 
+static void add_growth(struct text *out, const struct store_facts *s)
+{
+	add_head(out, "store_growth_bytes_per_second", "gauge",
+		 "How fast what old contents of all disks take grows; NaN: not known yet.");
+	text_addf(out, "tandemfs_store_growth_bytes_per_second ");
+	add_rate(out, s->growth_known, s->growth);
+	add_head(out, "store_full_seconds", "gauge",
+		 "How long it takes at that growth until no space is left; NaN: not known yet.");
+	if (s->full_in_s != UINT64_MAX)
+		text_addf(out, "tandemfs_store_full_seconds %" PRIu64 "\n", s->full_in_s);
+	else
+		text_addf(out, "tandemfs_store_full_seconds %s\n",
+			  s->growth_known ? "+Inf" : "NaN");
+}
+
 static void add_space(struct text *out, const struct tandem *t, const struct facts *f)
 {
 	struct statvfs st;
@@ -399,6 +438,7 @@ static void add_space(struct text *out, const struct tandem *t, const struct fac
 		text_addf(out, "tandemfs_store_free_bytes %" PRIu64 "\n",
 			  (uint64_t)st.f_bavail * st.f_frsize);
 	}
+	add_growth(out, &f->store);
 	add_head(out, "store_space_low", "gauge",
 		 "1 while there is so little of it that old content is given up.");
 	text_addf(out, "tandemfs_store_space_low %d\n", f->space_low);

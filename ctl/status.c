@@ -34,6 +34,23 @@ static void add_health(const struct facts *f, struct text *out)
 	text_add(out, "\n", 1);
 }
 
+static void add_store(const struct store_facts *s, struct text *out)
+{
+	char age[VALUE_TEXT_MAX], free[VALUE_TEXT_MAX], growth[VALUE_TEXT_MAX];
+
+	if (!s->growth_known) {
+		text_addf(out, "StoreFullIn: unknown\n");
+		return;
+	}
+	if (s->full_in_s == UINT64_MAX)
+		text_addf(out, "StoreFullIn: not growing (");
+	else
+		text_addf(out, "StoreFullIn: %s (%s free, history grows %s per hour, ",
+			  value_age(age, s->full_in_s), value_human_size(free, s->free),
+			  value_human_size(growth, s->growth));
+	text_addf(out, "over the last %s)\n", value_age(age, s->growth_ns / 1000000000));
+}
+
 static void add_disks(const struct facts *f, struct text *out)
 {
 	char path[MOUNT_PATH_MAX], size[VALUE_TEXT_MAX], open[16], count[16];
@@ -126,6 +143,7 @@ int status_render(struct ctl *c, uint32_t object, struct text *out)
 	text_addf(out, "Daemon: %d  Version: %s  Up: %s\n", (int)getpid(), TANDEMFS_VERSION,
 		  value_age(age, up));
 	add_health(&f, out);
+	add_store(&f.store, out);
 	text_add(out, "\n", 1);
 	add_disks(&f, out);
 	text_add(out, "\n", 1);
@@ -161,12 +179,29 @@ static void add_window(struct text *out, const struct history_window *w)
 	add_size(out, "HistoryLimit", w->limit != 0, w->limit);
 }
 
+/* 123456 (120.6K per hour, over the last 37m) */
+static void add_growth(struct text *out, const struct past_facts *past)
+{
+	const struct growth_rate *g = &past->growth;
+	char human[VALUE_TEXT_MAX], age[VALUE_TEXT_MAX];
+
+	if (!past->growth_known)
+		text_add_field(out, "HistoryGrowth", "");
+	else
+		text_add_fieldf(out, "HistoryGrowth",
+				"%" PRId64 " (%s%s per hour, over the last %s)", g->per_hour,
+				g->per_hour < 0 ? "-" : "",
+				value_human_size(human, imaxabs(g->per_hour)),
+				value_age(age, g->span_ns / 1000000000));
+}
+
 static void add_past(struct text *out, const struct past_facts *past)
 {
 	char time[RFC3339_MAX];
 
 	text_add_fieldf(out, "Snapshots", "%u", past->snapshots);
 	add_size(out, "History", past->tracked, past->bytes);
+	add_growth(out, past);
 	text_add_fieldf(out, "Moments", "%zu", past->moments);
 	if (past->generation)
 		text_add_fieldf(out, "Generation", "g%" PRIu64, past->generation);

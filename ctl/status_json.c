@@ -70,6 +70,26 @@ static void add_health(struct json *j, const struct facts *f)
 	json_object_end(j);
 }
 
+/* Of history, and how long it was watched: both are known, or none. */
+static void add_growth(struct json *j, bool known, int64_t per_hour, uint64_t over_ns)
+{
+	json_key(j, "GrowthPerHour");
+	if (known)
+		json_int(j, per_hour);
+	else
+		json_null(j);
+	json_known_at(j, "GrowthSeconds", known, over_ns / 1000000000);
+}
+
+static void add_store(struct json *j, const struct store_facts *s)
+{
+	json_object_at(j, "Store");
+	json_known_at(j, "Free", s->free != UINT64_MAX, s->free);
+	add_growth(j, s->growth_known, s->growth, s->growth_ns);
+	json_known_at(j, "FullInSeconds", s->full_in_s != UINT64_MAX, s->full_in_s);
+	json_object_end(j);
+}
+
 static const char *or_null(const char *s)
 {
 	return *s ? s : NULL;
@@ -82,6 +102,7 @@ static void add_history(struct json *j, const struct past_facts *past)
 
 	json_object_at(j, "History");
 	json_known_at(j, "Bytes", past->tracked, past->bytes);
+	add_growth(j, past->growth_known, past->growth.per_hour, past->growth.span_ns);
 	json_uint_at(j, "Moments", past->moments);
 	json_string_at(j, "Oldest",
 		       past->oldest_ms ? rfc3339_format_ms(time, past->oldest_ms) : NULL);
@@ -241,6 +262,7 @@ int status_json_render(struct ctl *c, uint32_t object, struct text *out)
 	status_json_head(&j, c);
 	add_daemon(&j, c->tandem);
 	add_health(&j, &f);
+	add_store(&j, &f.store);
 	add_disks(&j, &f);
 	add_replicas(&j, &f);
 	add_groups(&j, c->tandem, &f);

@@ -345,6 +345,26 @@ void history_facts(struct history *h, struct history_facts *out)
 	out->bytes = segments_allocated(h->store);
 }
 
+void history_note_growth(struct history *h)
+{
+	uint64_t bytes = segments_allocated(h->store);
+
+	pthread_mutex_lock(&h->lock);
+	growth_note(&h->growth, monotonic_ns(), bytes);
+	pthread_mutex_unlock(&h->lock);
+}
+
+bool history_growth(struct history *h, uint64_t bytes, uint64_t at_least_ns,
+		    struct growth_rate *out)
+{
+	bool known;
+
+	pthread_mutex_lock(&h->lock);
+	known = growth_rate(&h->growth, monotonic_ns(), bytes, at_least_ns, out);
+	pthread_mutex_unlock(&h->lock);
+	return known;
+}
+
 /* ---- open ---- */
 
 void history_close(struct history *h)
@@ -509,6 +529,7 @@ int history_new(struct disk *d, uint32_t block_size, struct segment_dir *log,
 	}
 	h->settled = h->recorded = segments_end(h->log);
 	h->written = true;
+	history_note_growth(h);
 	*out = h;
 	return 0;
 }

@@ -34,6 +34,7 @@
 #define TANDEMFS_HISTORY_H
 
 #include "disk.h"
+#include "growth.h"
 #include "segments.h"
 #include "versions.h"
 
@@ -265,5 +266,10 @@ struct history_facts {
 	int settle_error;          /* why the settler does not get on; 0 */
 };
 void history_facts(struct history *h, struct history_facts *out);
+/* What the store takes now is remembered: done once in GROWTH_STEP_NS, its growth is known. */
+void history_note_growth(struct history *h);
+/* Of what the store takes, which are so many bytes now; as growth_rate. */
+bool history_growth(struct history *h, uint64_t bytes, uint64_t at_least_ns,
+		    struct growth_rate *out);
 
 #endif

@@ -69,9 +69,10 @@ struct history {
 	_Atomic uint64_t copied;         /* to fill it; needs no lock */
 	_Atomic uint64_t shown, seen;    /* see history_show; changed under the disk's opening */
 	_Atomic uint64_t durable_size;   /* the image is durably at least as long; needs no lock */
-	uint64_t settled;  /* every record before this place is in the image, durably */
-	uint64_t recorded; /* what the catalogue has of it */
-	uint64_t trimmed;  /* the log's space before this place was given back */
+	uint64_t settled;     /* every record before this place is in the image, durably */
+	uint64_t recorded;    /* what the catalogue has of it */
+	uint64_t trimmed;     /* the log's space before this place was given back */
+	struct growth growth; /* of what the store takes */
 	int settle_error;
 	uint64_t oldest_ns; /* when the first of the unsettled came; 0: none */
 	bool settler_runs, settler_stop, settler_hurry;

@@ -160,6 +160,8 @@ void disk_past(struct disk *d, struct past_facts *out)
 	out->block_size = history_block_size(h);
 	out->unsettled = f.unsettled;
 	out->bytes = f.bytes;
+	out->growth_known = history_growth(h, f.bytes, 0, &out->growth) &&
+			    out->growth.span_ns >= GROWTH_LEAST_NS;
 	out->window = history_window(h);
 	out->moments = f.moments;
 	out->settle_error = f.settle_error;

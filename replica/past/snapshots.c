@@ -260,6 +260,8 @@ int snapshots_load(struct tandem *t, struct why *why)
 	if (!s)
 		return refuse(why, -ENOMEM, "out of memory");
 	s->t = t;
+	atomic_store(&s->free, UINT64_MAX);
+	s->watched_ns = monotonic_ns();
 	pthread_rwlock_init(&s->lock, NULL);
 	pthread_mutex_init(&s->changing, NULL);
 	pthread_mutex_init(&s->dropping_lock, NULL);

@@ -172,10 +172,12 @@ struct past_facts {
 	bool tracked;
 	unsigned snapshots;
 	uint32_t block_size;
-	uint64_t generation; /* newest moment */
-	uint64_t oldest_ms;  /* of kept history; 0: none */
-	uint64_t unsettled;  /* bytes */
-	uint64_t bytes;      /* that old contents take */
+	uint64_t generation;       /* newest moment */
+	uint64_t oldest_ms;        /* of kept history; 0: none */
+	uint64_t unsettled;        /* bytes */
+	uint64_t bytes;            /* that old contents take */
+	bool growth_known;         /* else they were not watched for long enough */
+	struct growth_rate growth; /* of them */
 	struct history_window window;
 	size_t moments;
 	int settle_error;

@@ -77,6 +77,8 @@ struct snapshots {
 	_Atomic uint64_t made;  /* goes up when there may be more than before */
 	_Atomic bool low;       /* there is little */
 	_Atomic bool out;       /* there was none, and there is little still */
+	_Atomic uint64_t free;  /* bytes, when it was looked at last; UINT64_MAX: never yet */
+	uint64_t watched_ns;    /* since then growth is */
 };
 
 /* ---- snapshot_table.c. Changes: under changing ---- */

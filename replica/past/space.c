@@ -82,6 +82,47 @@ static void tell(struct snapshots *s, bool low, uint64_t free)
 	tandem_changed(s->t, NULL);
 }
 
+/* ---- how fast it goes ---- */
+
+/* Whether there is anything that could grow. */
+static bool add_growth(struct tandem *t, int64_t *growth)
+{
+	size_t count;
+	struct disk **disks = tandem_disks(t, &count);
+	bool any = false;
+
+	for (size_t i = 0; i < count; i++) {
+		struct history *h = atomic_load(&disks[i]->history);
+		struct history_facts f;
+		struct growth_rate rate;
+
+		if (!h)
+			continue;
+		any = true;
+		history_facts(h, &f);
+		if (history_growth(h, f.bytes, GROWTH_LEAST_NS, &rate))
+			*growth += rate.per_hour;
+	}
+	disks_free(disks, count);
+	return any;
+}
+
+void store_facts(struct tandem *t, struct store_facts *out)
+{
+	struct snapshots *s = t->snapshots;
+	uint64_t watched = s ? monotonic_ns() - s->watched_ns : 0;
+
+	*out = (struct store_facts){ .free = s ? atomic_load(&s->free) : UINT64_MAX,
+				     .full_in_s = UINT64_MAX };
+	if (watched < GROWTH_LEAST_NS)
+		return;
+	out->growth_ns = least(watched, GROWTH_SPAN_NS);
+	/* Without a past nobody looks how much is free. */
+	out->growth_known = !add_growth(t, &out->growth) || out->free != UINT64_MAX;
+	if (out->growth_known && out->growth > 0)
+		out->full_in_s = (double)out->free * 3600 / out->growth;
+}
+
 /* ---- kept history ---- */
 
 static uint64_t end_of_share(struct history *h, const struct moment_record *list, size_t count)
@@ -155,6 +196,7 @@ void space_look(struct snapshots *s)
 
 	if (!space_of(s->t, &now))
 		return;
+	atomic_store(&s->free, now.free);
 	mark = low_mark(&now);
 	low = now.free < (was ? mark + mark / 4 : mark);
 	tell(s, low, now.free);

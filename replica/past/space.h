@@ -20,6 +20,18 @@ struct space_attempts space_attempts(const struct tandem *t);
  * range held, and no transaction open.
  */
 int space_make(struct disk *d, int err, struct space_attempts *a);
+/*
+ * The file system of the state, and the old contents of all disks that are there; of what began to be
+ * kept while it was watched all counts, and what was given up against it.
+ */
+struct store_facts {
+	uint64_t free;      /* bytes, as looked at last; UINT64_MAX: unknown */
+	bool growth_known;  /* else it was not watched for long enough */
+	int64_t growth;     /* bytes in an hour */
+	uint64_t growth_ns; /* watched for so long */
+	uint64_t full_in_s; /* at that growth; UINT64_MAX: unknown, or it does not grow */
+};
+void store_facts(struct tandem *t, struct store_facts *out);
 /* There is little: kept history is being given up. */
 bool space_is_low(const struct tandem *t);
 

@@ -27,7 +27,8 @@ struct ticker {
 	bool running;
 	pthread_t thread;
 	/* Of the thread alone. */
-	uint64_t space_ns; /* when it is looked at again */
+	uint64_t space_ns;  /* when it is looked at again */
+	uint64_t growth_ns; /* likewise what histories take */
 };
 
 /* The disks of one round whose time has come. */
@@ -196,6 +197,20 @@ static void look_at_space(struct round *r, bool past)
 		r->next = k->space_ns;
 }
 
+/* Rounds come often enough for that. */
+static void note_growth(struct round *r)
+{
+	if (r->k->growth_ns > r->now)
+		return;
+	for (size_t i = 0; i < r->count; i++) {
+		struct history *h = atomic_load(&r->disks[i]->history);
+
+		if (h)
+			history_note_growth(h);
+	}
+	r->k->growth_ns = r->now + GROWTH_STEP_NS;
+}
+
 /* Returns when the next one begins. */
 static uint64_t do_round(struct ticker *k)
 {
@@ -212,6 +227,7 @@ static uint64_t do_round(struct ticker *k)
 		for (size_t i = 0; i < r.due; i++)
 			shed(&r, i);
 		look_at_space(&r, past);
+		note_growth(&r);
 	}
 	free(r.hs);
 	free(r.kept);

@@ -107,6 +107,8 @@ def tables():
     head = parts[0].splitlines()
     must(re.fullmatch(r"Daemon: \d+  Version: \S+  Up: (\d+[dhms]){1,2}", head[0]), f"the first line is '{head[0]}'")
     must(re.fullmatch(r"Health: (OK|(WARN|FAIL) \S+ .+)", head[1]), f"the second line is '{head[1]}'")
+    must(re.fullmatch(r"StoreFullIn: (unknown|not growing \(over the last \w+\)|\w+ \(.+\))", head[2]) and len(head) == 3,
+         f"the third line is '{head[2:]}'")
     rows = []
     for part, wanted in zip(parts[1:], HEADS):
         found = part.strip("\n").split("\n")
@@ -139,8 +141,9 @@ def metrics():
     return values
 
 
-SCHEMA = {"Schema": int, "Time": str, "LastEvent": int, "Daemon": dict, "Health": dict, "Disks": dict, "Replicas": dict,
-          "Groups": dict, "Jobs": dict, "Pools": dict, "Peers": dict}
+SCHEMA = {"Schema": int, "Time": str, "LastEvent": int, "Daemon": dict, "Health": dict, "Store": dict, "Disks": dict,
+          "Replicas": dict, "Groups": dict, "Jobs": dict, "Pools": dict, "Peers": dict}
+STORE_SCHEMA = {key: (int, type(None)) for key in ("Free", "GrowthPerHour", "GrowthSeconds", "FullInSeconds")}
 DISK_SCHEMA = {"State": str, "Name": (str, type(None)), "Image": str, "Format": (str, type(None)),
                "Size": (int, type(None)), "Allocated": (int, type(None)), "Openers": int,
                "LogicalSectorSize": (int, type(None)), "BlockSize": (int, type(None)), "Parent": (str, type(None)),
@@ -180,6 +183,7 @@ def agreement():
     must(whole["Schema"] == 1 and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z", whole["Time"]), "Schema and Time")
     holds({"Pid": int, "Version": str, "StartTime": str}, whole["Daemon"], "Daemon")
     holds({"State": str, "Problems": list}, whole["Health"], "Health")
+    holds(STORE_SCHEMA, whole["Store"], "Store")
     must(head[0].split()[1] == str(whole["Daemon"]["Pid"]), "the pid in both")
     must(head[0].split()[3] == whole["Daemon"]["Version"], "the version in both")
     must(whole["Health"]["State"] == head[1].split()[1] == "WARN", "the health in both")
