@@ -104,6 +104,24 @@ uint64_t origin_lacking_end(struct history *h, uint64_t block, uint64_t end)
 	return block < end ? block : end;
 }
 
+/* Before the place, and behind the source's end, none is looked at; of the others a page at most. */
+uint64_t origin_filled_end(struct history *h, uint64_t block, uint64_t end)
+{
+	const struct origin *o = origin_of(h);
+	uint64_t most;
+
+	pthread_mutex_lock(&h->lock);
+	if (o && block < atomic_load(&o->filled))
+		block = atomic_load(&o->filled);
+	most = block + FILLED_PAGE_BLOCKS;
+	while (block < end && block < most && !origin_lacks_locked(h, block))
+		block++;
+	if (!o || block * h->block_size >= o->size)
+		block = end;
+	pthread_mutex_unlock(&h->lock);
+	return block < end ? block : end;
+}
+
 bool origin_lacks(struct history *h, uint64_t block)
 {
 	const struct origin *o = origin_of(h);

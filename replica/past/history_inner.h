@@ -127,6 +127,8 @@ int unfilled_read(struct history *h, const struct unfilled *u, char *buf, size_t
 bool origin_lacks(struct history *h, uint64_t block);
 /* The first block from `block` on that does not lack, or `end`. */
 uint64_t origin_lacking_end(struct history *h, uint64_t block, uint64_t end);
+/* The first one that may lack, or `end`; perhaps one before it. */
+uint64_t origin_filled_end(struct history *h, uint64_t block, uint64_t end);
 bool origin_lacks_locked(struct history *h,
 			 uint64_t block); /* under lock; of what is there still */
 int origin_read(struct history *h, char *buf, size_t len, uint64_t off);

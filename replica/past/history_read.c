@@ -359,9 +359,18 @@ static int next_of_origin(struct history *h, uint64_t off, uint64_t *found)
 static int next_data(struct history *h, uint64_t g, uint64_t off, uint64_t size, uint64_t *found)
 {
 	struct image *img = h->disk->image;
-	uint64_t piece = next_piece(h, off), version, origin = UINT64_MAX, image = UINT64_MAX;
-	int err = off < img->size ? img->format->seek(img, off, SEEK_DATA, &image) : -ENXIO;
+	uint64_t piece = next_piece(h, off), version = UINT64_MAX, origin = UINT64_MAX,
+		 image = UINT64_MAX;
+	int err = piece > off ? next_version(h, g, off, &version) : 0;
 
+	/* Then the image, which may be looked through to its end, need not be. */
+	if (!err && (piece == off || version == off)) {
+		*found = off;
+		return off < size ? 0 : -ENXIO;
+	}
+	/* The version again, because it is saved before the image has something else. */
+	if (!err)
+		err = off < img->size ? img->format->seek(img, off, SEEK_DATA, &image) : -ENXIO;
 	if (err == -ENXIO) {
 		image = UINT64_MAX;
 		err = 0;

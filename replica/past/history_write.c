@@ -199,9 +199,38 @@ static uint64_t next_with_pieces(struct history *h, uint64_t block)
 	return next;
 }
 
+/* Where the first block begins that a restore may have to fill: none that has no version. */
+static uint64_t restored_end(struct history *h, uint64_t off)
+{
+	struct version v;
+	size_t count;
+
+	if (versions_of_blocks(h->disk->tandem->catalogue, h->disk->number, off / h->block_size,
+			       NULL, &v, 1, &count))
+		return off;
+	return count ? v.block * h->block_size : UINT64_MAX;
+}
+
+/* How much of it is in the image, or in the log. */
+static uint64_t filled_len(struct history *h, uint64_t off, uint64_t len)
+{
+	uint64_t bs = h->block_size, end = off + len, to = end;
+
+	if (h->origin)
+		to = origin_filled_end(h, off / bs, (end + bs - 1) / bs) * bs;
+	if (h->restore.before && to > off) {
+		uint64_t restored = restored_end(h, off);
+
+		to = restored < to ? restored : to;
+	}
+	to = to < end ? to : end;
+	return to > off ? to - off : 0;
+}
+
 /*
- * Where the log has nothing and the image a hole, zeros are there already. The log
- * is asked first: a piece that leaves it meanwhile is in the image by then.
+ * Where the log has nothing and the image a hole, zeros are there already, if all that was to be
+ * filled is. The log is asked first: a piece that leaves it meanwhile is in the image by then, and
+ * what it was about has a version, or is marked.
  */
 static uint64_t already_zero(struct history *h, uint64_t off, uint64_t len)
 {
@@ -220,7 +249,20 @@ static uint64_t already_zero(struct history *h, uint64_t off, uint64_t len)
 	/* Only whole blocks: what holds data in part is not looked at in parts. */
 	if (found < off + len)
 		found -= found % h->block_size;
-	return found > off ? found - off : 0;
+	return found > off ? filled_len(h, off, found - off) : 0;
+}
+
+/* Up to where zeros may be there already: nothing has to be kept of them. */
+static uint64_t up_to_a_hole(struct history *h, uint64_t off, uint64_t len)
+{
+	struct image *img = h->disk->image;
+	uint64_t bs = h->block_size, found, end;
+
+	if (img->format->seek(img, off, SEEK_HOLE, &found))
+		return len;
+	/* At a hole the log has something of the block. */
+	end = found > off ? (found + bs - 1) / bs * bs : (off / bs + 1) * bs;
+	return end - off < len ? end - off : len;
 }
 
 /*
@@ -333,19 +375,17 @@ static int write_unfilled(struct history *h, const struct ongoing_write *w, cons
 static int write_run(struct history *h, const struct ongoing_write *w, const void *buf,
 		     uint64_t len, uint64_t off, unsigned io, enum zero_mode mode, uint64_t *n)
 {
-	bool direct;
+	bool punch = !buf && mode == ZERO_PUNCH, direct;
 	int err = 0;
 
-	*n = !buf && mode == ZERO_PUNCH ? lacks_zeros(h, off, len) : 0;
-	if (*n)
-		return 0;
-	if (h->restore.before || h->origin)
+	*n = punch ? lacks_zeros(h, off, len) ?: already_zero(h, off, len) : 0;
+	if (!*n && (h->restore.before || h->origin))
 		err = write_unfilled(h, w, buf, len, off, io, n);
-	else if (!buf && mode == ZERO_PUNCH)
-		*n = already_zero(h, off, len);
 	if (*n || err)
 		return err;
 	*n = run_of(h, off, len, &direct);
+	if (punch && !direct)
+		*n = up_to_a_hole(h, off, *n);
 	if (direct)
 		return write_image(h, buf, *n, off, io, mode);
 	return buf ? log_write(h, w, buf, *n, off, io) : log_zero(h, w, *n, off);
