@@ -24,6 +24,7 @@
 #   vhdi_agrees IMAGE TWIN       likewise libvhdi
 #   vhdi_is_wrong [--parent P]... IMAGE TWIN   it refuses the image, or reads something else
 #   qemu_writes DRIVER IMAGE COMMAND...        commands for qemu-io
+#   qemu_changes DRIVER IMAGE COMMAND...       likewise, with discards that do something
 #   qemu_reads DRIVER IMAGE COMMAND...         likewise, and `read -P` has to find what it says
 
 serves() { grep -qE "^formats:(.*,)? *$1(,|\$)" "$CTL/capabilities"; }
@@ -158,6 +159,8 @@ qemu_does() {	# OPTIONS DRIVER IMAGE COMMAND...
 		fail "qemu-io: $(cat "$WORK/qemu-io.out")"
 	! grep -qE 'failed|rror' "$WORK/qemu-io.out" || fail "qemu-io: $(cat "$WORK/qemu-io.out")"
 }
+
+qemu_changes() { qemu_does --discard=unmap "$@"; }
 
 qemu_writes() { qemu_does '' "$@"; }
 
