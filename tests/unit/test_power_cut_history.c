@@ -2,24 +2,14 @@
 /*
  * A disk with a past loses nothing of it, whenever the power is cut or the daemon killed.
  *
- * Each order of history.h was broken on purpose, once. What found it, within a
- * tenth of this test unless said otherwise:
+ * tests/mutants/run breaks the orders of history.h, and sees this find it. These were broken by
+ * hand, once:
  *
- *   no flush of the store before the commit        this, and without it each_flush_is_needed
- *   pieces into the image before the commit        this
- *   settled is recorded without a flush of it      this
- *   pieces leave before settled is durable         this: the replay goes over direct writes
  *   a block with pieces is written directly        this
- *   a flush, or a snapshot, without the log        this
- *   the log is dropped up to its end               this
- *   replay begins one record too late              this
- *   find_direct() takes older versions, too        this
+ *   a snapshot without the log                     this
  *   bits of a block stay after a moment            this
- *   numbers of generations are not reserved        this
- *   a version is one generation too long           this
  *   pieces of all generations over a moment        this
  *   log records behind a size that is not durable  this, at a half of it
- *   batches pass a write that has not ended        history_threads
  *   no second look for a version                   history_threads
  *   pieces of a block by place, not by generation  history_threads, at times
  *
