@@ -290,11 +290,14 @@ static void make_forged(void)
 static const char *kind_as(struct file *f, uint64_t guest_bytes)
 {
 	struct image_around around = { .read_only = true, .guest_bytes = guest_bytes };
+	struct file *twin = fake_twin(f);
 	struct image *image;
 	const char *kind;
 
-	if (image_open(fake_twin(f), &vhd_format, &around, &image, reason))
+	if (image_open(twin, &vhd_format, &around, &image, reason)) {
+		twin->ops->close(twin);
 		return "";
+	}
 	kind = image->kind;
 	image_close(image);
 	return kind;
