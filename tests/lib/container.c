@@ -97,7 +97,8 @@ static int create_disk(struct rig *rig, struct file *file, char reason[IMAGE_REA
 	const struct container_case *c = rig->c;
 	struct image_create create = { .kind = c->kind,
 				       .size = c->size,
-				       .block_size = c->block_size };
+				       .block_size = c->block_size,
+				       .sector_size = c->sector_size };
 	const struct parent_name name = { .relative = "parent" };
 	struct image *parent = NULL;
 	int err = 0;

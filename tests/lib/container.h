@@ -32,11 +32,12 @@ enum container_work {
 
 struct container_case {
 	const struct image_format *format;
-	const char *kind;    /* for create */
-	uint64_t size, max;  /* of the disk at first; it grows up to max (0: never) */
-	uint32_t unit;       /* work is around multiples of it: the block size, or the like */
-	uint32_t block_size; /* for create; 0: the format's choice */
-	const char *parent;  /* a kind: the disk has a parent of that */
+	const char *kind;     /* for create */
+	uint64_t size, max;   /* of the disk at first; it grows up to max (0: never) */
+	uint32_t unit;        /* work is around multiples of it: the block size, or the like */
+	uint32_t block_size;  /* for create; 0: the format's choice */
+	uint32_t sector_size; /* likewise */
+	const char *parent;   /* a kind: the disk has a parent of that */
 	uint64_t parent_size;
 	bool together; /* requests run while others do */
 	bool ordered;  /* fake_ordered() */

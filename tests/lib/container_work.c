@@ -186,7 +186,8 @@ static bool flush(struct run *r)
 static bool grow(struct run *r)
 {
 	uint64_t size = model_size(r->model), max = r->rig->c->max, unit = r->rig->c->unit;
-	uint64_t to = size + (below(r, 2) ? 512 * (1 + below(r, 8)) : unit * (1 + below(r, 2)));
+	uint64_t sector = r->rig->c->sector_size ? r->rig->c->sector_size : 512;
+	uint64_t to = size + (below(r, 2) ? sector * (1 + below(r, 8)) : unit * (1 + below(r, 2)));
 	uint32_t op;
 
 	if (size >= max)
