@@ -19,7 +19,7 @@ from snapshots import extents
 PIECE = 64 << 10
 TRACKED = 8 << 10
 BETWEEN = 40            # places, apart from those that are always there
-MEMORY = 256 << 20
+MEMORY = 512 << 20     # with what a sanitizer keeps
 QUICK = 20              # seconds; whoever goes through all blocks takes an hour
 
 disk = ""
