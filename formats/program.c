@@ -28,8 +28,8 @@
 /* Descriptors are moved above what the child's will be, so that none is overwritten. */
 #define SAFE_FD 16
 
-/* Read: until the child has let go of what is not its own. */
-static pthread_rwlock_t starting = PTHREAD_RWLOCK_INITIALIZER;
+/* Read: until the child has let go of what is not its own. Who waits for that goes first. */
+static pthread_rwlock_t starting = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 
 static bool found_in(const char *dir, size_t len, const char *name, char path[PROGRAM_PATH])
 {
@@ -168,15 +168,17 @@ static int start_quietly(struct child *c, int came, pid_t *pid)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_rwlock_rdlock(&starting);
 	*pid = start_child(c);
-	pthread_rwlock_unlock(&starting);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (*pid < 0)
+	if (*pid < 0) {
+		pthread_rwlock_unlock(&starting);
 		return *pid;
+	}
 	close(c->failed);
 	c->failed = -1;
 	do
 		n = read(came, &failed, sizeof(failed));
 	while (n < 0 && errno == EINTR);
+	pthread_rwlock_unlock(&starting);
 	if (n != sizeof(failed))
 		return 0; /* it runs */
 	while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR)

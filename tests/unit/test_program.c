@@ -228,7 +228,7 @@ START_TEST(closed_is_closed)
 	atomic_store(&enough, false);
 	for (size_t i = 0; i < UNIT_LENGTH(threads); i++)
 		pthread_create(&threads[i], NULL, run_until, &threads);
-	for (unsigned i = 0; i < unit_scaled(8000); i++) {
+	for (unsigned i = 0; i < unit_scaled(4000); i++) {
 		close(open("file", O_RDWR | O_CLOEXEC));
 		program_await_starts();
 		ck_assert_msg(!fcntl(fd, F_SETLEASE, F_RDLCK), "%s at %u", strerror(errno), i);
