@@ -63,7 +63,7 @@ static void find_noted(struct check *c, const char *directory, uint32_t number)
 
 /* ---- one file ---- */
 
-static struct check_disk *disk_of_file(struct check *c, int fd)
+struct check_disk *check_disk_of_file(const struct check *c, int fd)
 {
 	struct identity id;
 
@@ -172,7 +172,7 @@ static void look_at_file(struct check *c, struct check_pool *p, const char *name
 			close(fd);
 		return;
 	}
-	d = disk_of_file(c, fd);
+	d = check_disk_of_file(c, fd);
 	close(fd);
 	if (!d && kind.needs_sectors && (!st.st_size || st.st_size % 512))
 		return; /* no disk */

@@ -60,6 +60,8 @@ int check_catalogue(struct check *c);
 /* ---- check_images.c: sets what was found of the disks ---- */
 
 void check_images(struct check *c);
+/* That is recorded of an open file; NULL: none. */
+struct check_disk *check_disk_of_file(const struct check *c, int fd);
 
 /* ---- check_parents.c ---- */
 

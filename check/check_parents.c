@@ -22,6 +22,7 @@ static int open_parent(const struct check_parents *child, const struct check_poo
 	struct check_parents own;
 	struct image_around around = { .read_only = true, .parents = &own.base };
 	char inner[IMAGE_REASON] = "";
+	const struct check_disk *d;
 	bool read_only = true;
 	struct file *file;
 	int err;
@@ -40,6 +41,8 @@ static int open_parent(const struct check_parents *child, const struct check_poo
 	err = file_open(pool->dirfd, name, &read_only, &file);
 	if (err)
 		return err;
+	d = check_disk_of_file(child->c, file_fd(file));
+	around.guest_bytes = d ? d->r.guest_bytes : 0;
 	err = image_open(file, format, &around, out, inner);
 	if (!err) {
 		(*out)->parents = NULL;

@@ -83,6 +83,17 @@ static struct pool *pool_at(struct tandem *t, const char *dir)
 
 /* ---- opening ---- */
 
+/* What is recorded of the disk that has this file. */
+static uint64_t guest_bytes_of(const struct tandem *t, const struct file *file)
+{
+	struct disk_record r;
+	struct identity id;
+
+	if (identity_of(file_fd(file), &id) || catalogue_disk_by_identity(t->catalogue, &id, &r))
+		return 0;
+	return r.guest_bytes;
+}
+
 static int open_image(const struct parents *child, struct pool *pool, const char *name,
 		      struct image **out, char reason[IMAGE_REASON])
 {
@@ -111,6 +122,7 @@ static int open_image(const struct parents *child, struct pool *pool, const char
 		return err;
 	if (err)
 		return image_fail(reason, err, "its parent %s: %s", name, strerror(-err));
+	around.guest_bytes = guest_bytes_of(child->tandem, file);
 	err = file->ops->lock(file, FILE_READ);
 	if (err)
 		image_fail(reason, err, "its parent %s is open for writing", name);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "catalogue.h"
 #include "temp_tandem.h"
 #include "unit.h"
@@ -22,11 +23,12 @@ static void state_is(const char *label, const char *state)
 		      temp_state(label), temp_reason(label), state);
 }
 
-static void create(const char *name, const char *kind, uint64_t size)
+static void create_upon(const char *name, const char *kind, uint64_t size, const char *parent)
 {
 	struct create_disk c = { .name = name,
 				 .format = kind,
 				 .size = size,
+				 .parent = parent,
 				 .mode = 0600,
 				 .uid = geteuid(),
 				 .gid = getegid() };
@@ -35,6 +37,11 @@ static void create(const char *name, const char *kind, uint64_t size)
 
 	ck_assert_msg(!tandem_create_disk(temp.t, &c, &d, &why), "%s", why.message);
 	disk_unref(d);
+}
+
+static void create(const char *name, const char *kind, uint64_t size)
+{
+	create_upon(name, kind, size, NULL);
 }
 
 static uint64_t recorded(const char *label)
@@ -191,5 +198,40 @@ START_TEST(learned_at_a_start)
 }
 END_TEST
 
+/* What it forged is called as the footer is, by which children know it. */
+static void forge_identity(const char *name)
+{
+	enum { FOOTER = 512, SUM = 64, UUID = 68 };
+	uint8_t tail[FOOTER], head[FOOTER];
+	int fd = open(temp_path(name), O_RDWR | O_CLOEXEC);
+	uint32_t sum = 0;
+
+	ck_assert_int_eq(pread(fd, tail, FOOTER, lseek(fd, 0, SEEK_END) - FOOTER), FOOTER);
+	ck_assert_int_eq(pread(fd, head, FOOTER, 0), FOOTER);
+	memcpy(head + UUID, tail + UUID, 16);
+	memset(head + SUM, 0, 4);
+	for (size_t i = 0; i < FOOTER; i++)
+		sum += head[i];
+	put_be32(head + SUM, ~sum);
+	ck_assert_int_eq(pwrite(fd, head, FOOTER, 0), FOOTER);
+	close(fd);
+}
+
+START_TEST(as_a_parent)
+{
+	make_two();
+	forge_identity("fixed.vhd");
+	temp_rescan();
+	create_upon("child.vhd", NULL, 0, "fixed.vhd");
+	state_is("child.vhd", "Ready");
+	temp_close();
+	cut("fixed.vhd", 100);
+	temp_open();
+	state_is("child.vhd", "Invalid");
+	ck_assert_msg(strstr(temp_reason("child.vhd"), "it was fixed"), "%s",
+		      temp_reason("child.vhd"));
+}
+END_TEST
+
 UNIT_MAIN("known_fixed", setup, temp_tandem_end, over_a_stop, while_it_is_served, another_file,
-	  another_kind, grows, learned_at_a_start)
+	  another_kind, grows, learned_at_a_start, as_a_parent)
