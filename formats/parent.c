@@ -32,7 +32,7 @@ int parent_find(struct image *img, const struct parent_name *names, size_t count
 		parent_verify *verify, const void *said, char reason[IMAGE_REASON])
 {
 	char why[IMAGE_REASON];
-	int first = 0;
+	int first = 0, lacks = 0;
 
 	if (!img->parents)
 		return image_fail(reason, -EINVAL, "it has a parent, which cannot be looked for");
@@ -51,7 +51,11 @@ int parent_find(struct image *img, const struct parent_name *names, size_t count
 		}
 		if (last)
 			return err;
+		if (!other)
+			lacks = err;
 	}
+	if (lacks) /* whatever the others are: it may come */
+		return lacks;
 	return first ? first
 		     : image_fail(reason, -EINVAL, "it has a parent and does not say where");
 }

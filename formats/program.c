@@ -28,6 +28,9 @@
 /* Descriptors are moved above what the child's will be, so that none is overwritten. */
 #define SAFE_FD 16
 
+/* A start that takes longer is stuck, and may be for ever. */
+#define START_SECONDS 2
+
 /* Read: until the child has let go of what is not its own. Who waits for that goes first. */
 static pthread_rwlock_t starting = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 
@@ -178,11 +181,11 @@ static int start_quietly(struct child *c, int came, pid_t *pid)
 	do
 		n = read(came, &failed, sizeof(failed));
 	while (n < 0 && errno == EINTR);
-	pthread_rwlock_unlock(&starting);
 	if (n != sizeof(failed))
-		return 0; /* it runs */
-	while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
+		failed = 0; /* it runs */
+	while (failed && waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
 		;
+	pthread_rwlock_unlock(&starting);
 	return -failed;
 }
 
@@ -283,8 +286,12 @@ int program_start(const struct program *p, pid_t *pid, int *output)
 
 void program_await_starts(void)
 {
-	pthread_rwlock_wrlock(&starting);
-	pthread_rwlock_unlock(&starting);
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += START_SECONDS;
+	if (!pthread_rwlock_timedwrlock(&starting, &until))
+		pthread_rwlock_unlock(&starting);
 }
 
 static int64_t now_ms(void)

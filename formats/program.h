@@ -38,7 +38,7 @@ int program_start(const struct program *p, pid_t *pid, int *output);
 
 /*
  * What was closed before is closed. A program has all descriptors of ours for the instant of its
- * start, so that others can still see as open what we have closed meanwhile.
+ * start, so that others can still see as open what we have closed meanwhile. Gives up after seconds.
  */
 void program_await_starts(void);
 

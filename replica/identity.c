@@ -15,6 +15,10 @@ struct fs_uuid {
 };
 #define GET_FS_UUID _IOR(0x15, 0, struct fs_uuid)
 
+/* In front of an inode's number. */
+#define NUMBER "ino"
+#define NUMBER_LEN 3
+
 static void append(struct identity *id, const void *bytes, size_t len)
 {
 	memcpy(id->bytes + id->len, bytes, len);
@@ -65,11 +69,18 @@ int identity_of(int fd, struct identity *out)
 		/* No handles on this file system: the inode's number has to do. */
 		if (fstat(fd, &st))
 			return -errno;
-		append(&id, "ino", 3);
+		append(&id, NUMBER, NUMBER_LEN);
 		append(&id, &st.st_ino, sizeof(st.st_ino));
 	}
 	*out = id;
 	return 0;
+}
+
+bool identity_is_for_good(const struct identity *id)
+{
+	size_t tail = NUMBER_LEN + sizeof(ino_t);
+
+	return id->len > tail && memcmp(id->bytes + id->len - tail, NUMBER, NUMBER_LEN) != 0;
 }
 
 bool identity_equal(const struct identity *a, const struct identity *b)

@@ -20,6 +20,8 @@ struct identity {
 
 /* Of an open file. 0 or -errno. */
 int identity_of(int fd, struct identity *out);
+/* No later file has it, as one may have an inode's number. */
+bool identity_is_for_good(const struct identity *id);
 bool identity_equal(const struct identity *a, const struct identity *b);
 
 #endif

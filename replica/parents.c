@@ -83,13 +83,12 @@ static struct pool *pool_at(struct tandem *t, const char *dir)
 
 /* ---- opening ---- */
 
-/* What is recorded of the disk that has this file. */
-static uint64_t guest_bytes_of(const struct tandem *t, const struct file *file)
+uint64_t parents_guest_bytes(const struct tandem *t, int fd)
 {
 	struct disk_record r;
 	struct identity id;
 
-	if (identity_of(file_fd(file), &id) || catalogue_disk_by_identity(t->catalogue, &id, &r))
+	if (identity_of(fd, &id) || catalogue_disk_by_identity(t->catalogue, &id, &r))
 		return 0;
 	return r.guest_bytes;
 }
@@ -122,7 +121,7 @@ static int open_image(const struct parents *child, struct pool *pool, const char
 		return err;
 	if (err)
 		return image_fail(reason, err, "its parent %s: %s", name, strerror(-err));
-	around.guest_bytes = guest_bytes_of(child->tandem, file);
+	around.guest_bytes = parents_guest_bytes(child->tandem, file_fd(file));
 	err = file->ops->lock(file, FILE_READ);
 	if (err)
 		image_fail(reason, err, "its parent %s is open for writing", name);

@@ -38,6 +38,9 @@ void parents_label(struct tandem *t, const struct image *img, char *label);
 /* Likewise, with all that is behind that one. */
 void parents_of(struct tandem *t, const struct image *img, struct disk_ancestry *out);
 
+/* How much of an open file was its guest's, as is recorded of the disk that has it; else 0. */
+uint64_t parents_guest_bytes(const struct tandem *t, int fd);
+
 /* "/pool/dir/x/../base.vhd" to its directory and name; false when it has none. Pure. */
 bool parents_split(const char *path, char *dir, size_t size, const char **name);
 

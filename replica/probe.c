@@ -116,11 +116,11 @@ static bool lacks_parent(int err)
  * beside whoever has it, so it may not verify, and then nothing is known.
  */
 static void find_parents(struct tandem *t, struct pool *p, const struct image_name *kind, int fd,
-			 const struct disk_record *r, struct found *f)
+			 struct found *f)
 {
 	struct image_around around = { .read_only = true,
 				       .parents = &p->parents.base,
-				       .guest_bytes = r->guest_bytes };
+				       .guest_bytes = parents_guest_bytes(t, fd) };
 	char reason[IMAGE_REASON];
 	struct image *img;
 	struct file *file;
@@ -202,10 +202,10 @@ void probe_file(struct tandem *t, struct pool *p, const char *name, const struct
 		probe_invalid(f, "a name with ':' reads as POOL:FILE");
 	} else if (f->st.st_nlink > 1) {
 		probe_invalid(f, "the file has more than one link");
-		find_parents(t, p, kind, fd, r, f);
+		find_parents(t, p, kind, fd, f);
 	} else if (open_for_writing(fd)) {
 		probe_invalid(f, "another program has it open for writing");
-		find_parents(t, p, kind, fd, r, f);
+		find_parents(t, p, kind, fd, f);
 		f->written_elsewhere = true;
 	} else {
 		open_image(t, p, name, kind, r, f);

@@ -62,6 +62,8 @@ static uint64_t guest_bytes_of(struct disk *d)
 	pthread_mutex_lock(&d->lock);
 	kind = d->about.kind;
 	pthread_mutex_unlock(&d->lock);
+	if (!identity_is_for_good(&d->identity))
+		return 0; /* it would be believed of another file */
 	return d->image ? image_guest_bytes(kind, d->image->size) : d->guest_bytes;
 }
 
@@ -389,7 +391,9 @@ static void ask_again(struct tandem *t, struct disk *d)
 
 	if (!d->image || !atomic_load(&d->unasked))
 		return;
-	pthread_mutex_lock(&d->opening);
+	/* Who has it may wait for the image, and closes it then. */
+	if (pthread_mutex_trylock(&d->opening))
+		return;
 	if (!disk_is_open(d)) {
 		news = ask_witness(d);
 		asked = true;

@@ -233,5 +233,29 @@ START_TEST(as_a_parent)
 }
 END_TEST
 
+/* What it is built upon is looked for though it cannot be used; not by its guest's word. */
+START_TEST(with_another_link)
+{
+	struct disk *d;
+	struct why why;
+
+	make_two();
+	create_upon("child.vhd", NULL, 0, "small.vhd");
+	forge("fixed.vhd", "child.vhd");
+	d = temp_disk("child.vhd");
+	ck_assert_msg(!tandem_delete_disk(temp.t, d, NULL, false, false, &why), "%s", why.message);
+	disk_unref(d);
+	temp_close();
+	cut("fixed.vhd", 100);
+	ck_assert_int_eq(link(temp_path("fixed.vhd"), temp_path("link.vhd")), 0);
+	for (int start = 0; start < 2; start++) {
+		temp_open();
+		state_is("fixed.vhd", "Invalid");
+		state_is("small.vhd", "Ready");
+		temp_close();
+	}
+}
+END_TEST
+
 UNIT_MAIN("known_fixed", setup, temp_tandem_end, over_a_stop, while_it_is_served, another_file,
-	  another_kind, grows, learned_at_a_start, as_a_parent)
+	  another_kind, grows, learned_at_a_start, as_a_parent, with_another_link)

@@ -331,7 +331,8 @@ START_TEST(wrong_parents)
 	image_close(parent);
 	parent = img;
 	img = NULL;
-	ck_assert_int_eq(image_open(f, &vhd_format, &around, &child, reason), -EINVAL);
+	/* It may come by its other name. */
+	ck_assert_int_eq(image_open(f, &vhd_format, &around, &child, reason), -ENOENT);
 	ck_assert_str_eq(reason, "the file with its parent's name is another disk");
 	f->ops->close(f);
 }
