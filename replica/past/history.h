@@ -192,6 +192,8 @@ struct history_restore {
 };
 void history_set_restore(struct history *h, const struct history_restore *r);
 struct history_restore history_restore(struct history *h);
+/* Whether its moments are pinned though nobody fills it now; what was said before. */
+bool history_keep_restore(struct history *h, bool kept);
 /*
  * Fills every block that is to be, and settles; then the restore can be ended. The
  * disk is open. progress (of bytes) returns false to stop: -ECANCELED.

@@ -65,6 +65,7 @@ struct history {
 	struct history_window window;
 	/* Changes with the whole range locked too: whoever has a range needs no lock. */
 	struct history_restore restore;
+	bool restore_kept;               /* its moments are pinned for no restorer; under lock */
 	_Atomic(struct origin *) origin; /* see origin.c */
 	_Atomic uint64_t copied;         /* to fill it; needs no lock */
 	_Atomic uint64_t shown, seen;    /* see history_show; changed under the disk's opening */

@@ -238,6 +238,11 @@ static uint64_t already_zero(struct history *h, uint64_t off, uint64_t len)
 	uint64_t found, next;
 	int err;
 
+	/* The log is gone through as a whole: not for a block that has something anyway. */
+	if (has_pieces(h, off / h->block_size) ||
+	    (!img->format->seek(img, off, SEEK_DATA, &found) &&
+	     found / h->block_size == off / h->block_size))
+		return 0;
 	next = next_with_pieces(h, off / h->block_size);
 	err = img->format->seek(img, off, SEEK_DATA, &found);
 	if (err && err != -ENXIO)

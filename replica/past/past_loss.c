@@ -127,8 +127,14 @@ static int record_break(struct disk *d, struct moment_record *list, size_t count
 
 	if (err)
 		return err;
-	if (!atomic_load(&d->history))
+	if (atomic_load(&d->history)) {
+		struct track_record track;
+
+		history_record(atomic_load(&d->history), &track); /* with no restore */
+		err = track_put(txn, d->number, &track);
+	} else {
 		err = track_forget(txn, d->number);
+	}
 	for (size_t i = 0; i < count && !err; i++) {
 		list[i].names = 0;
 		list[i].tick = false;
@@ -173,6 +179,7 @@ int snapshots_break(struct disk *d, struct why *why)
 {
 	struct snapshots *s = d->tandem->snapshots;
 	struct history *h = atomic_load(&d->history);
+	struct history_restore restore = restore_forget(d);
 	struct moment_record *list = NULL;
 	size_t count = 0;
 	int err;
@@ -183,6 +190,8 @@ int snapshots_break(struct disk *d, struct why *why)
 		err = break_moments(d, list, count);
 	pthread_mutex_unlock(&s->changing);
 	free(list);
+	if (err)
+		restore_remember(d, &restore);
 	if (err == -EBUSY)
 		return refuse_advise(why, err, "close them first", "moments of %s are open",
 				     d->label);

@@ -21,6 +21,17 @@ void history_set_restore(struct history *h, const struct history_restore *r)
 	pthread_mutex_unlock(&h->lock);
 }
 
+bool history_keep_restore(struct history *h, bool kept)
+{
+	bool was;
+
+	pthread_mutex_lock(&h->lock);
+	was = h->restore_kept;
+	h->restore_kept = kept;
+	pthread_mutex_unlock(&h->lock);
+	return was;
+}
+
 struct history_restore history_restore(struct history *h)
 {
 	struct history_restore r;

@@ -341,6 +341,41 @@ void restore_keep(struct disk *d)
 		return;
 	moment_pin(d, restore.from);
 	moment_pin(d, restore.before);
+	history_keep_restore(atomic_load(&d->history), true);
+}
+
+static void set_restore(struct disk *d, const struct history_restore *restore)
+{
+	struct range whole;
+
+	range_lock_write(&d->ranges, &whole, 0, UINT64_MAX);
+	history_set_restore(atomic_load(&d->history), restore);
+	range_unlock(&d->ranges, &whole);
+}
+
+struct history_restore restore_forget(struct disk *d)
+{
+	static const struct history_restore none;
+	struct history *h = atomic_load(&d->history);
+	struct history_restore was = h ? history_restore(h) : none;
+	struct restore_facts f;
+
+	if (!was.before || restore_facts(d, &f))
+		return none;
+	set_restore(d, &none);
+	if (history_keep_restore(h, false)) {
+		moment_unpin(d, was.from);
+		moment_unpin(d, was.before);
+	}
+	return was;
+}
+
+void restore_remember(struct disk *d, const struct history_restore *was)
+{
+	if (!was->before)
+		return;
+	set_restore(d, was);
+	restore_keep(d);
 }
 
 int restores_end(struct snapshots *s)

@@ -85,7 +85,7 @@ static void tell(struct snapshots *s, bool low, uint64_t free)
 /* ---- how fast it goes ---- */
 
 /* Whether there is anything that could grow. */
-static bool add_growth(struct tandem *t, int64_t *growth)
+static bool add_growth(struct tandem *t, uint64_t growth_ns, int64_t *growth)
 {
 	size_t count;
 	struct disk **disks = tandem_disks(t, &count);
@@ -100,7 +100,7 @@ static bool add_growth(struct tandem *t, int64_t *growth)
 			continue;
 		any = true;
 		history_facts(h, &f);
-		if (history_growth(h, f.bytes, GROWTH_LEAST_NS, &rate))
+		if (history_growth(h, f.bytes, growth_ns, &rate))
 			*growth += rate.per_hour;
 	}
 	disks_free(disks, count);
@@ -118,7 +118,7 @@ void store_facts(struct tandem *t, struct store_facts *out)
 		return;
 	out->growth_ns = least(watched, GROWTH_SPAN_NS);
 	/* Without a past nobody looks how much is free. */
-	out->growth_known = !add_growth(t, &out->growth) || out->free != UINT64_MAX;
+	out->growth_known = !add_growth(t, out->growth_ns, &out->growth) || out->free != UINT64_MAX;
 	if (out->growth_known && out->growth > 0)
 		out->full_in_s = (double)out->free * 3600 / out->growth;
 }

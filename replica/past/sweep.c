@@ -5,15 +5,16 @@
  * into it. Nobody appends to segments from before this start, and versions come with new records
  * only: what lies between the versions there is of nobody, and stays so.
  *
- * It is looked for by what the files take beyond their versions. That is never nothing, because of
- * pages that a version has in part. Who takes no more than SPARE so is left alone.
+ * It is looked for by what a segment takes beyond its versions. That is never nothing, because of
+ * pages that a version has in part: up to SPARE it is left alone. After a crash only, so that what a
+ * stop leaves in the middle of this waits for the next one.
  */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "snapshots_inner.h"
 
-#define SPARE (SEGMENT_SIZE / 16)
+#define SPARE (SEGMENT_SIZE / 64)
 /* Of versions in memory, 16 bytes each. More segments at a time save passes over all versions. */
 #define PLACES_MAX (1u << 20)
 #define PAGE 512
@@ -21,7 +22,6 @@
 struct segment_use {
 	uint64_t number;
 	struct version_totals totals;
-	uint64_t taken;
 };
 
 struct piece {
@@ -58,24 +58,19 @@ static int add_segment(void *arg, uint64_t number, const struct version_totals *
 	return 0;
 }
 
-/* Those that take no more than their versions are not looked at. */
-static uint64_t find_excess(struct sweep *s)
+/* Those that take little more than their versions are not looked at. */
+static void leave_alone(struct sweep *s)
 {
-	uint64_t excess = 0;
 	size_t n = 0;
 
 	for (size_t i = 0; i < s->count; i++) {
-		struct segment_use *u = &s->segments[i];
+		const struct segment_use *u = &s->segments[i];
 		uint64_t used = u->totals.bytes + u->totals.count * record_space(0);
 
-		u->taken = segments_allocated_in(s->store, u->number);
-		if (u->taken > used) {
-			excess += u->taken - used;
+		if (segments_allocated_in(s->store, u->number) > used + SPARE)
 			s->segments[n++] = *u;
-		}
 	}
 	s->count = n;
-	return excess;
 }
 
 /* ---- some segments at a time ---- */
@@ -140,20 +135,21 @@ static int by_place(const void *a, const void *b)
 }
 
 /* Versions in pieces[at...] are in segments from that one on. */
-static int free_gaps(struct sweep *s, uint64_t number, size_t *at)
+static void free_gaps(struct sweep *s, uint64_t number, size_t *at)
 {
 	uint64_t from = number * SEGMENT_SIZE, end = from + SEGMENT_SIZE;
-	int err = 0;
 
-	for (; *at < s->piece_count && s->pieces[*at].from < end && !err; ++*at) {
+	/* What cannot be given back is space only. */
+	for (; *at < s->piece_count && s->pieces[*at].from < end; ++*at) {
 		const struct piece *p = &s->pieces[*at];
 
 		if (p->from > from)
-			err = segments_free_range(s->store, from, p->from);
+			segments_free_range(s->store, from, p->from);
 		if (p->to > from)
 			from = p->to;
 	}
-	return err || from >= end ? err : segments_free_range(s->store, from, end);
+	if (from < end)
+		segments_free_range(s->store, from, end);
 }
 
 static int sweep_some(struct sweep *s, const struct segment_use *first, size_t count)
@@ -163,8 +159,11 @@ static int sweep_some(struct sweep *s, const struct segment_use *first, size_t c
 
 	if (!err && s->piece_count)
 		qsort(s->pieces, s->piece_count, sizeof(*s->pieces), by_place);
-	for (size_t i = 0; i < count && !err; i++)
-		err = atomic_load(s->stop) ? -ECANCELED : free_gaps(s, first[i].number, &at);
+	for (size_t i = 0; i < count && !err; i++) {
+		free_gaps(s, first[i].number, &at);
+		err = atomic_load(s->stop) ? -ECANCELED : 0;
+	}
+	collector_gave(s->t->snapshots->collector); /* who waits for space looks again */
 	return err;
 }
 
@@ -174,8 +173,8 @@ int sweep_store(struct tandem *t, struct disk *d, struct segments *store, _Atomi
 	int err = version_segments(t->catalogue, d->number, add_segment, &s);
 	size_t n;
 
-	if (!err && find_excess(&s) <= SPARE)
-		s.count = 0;
+	if (!err)
+		leave_alone(&s);
 	for (size_t i = 0; i < s.count && !err; i += n) {
 		uint64_t places = s.segments[i].totals.count;
 

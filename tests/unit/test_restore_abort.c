@@ -359,9 +359,8 @@ START_TEST(nor_can_that)
 END_TEST
 
 /* In a process that is gone then: what it has done is for us to find. */
-static void die_restoring(bool aborted)
+static void die_in_the_middle(bool aborted)
 {
-	struct snapshot_facts f;
 	pid_t pid;
 	int status;
 
@@ -384,6 +383,13 @@ static void die_restoring(bool aborted)
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	atomic_store(&slow, true);
+}
+
+static void die_restoring(bool aborted)
+{
+	struct snapshot_facts f;
+
+	die_in_the_middle(aborted);
 	begin();
 	past_disk_again(&p);
 	f = (struct snapshot_facts){ .generation = 0 };
@@ -424,6 +430,47 @@ START_TEST(after_a_death)
 }
 END_TEST
 
+static void now_is_the_image(void)
+{
+	FILE *image = fopen(temp_path("a.img"), "re");
+
+	ck_assert_uint_eq(fread(p.now, 1, SIZE, image), SIZE);
+	fclose(image);
+}
+
+/* Another program wrote to it, and what it holds now is what it is: nothing more is restored. */
+START_TEST(what_is_accepted_is_no_restore)
+{
+	die_in_the_middle(false);
+	temp.options.read_only = true; /* so that nobody goes on with it */
+	begin();
+	past_disk_again(&p);
+	temp_scribble("a.img");
+	temp_rescan();
+	past_forget(&p, 0);
+	ck_assert_str_eq(temp_state("a.img"), "Changed");
+	ck_assert_int_eq(tandem_accept_disk(temp.t, p.d, true, false, &why), 0);
+	now_is_the_image();
+	past_disk_let_go(&p);
+	temp_close();
+	temp.options.read_only = false;
+	begin();
+	past_disk_again(&p);
+	past_check_now(&p);
+	past_write(&p, SIZE / 2 + 100, 1000, 9);
+	past_check_now(&p);
+	for (int again = 0; again < 2; again++) {
+		past_disk_let_go(&p);
+		temp_close();
+		begin();
+		past_disk_again(&p);
+		past_check_now(&p);
+		past_snapshot(&p, NULL);
+	}
+	past_check_all(&p);
+}
+END_TEST
+
 static int is_moment(void *arg, const struct moment_record *m)
 {
 	return m->generation == *(uint64_t *)arg;
@@ -459,4 +506,5 @@ END_TEST
 
 UNIT_MAIN("restore abort", setup, teardown, it_is_as_before, what_was_written_since_is_lost,
 	  who_has_it_open_is_asked, there_must_be_one, it_cannot_be_recorded, nor_can_that, a_death,
-	  after_a_death, a_hidden_moment_of_no_restore_goes, it_waits)
+	  after_a_death, what_is_accepted_is_no_restore, a_hidden_moment_of_no_restore_goes,
+	  it_waits)
