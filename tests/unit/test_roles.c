@@ -462,7 +462,8 @@ START_TEST(the_target_lacks_what_was_answered)
 	ck_assert_int_eq(write_at(7 * REGION, 4096, &seed), -EIO);
 	break_file("b.img"); /* so that it stays marked */
 	ck_assert_int_eq(write_at(7 * REGION, 8192, &seed), 0);
-	ck_assert(!facts().whole);
+	/* Unless a copy has found b.img broken before the write did; then its marks tell that. */
+	ck_assert(!facts().whole || facts().state == COPY_BROKEN);
 	atomic_store(&bad, 0);
 }
 END_TEST
