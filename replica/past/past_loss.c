@@ -179,7 +179,7 @@ int snapshots_break(struct disk *d, struct why *why)
 {
 	struct snapshots *s = d->tandem->snapshots;
 	struct history *h = atomic_load(&d->history);
-	struct history_restore restore = restore_forget(d);
+	struct forgotten_restore restore = restore_forget(d);
 	struct moment_record *list = NULL;
 	size_t count = 0;
 	int err;

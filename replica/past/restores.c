@@ -332,6 +332,14 @@ int restore_resume(struct disk *d)
 	return err;
 }
 
+/* Nobody fills it now. */
+static void pin_for_none(struct disk *d, const struct history_restore *restore)
+{
+	moment_pin(d, restore->from);
+	moment_pin(d, restore->before);
+	history_keep_restore(atomic_load(&d->history), true);
+}
+
 void restore_keep(struct disk *d)
 {
 	struct history_restore restore = history_restore(atomic_load(&d->history));
@@ -339,9 +347,7 @@ void restore_keep(struct disk *d)
 	/* Of one that is Changed they do not fit, and go with Accept. */
 	if (disk_state(d) == DISK_CHANGED)
 		return;
-	moment_pin(d, restore.from);
-	moment_pin(d, restore.before);
-	history_keep_restore(atomic_load(&d->history), true);
+	pin_for_none(d, &restore);
 }
 
 static void set_restore(struct disk *d, const struct history_restore *restore)
@@ -353,29 +359,31 @@ static void set_restore(struct disk *d, const struct history_restore *restore)
 	range_unlock(&d->ranges, &whole);
 }
 
-struct history_restore restore_forget(struct disk *d)
+struct forgotten_restore restore_forget(struct disk *d)
 {
 	static const struct history_restore none;
 	struct history *h = atomic_load(&d->history);
-	struct history_restore was = h ? history_restore(h) : none;
+	struct forgotten_restore was = { h ? history_restore(h) : none, false };
 	struct restore_facts f;
 
-	if (!was.before || restore_facts(d, &f))
-		return none;
+	if (!was.restore.before || restore_facts(d, &f))
+		return (struct forgotten_restore){ none, false };
 	set_restore(d, &none);
-	if (history_keep_restore(h, false)) {
-		moment_unpin(d, was.from);
-		moment_unpin(d, was.before);
+	was.kept = history_keep_restore(h, false);
+	if (was.kept) {
+		moment_unpin(d, was.restore.from);
+		moment_unpin(d, was.restore.before);
 	}
 	return was;
 }
 
-void restore_remember(struct disk *d, const struct history_restore *was)
+void restore_remember(struct disk *d, const struct forgotten_restore *was)
 {
-	if (!was->before)
+	if (!was->restore.before)
 		return;
-	set_restore(d, was);
-	restore_keep(d);
+	set_restore(d, &was->restore);
+	if (was->kept)
+		pin_for_none(d, &was->restore);
 }
 
 int restores_end(struct snapshots *s)

@@ -339,8 +339,12 @@ void restore_keep(struct disk *d);
  * The image becomes the truth: one that nobody follows is none from now on, in memory, and its
  * moments may go. What it was, for restore_remember where that could not be recorded.
  */
-struct history_restore restore_forget(struct disk *d);
-void restore_remember(struct disk *d, const struct history_restore *was);
+struct forgotten_restore {
+	struct history_restore restore;
+	bool kept; /* its moments were */
+};
+struct forgotten_restore restore_forget(struct disk *d);
+void restore_remember(struct disk *d, const struct forgotten_restore *was);
 /* All are complete; or why one is not: it goes on at the next start. */
 int restores_end(struct snapshots *s);
 /* Where nobody is served: both, of one disk that nothing else is done to. */

@@ -441,14 +441,25 @@ static void now_is_the_image(void)
 /* Another program wrote to it, and what it holds now is what it is: nothing more is restored. */
 START_TEST(what_is_accepted_is_no_restore)
 {
+	uint64_t generation;
+
 	die_in_the_middle(false);
 	temp.options.read_only = true; /* so that nobody goes on with it */
 	begin();
 	past_disk_again(&p);
 	temp_scribble("a.img");
 	temp_rescan();
+	generation = p.kept[0].generation;
 	past_forget(&p, 0);
 	ck_assert_str_eq(temp_state("a.img"), "Changed");
+	ck_assert(moment_is_read(p.d, generation));
+	/* What cannot be recorded changes nothing. */
+	fail_from = 0;
+	failures = 1;
+	ck_assert_int_eq(tandem_accept_disk(temp.t, p.d, true, false, &why), -ENOSPC);
+	ck_assert_str_eq(temp_state("a.img"), "Changed");
+	ck_assert(moment_is_read(p.d, generation));
+	ck_assert_uint_ne(history_restore(atomic_load(&p.d->history)).before, 0);
 	ck_assert_int_eq(tandem_accept_disk(temp.t, p.d, true, false, &why), 0);
 	now_is_the_image();
 	past_disk_let_go(&p);
