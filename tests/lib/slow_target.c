@@ -140,12 +140,19 @@ void slow_end(void)
 	teardown();
 }
 
+static bool is_clean(void *unused)
+{
+	return !marks_any_active(the_pair()->leg.marks);
+}
+
 void synchronize(struct pair_request q)
 {
 	q.at_flush = true;
 	change_much(source, 20);
 	ck_assert_msg(!mirror("b.img", q), "%s", why.message);
 	await(COPY_SYNCHRONIZED);
+	/* The round after a copy waits for what is sent, and nothing is copied until it has ended. */
+	ck_assert(unit_until(is_clean, NULL, 20));
 	ck_assert(facts().at_flush);
 	slow_watch();
 }
