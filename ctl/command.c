@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "close_wait.h"
 #include "groups.h"
 #include "jobs.h"
 #include "replica_facts.h"
@@ -98,6 +99,23 @@ static int run_command(struct request *r, enum object_kind kind, const struct wo
 	r->command = command;
 	r->args = args;
 	return command->run(r);
+}
+
+/* As long as he may be on his way out who has a disk open. */
+static int run_patiently(struct request *r, enum object_kind kind, const struct words *words,
+			 const char **counted)
+{
+	const struct result blank = *r->result;
+	struct close_wait wait;
+	int err;
+
+	close_wait_begin(&wait, r->ctl->tandem);
+	for (;;) {
+		err = run_command(r, kind, words, counted);
+		if (!close_wait_again(&wait, err, &r->result->why))
+			return err;
+		*r->result = blank;
+	}
 }
 
 /* Takes `object` as it is called now; afterwards it may be gone. */
@@ -206,7 +224,7 @@ int node_command(struct ctl *c, struct node control, const char *bytes, size_t l
 	if (!err)
 		err = split;
 	if (!err)
-		err = run_command(&r, kind, &words, &counted);
+		err = run_patiently(&r, kind, &words, &counted);
 	disk_unref(r.disk);
 	err = finish(&r, control, object, counted, err, out);
 	if (err)

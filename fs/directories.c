@@ -237,7 +237,7 @@ void dir_unlink(fuse_req_t req, uint32_t pool, const char *name)
 	if (!err && !d->format->flat)
 		err = -EPERM;
 	if (!err)
-		err = tandem_delete_disk(m->tandem, d, called(p, name, label), false, false, NULL);
+		err = tandem_delete_patiently(m->tandem, d, called(p, name, label), false);
 	if (err == -EPERM && d->format->flat)
 		err = -EBUSY; /* it has a past, or is in a group; DeleteDisk Force takes it */
 	disk_unref(d);

@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "close_wait.h"
 #include "names.h"
 #include "operations.h"
 #include "scan.h"
@@ -136,8 +137,8 @@ static int choose_parent(struct tandem *t, const struct create_disk *c, struct p
 	if (!d || !disk_is_served(d))
 		return refuse(why, -ENOENT, "there is no disk '%s' that is served", c->parent);
 	if (disk_is_written(d))
-		return refuse_advise(why, -EBUSY, "close it first", "%s is open for writing",
-				     d->label);
+		return refuse_advise(while_open(d, why), -EBUSY, "close it first",
+				     "%s is open for writing", d->label);
 	if (d->pool == p->pool)
 		p->image.parent_at.relative = d->file_name;
 	snprintf(p->parent_path, sizeof(p->parent_path), "%s/%s", d->pool->dir, d->file_name);

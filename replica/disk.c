@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "clones.h"
+#include "close_wait.h"
 #include "names.h"
 #include "tandem.h"
 #include "watch.h"
@@ -285,18 +286,20 @@ void disk_reloaded(struct disk *d)
 
 int disk_claim(struct disk *d, struct why *why)
 {
-	int err = 0;
+	unsigned openers;
+	bool listed;
 
 	pthread_mutex_lock(&d->lock);
-	if (!d->listed)
-		err = refuse(why, -ENOENT, "%s is gone", d->label);
-	else if (d->openers)
-		err = refuse_advise(why, -EBUSY, "close it first", "%s is open (%u)", d->label,
-				    d->openers);
-	else
+	listed = d->listed;
+	openers = d->openers;
+	if (!openers)
 		d->listed = false;
 	pthread_mutex_unlock(&d->lock);
-	return err;
+	if (!listed)
+		return refuse(why, -ENOENT, "%s is gone", d->label);
+	return openers ? refuse_advise(while_open(d, why), -EBUSY, "close it first",
+				       "%s is open (%u)", d->label, openers)
+		       : 0;
 }
 
 void disk_unclaim(struct disk *d)

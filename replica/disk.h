@@ -246,18 +246,9 @@ enum disk_show {
 void disk_show(struct disk *d, uint64_t generation, enum disk_show how);
 /* What an open for reading would say now, without what that has to prepare. */
 int disk_look(struct disk *d);
-/*
- * The kernel tells of a close a moment after close() returned, so an `rm` that
- * follows may overtake it: waits for at most a quarter of a second until nobody
- * has the disk open, but for so many of ours. A close that has begun is waited
- * for longer: what it writes takes as long as the device does. With no lock held.
- */
-void disk_await_close(struct disk *d, unsigned ours);
 unsigned disk_openers(struct disk *d);
 /* Likewise, without those who are apart. */
 unsigned disk_clients(struct disk *d);
-/* When that time is over, if it begins now. CLOCK_MONOTONIC. */
-uint64_t disk_patience(void);
 
 /*
  * The verbs. Only between disk_open and disk_close. Any thread; they take the

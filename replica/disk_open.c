@@ -6,13 +6,11 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "close_wait.h"
 #include "mirror.h"
 #include "pairs.h"
 #include "tandem.h"
 #include "watch.h"
-
-/* What a slow device may take for a close; names of the mount wait for that long, too. */
-#define CLOSE_NS 2000000000ULL
 
 static int take_changes(struct disk *d, const struct file_stat *st)
 {
@@ -358,9 +356,7 @@ static void close_disk(struct disk *d, bool apart)
 		watch_poke(t->watch);
 	if (last)
 		atomic_fetch_sub(&t->openers, 1);
-	pthread_mutex_lock(&t->idle_lock);
-	pthread_cond_broadcast(&t->idle);
-	pthread_mutex_unlock(&t->idle_lock);
+	closes_tell(t);
 }
 
 void disk_close(struct disk *d)
@@ -371,34 +367,4 @@ void disk_close(struct disk *d)
 void disk_close_apart(struct disk *d)
 {
 	close_disk(d, true);
-}
-
-uint64_t disk_patience(void)
-{
-	return monotonic_ns() + 250000000;
-}
-
-static bool is_closing(struct disk *d)
-{
-	bool closing;
-
-	pthread_mutex_lock(&d->lock);
-	closing = d->closing;
-	pthread_mutex_unlock(&d->lock);
-	return closing;
-}
-
-void disk_await_close(struct disk *d, unsigned ours)
-{
-	uint64_t until = disk_patience(), until_closed = until + CLOSE_NS, deadline;
-	struct tandem *t = d->tandem;
-
-	pthread_mutex_lock(&t->idle_lock);
-	for (;;) {
-		deadline = is_closing(d) ? until_closed : until;
-		if (disk_openers(d) <= ours || monotonic_ns() >= deadline)
-			break;
-		clock_wait(&t->idle, &t->idle_lock, deadline);
-	}
-	pthread_mutex_unlock(&t->idle_lock);
 }

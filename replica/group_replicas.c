@@ -150,12 +150,11 @@ static int end_pair(struct making_all *m, uint32_t number)
 /* With what was written to it, if somebody was so fast. Whether it is gone. */
 static bool take_back(struct making_all *m, struct one *o)
 {
-	struct why ignored;
 	int err = o->pair ? end_pair(m, o->pair) : 0;
 
 	/* What was half a disk goes with its mirror. */
 	if (!err && o->target)
-		err = tandem_delete_disk(m->t, o->target, NULL, true, false, &ignored);
+		err = tandem_delete_patiently(m->t, o->target, NULL, true);
 	return !err || err == -ENOENT;
 }
 

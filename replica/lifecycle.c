@@ -268,10 +268,10 @@ static struct tandem *allocate(void)
 	t->started_ns = monotonic_ns();
 	t->state_dirfd = t->lock_fd = t->notes_dirfd = -1;
 	pthread_mutex_init(&t->discovery, NULL);
-	pthread_mutex_init(&t->idle_lock, NULL);
+	pthread_mutex_init(&t->closes_lock, NULL);
 	pthread_mutex_init(&t->settings_lock, NULL);
 	pthread_mutex_init(&t->generation_lock, NULL);
-	pthread_cond_init(&t->idle, NULL);
+	pthread_cond_init(&t->closed, NULL);
 	pthread_rwlock_init(&t->table, NULL);
 	return t;
 }
@@ -499,8 +499,8 @@ void tandem_close(struct tandem *t)
 	free(t->by_number);
 	free(t->pools);
 	pthread_rwlock_destroy(&t->table);
-	pthread_cond_destroy(&t->idle);
-	pthread_mutex_destroy(&t->idle_lock);
+	pthread_cond_destroy(&t->closed);
+	pthread_mutex_destroy(&t->closes_lock);
 	pthread_mutex_destroy(&t->settings_lock);
 	pthread_mutex_destroy(&t->generation_lock);
 	pthread_mutex_destroy(&t->discovery);

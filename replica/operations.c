@@ -15,6 +15,7 @@
 
 #include "beside.h"
 #include "clones.h"
+#include "close_wait.h"
 #include "groups.h"
 #include "notes.h"
 #include "pairs.h"
@@ -114,8 +115,6 @@ static int delete_disk(struct tandem *t, struct disk *d, const struct deletion *
 {
 	int err;
 
-	if (!q->plan)
-		disk_await_close(d, 0);
 	pthread_mutex_lock(&t->discovery);
 	err = t->read_only ? refuse(why, -EROFS, "the mount is read-only")
 			   : check_still_called(t, d, q->called, why);
@@ -150,6 +149,19 @@ int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, boo
 	const struct deletion q = { .called = called, .force = force, .plan = plan };
 
 	return delete_disk(t, d, &q, why);
+}
+
+int tandem_delete_patiently(struct tandem *t, struct disk *d, const char *called, bool force)
+{
+	struct why why = { 0 };
+	struct close_wait w;
+	int err;
+
+	close_wait_begin(&w, t);
+	do
+		err = tandem_delete_disk(t, d, called, force, false, &why);
+	while (close_wait_again(&w, err, &why));
+	return err;
 }
 
 int tandem_delete_clone(struct tandem *t, struct disk *d, uint32_t clone, bool plan,
@@ -232,18 +244,12 @@ static int rename_claimed(struct tandem *t, struct disk *d, struct disk *over, c
 	return 0;
 }
 
-int tandem_rename_disk(struct tandem *t, struct disk *d, const char *called, const char *new_name,
+static int rename_disk(struct tandem *t, struct disk *d, const char *called, const char *new_name,
 		       unsigned flags, struct why *why)
 {
 	struct disk *over = NULL;
 	int err;
 
-	disk_await_close(d, 0);
-	over = tandem_disk_of_file(t, d->pool, new_name);
-	if (over)
-		disk_await_close(over, 0);
-	disk_unref(over);
-	over = NULL;
 	pthread_mutex_lock(&t->discovery);
 	err = check_still_called(t, d, called, why);
 	if (!err)
@@ -289,6 +295,22 @@ out:
 	return err;
 }
 
+int tandem_rename_disk(struct tandem *t, struct disk *d, const char *called, const char *new_name,
+		       unsigned flags, struct why *out)
+{
+	struct why why = { 0 };
+	struct close_wait w;
+	int err;
+
+	close_wait_begin(&w, t);
+	do
+		err = rename_disk(t, d, called, new_name, flags, &why);
+	while (close_wait_again(&w, err, &why));
+	if (out)
+		*out = why;
+	return err;
+}
+
 /* ---- one disk ---- */
 
 static int check_served(struct disk *d, struct why *why)
@@ -331,7 +353,7 @@ int tandem_resize_disk(struct tandem *t, struct disk *d, uint64_t size, bool for
 				     "this cuts off and loses the last %" PRIu64 " bytes",
 				     disk_size(d) - size);
 	if (size < disk_size(d) && disk_is_open(d))
-		return refuse_advise(why, -EBUSY, "close it first",
+		return refuse_advise(while_open(d, why), -EBUSY, "close it first",
 				     "the disk is open; only a closed one can shrink");
 	if (plan)
 		return 0;
@@ -344,7 +366,8 @@ int tandem_resize_disk(struct tandem *t, struct disk *d, uint64_t size, bool for
 		err = disk_flush(d);
 	disk_close(d);
 	if (err)
-		return refuse(why, err, "the image cannot be resized: %s", strerror(-err));
+		return refuse(err == -EBUSY ? while_open(d, why) : why, err,
+			      "the image cannot be resized: %s", strerror(-err));
 	return 0;
 }
 
@@ -358,7 +381,8 @@ int tandem_set_disk_read_only(struct tandem *t, struct disk *d, bool read_only, 
 	pthread_mutex_lock(&t->discovery);
 	err = check_served(d, why);
 	if (!err && disk_is_open(d) && read_only != d->want_read_only)
-		err = refuse_advise(why, -EBUSY, "close it first", "the disk is open");
+		err = refuse_advise(while_open(d, why), -EBUSY, "close it first",
+				    "the disk is open");
 	if (err || plan || read_only == d->want_read_only)
 		goto out;
 	scan_record(d, &r);
@@ -398,7 +422,8 @@ static int check_accept(struct disk *d, bool force, struct why *why)
 				     "what the image holds now becomes the truth: %s", d->reason);
 	/* A container's tables must not change under who reads it. */
 	if (!d->format->flat && disk_is_open(d))
-		return refuse_advise(why, -EBUSY, "close it first", "the disk is open");
+		return refuse_advise(while_open(d, why), -EBUSY, "close it first",
+				     "the disk is open");
 	return 0;
 }
 

@@ -76,8 +76,9 @@ struct tandem {
 	_Atomic uint64_t generation;     /* the one that writes belong to now */
 	uint64_t generation_reserved; /* under generation_lock: no number from here on was given */
 	atomic_uint openers;          /* of all disks */
-	pthread_mutex_t idle_lock;
-	pthread_cond_t idle; /* a disk was closed for the last time */
+	pthread_mutex_t closes_lock;  /* a leaf, for these: see close_wait.h */
+	pthread_cond_t closed;
+	uint64_t closes;
 	_Atomic uint64_t changes;
 	_Atomic(void (*)(void *)) on_change;
 	void *on_change_arg;
@@ -167,15 +168,17 @@ int tandem_create_disk(struct tandem *t, const struct create_disk *c, struct dis
  */
 int tandem_delete_disk(struct tandem *t, struct disk *d, const char *called, bool force, bool plan,
 		       struct why *why);
+/* For who is no command: waits for a close that is on its way. With no lock held. */
+int tandem_delete_patiently(struct tandem *t, struct disk *d, const char *called, bool force);
 /* With its past; -EBUSY also if it is not the target of that relationship any more. */
 int tandem_delete_clone(struct tandem *t, struct disk *d, uint32_t clone, bool plan,
 			struct why *why);
 /*
  * Renames the image too; snapshots and history stay with it. -EBUSY: over a disk that has some.
- * Within one pool; flags as renameat2's RENAME_NOREPLACE.
+ * Within one pool; flags as renameat2's RENAME_NOREPLACE. Waits likewise.
  */
 int tandem_rename_disk(struct tandem *t, struct disk *d, const char *called, const char *new_name,
-		       unsigned flags, struct why *why);
+		       unsigned flags, struct why *out);
 int tandem_resize_disk(struct tandem *t, struct disk *d, uint64_t size, bool force, bool plan,
 		       struct why *why);
 int tandem_set_disk_read_only(struct tandem *t, struct disk *d, bool read_only, bool plan,

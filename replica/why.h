@@ -3,9 +3,13 @@
 #ifndef TANDEMFS_WHY_H
 #define TANDEMFS_WHY_H
 
+#include <stdbool.h>
+
 struct why {
 	char message[400];
 	char advice[320]; /* empty: none */
+	/* Only set, by close_wait.h: somebody has something open, whose close is under way. */
+	bool open, closing;
 };
 
 /* Sets the message (w may be NULL) and returns err, a -errno, for `return refuse(...)`. */

@@ -65,27 +65,22 @@ static int record_end(struct clone *c)
 	return err;
 }
 
-/* Who has the snapshot open whose place it takes keeps it. -EBUSY: for longer than one can wait. */
-static int await_readers(struct clone *c)
+/* Who has the snapshot open whose place it takes keeps it: -EBUSY. */
+static int check_readers(struct clone *c)
 {
 	struct snapshots *s = c->of->s;
 	struct disk *source = c->r.replaces ? tandem_disk_numbered(s->t, c->r.source) : NULL;
-	uint64_t until = disk_patience();
-	bool busy;
+	bool busy = source && moment_is_read(source, c->r.generation);
 
-	if (!source)
-		return 0;
-	if (moment_is_read(source, c->r.generation))
+	if (busy)
 		job_wait_for(jobs_of(c), c->job, "Readers");
-	moment_await_close(source, c->r.generation, until);
-	busy = moment_is_read(source, c->r.generation);
 	disk_unref(source);
 	return busy ? -EBUSY : 0;
 }
 
 static int conclude(struct clone *c, struct disk *d)
 {
-	int err = await_readers(c) ?: operations_complete_name(d);
+	int err = check_readers(c) ?: operations_complete_name(d);
 
 	if (!err)
 		err = record_end(c);

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "close_wait.h"
 #include "origins.h"
 #include "raw.h"
 #include "snapshots_inner.h"
@@ -571,8 +572,8 @@ int overlay_touch(struct disk *over)
 
 static int refuse_open(struct disk *over, struct why *why)
 {
-	return refuse_advise(why, -EBUSY, "close it first", "disks/%s is open (%u)", over->label,
-			     disk_openers(over));
+	return refuse_advise(while_open(over, why), -EBUSY, "close it first",
+			     "disks/%s is open (%u)", over->label, disk_openers(over));
 }
 
 int overlay_hold(struct snapshots *s, uint32_t snapshot, bool force, struct overlay_hold *hold,

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "clones_inner.h"
+#include "close_wait.h"
 #include "names.h"
 #include "operations.h"
 #include "pairs_inner.h"
@@ -224,7 +225,8 @@ static int check_existing(struct pairing *k, struct disk *d, struct why *why)
 	if (d == k->source)
 		return refuse(why, -EINVAL, "%s cannot be its own mirror", d->label);
 	if (disk_is_open(d))
-		return refuse_advise(why, -EBUSY, "close it first", "%s is open", d->label);
+		return refuse_advise(while_open(d, why), -EBUSY, "close it first", "%s is open",
+				     d->label);
 	if (atomic_load(&d->children))
 		return refuse(why, -EBUSY, "%s is the parent of others", d->label);
 	if (disk_is_paired(d))
@@ -272,7 +274,7 @@ static int claim_existing(struct pairing *k, struct disk **out, struct why *why)
 		err = refuse(why, -EBUSY, "%s is about to be the target of another mirror",
 			     d->label);
 	if (!err && disk_set_target_use(d, TARGET_READS))
-		err = refuse(why, -EBUSY, "%s is open", d->label);
+		err = refuse(while_open(d, why), -EBUSY, "%s is open", d->label);
 	pthread_mutex_unlock(&k->t->discovery);
 	if (err)
 		disk_unref(d);

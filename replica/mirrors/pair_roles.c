@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "clones.h"
+#include "close_wait.h"
 #include "history.h"
 #include "operations.h"
 #include "pair_roles.h"
@@ -103,7 +104,8 @@ static int quiet(struct roles *c, struct why *why)
 	int target = (o ? history_settle(o) : 0) ?: disk_flush(c->target);
 
 	if (!c->used && (disk_is_open(c->source) || disk_is_open(c->target)))
-		return refuse(why, -EBUSY, "%s was opened just now", c->source->label);
+		return refuse(while_open(c->source, why), -EBUSY, "%s was opened just now",
+			      c->source->label);
 	if (target)
 		return refuse(why, target, "%s cannot be completed: %s", c->target->label,
 			      strerror(-target));

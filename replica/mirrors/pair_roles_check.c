@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "close_wait.h"
 #include "pair_roles.h"
 #include "snapshots_inner.h"
 
@@ -62,11 +63,11 @@ int roles_check_content(struct roles *c, struct why *why)
 				     "%s lacks what was written to %s and answered",
 				     c->target->label, c->source->label);
 	if (open && c->op == OP_REVERSE_ROLES)
-		return refuse_advise(why, -EBUSY, "close it first",
+		return refuse_advise(while_open(c->source, why), -EBUSY, "close it first",
 				     "%s is open, and %s is not what it is now", c->source->label,
 				     c->target->label);
 	if (open && !c->force)
-		return refuse_advise(why, -EBUSY, "close it first; or Force",
+		return refuse_advise(while_open(c->source, why), -EBUSY, "close it first; or Force",
 				     "%s is open, and %s is not what it is now", c->source->label,
 				     c->target->label);
 	if (c->op == OP_REVERSE_ROLES && !c->force)

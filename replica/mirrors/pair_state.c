@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "close_wait.h"
 #include "groups.h"
 #include "pair_beside.h"
 
@@ -31,8 +32,8 @@ static int take_target(struct pair *p, struct disk *source, struct disk *target,
 	int err = disk_set_target_use(target, hidden ? TARGET_HIDDEN : TARGET_READS);
 
 	if (err)
-		return refuse_advise(why, err, "close it first", "%s is open%s", target->label,
-				     hidden ? "" : " for writing");
+		return refuse_advise(while_open(target, why), err, "close it first", "%s is open%s",
+				     target->label, hidden ? "" : " for writing");
 	atomic_store(&p->leg.skews, false);
 	err = disk_open_target(target);
 	if (err)
@@ -123,8 +124,8 @@ static int check_copy(struct pair *p, const struct pair_record *r, bool force, s
 	if (!target || !disk_is_served(target))
 		err = refuse(why, -ENOENT, "its target is not there");
 	else if (!atomic_load(&target->target_use) && disk_is_written(target))
-		err = refuse_advise(why, -EBUSY, "close it first", "%s is open for writing",
-				    target->label);
+		err = refuse_advise(while_open(target, why), -EBUSY, "close it first",
+				    "%s is open for writing", target->label);
 	else if (r->copy_state == COPY_SKEWED && !force)
 		err = refuse_advise(why, -EPERM, "ResyncReplica Force",
 				    "what was written to %s itself would be lost", target->label);
@@ -168,8 +169,8 @@ int pair_prepare_copy(struct pair_step *s, struct why *why)
 			 : -ENOENT;
 
 	if (err) {
-		refuse_advise(why, err, "close it first", "%s is open for writing",
-			      target ? target->label : "its target");
+		refuse_advise(target ? while_open(target, why) : why, err, "close it first",
+			      "%s is open for writing", target ? target->label : "its target");
 	} else {
 		atomic_store(&s->p->leg.skews, false);
 		s->r.copy_state = COPY_UNSYNCHRONIZED;
@@ -215,7 +216,8 @@ static int close_to_clients(struct pair *p, const struct pair_record *r, struct 
 	if (target && pair_target_use(&p->r) == TARGET_FREE && pair_target_use(r) != TARGET_FREE)
 		err = disk_set_target_use(target, TARGET_READS);
 	if (err)
-		refuse_advise(why, err, "close it first", "%s is open for writing", target->label);
+		refuse_advise(while_open(target, why), err, "close it first",
+			      "%s is open for writing", target->label);
 	disk_unref(target);
 	return err;
 }
@@ -321,10 +323,9 @@ int pair_let_go(struct pair *p)
 void pair_delete_half(struct pair *p)
 {
 	struct disk *target = pair_target(p);
-	struct why ignored;
 
 	if (target)
-		tandem_delete_disk(p->of->t, target, NULL, true, false, &ignored);
+		tandem_delete_patiently(p->of->t, target, NULL, true);
 	disk_unref(target);
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "clones.h"
+#include "close_wait.h"
 #include "groups.h"
 #include "history.h"
 #include "mirror.h"
@@ -65,7 +66,8 @@ int swap_check_other(struct disk *d, unsigned ours, struct why *why)
 		return refuse(why, -EOPNOTSUPP, "%s cannot be known again after a restart",
 			      d->label);
 	if (disk_clients(d) > ours)
-		return refuse_advise(why, -EBUSY, "close it first", "%s is open", d->label);
+		return refuse_advise(while_open(d, why), -EBUSY, "close it first", "%s is open",
+				     d->label);
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "close_wait.h"
 #include "snapshots_inner.h"
 
 /* ---- finding ---- */
@@ -188,14 +189,10 @@ int moment_open(struct disk *d, uint64_t generation)
 
 void moment_close(struct disk *d, uint64_t generation)
 {
-	struct tandem *t = d->tandem;
-
 	history_lend(atomic_load(&d->history), generation, false);
 	disk_close(d);
 	moment_unpin(d, generation);
-	pthread_mutex_lock(&t->idle_lock);
-	pthread_cond_broadcast(&t->idle);
-	pthread_mutex_unlock(&t->idle_lock);
+	closes_tell(d->tandem);
 }
 
 bool moment_is_read(struct disk *d, uint64_t generation)
@@ -203,17 +200,6 @@ bool moment_is_read(struct disk *d, uint64_t generation)
 	struct history *h = atomic_load(&d->history);
 
 	return h && history_is_pinned(h, generation);
-}
-
-void moment_await_close(struct disk *d, uint64_t generation, uint64_t until)
-{
-	struct history *h = atomic_load(&d->history);
-	struct tandem *t = d->tandem;
-
-	pthread_mutex_lock(&t->idle_lock);
-	while (h && history_is_pinned(h, generation) && clock_wait(&t->idle, &t->idle_lock, until))
-		;
-	pthread_mutex_unlock(&t->idle_lock);
 }
 
 /* A moment that somebody reads can only be lost with the truth of the whole disk. */

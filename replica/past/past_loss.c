@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "clones_inner.h"
+#include "close_wait.h"
 
 /* Under changing. One that is being made or renewed; or, unless held is NULL, is held. */
 static struct snapshot *in_use(struct snapshots *s, uint32_t disk, bool *held)
@@ -193,8 +194,8 @@ int snapshots_break(struct disk *d, struct why *why)
 	if (err)
 		restore_remember(d, &restore);
 	if (err == -EBUSY)
-		return refuse_advise(why, err, "close them first", "moments of %s are open",
-				     d->label);
+		return refuse_advise(while_open(d, why), err, "close them first",
+				     "moments of %s are open", d->label);
 	if (err)
 		return refuse(why, err, "it cannot be recorded: %s", strerror(-err));
 	snapshots_changed(d->tandem, d);

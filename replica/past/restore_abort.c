@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "close_wait.h"
 #include "jobs.h"
 #include "pairs.h"
 
@@ -87,7 +88,7 @@ static int check(struct disk *d, bool force, struct why *why)
 				     "the restore of %s is aborted already", d->label);
 	openers = disk_openers(d);
 	if (openers > 1 && !force) /* one is the restorer */
-		return refuse_advise(why, -EBUSY, "close it, or Abort with Force",
+		return refuse_advise(while_open(d, why), -EBUSY, "close it, or Abort with Force",
 				     "%s is open (%u): who has it open would see it change",
 				     d->label, openers - 1);
 	if (f.written && !force)
@@ -258,8 +259,6 @@ int tandem_abort_restore(struct tandem *t, struct disk *const *disks, size_t cou
 	int err = 0;
 
 	for (size_t i = 0; i < count && !err; i++) {
-		if (!force && !plan)
-			disk_await_close(disks[i], 1);
 		err = check(disks[i], force, why);
 	}
 	if (err || plan)

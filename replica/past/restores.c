@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "close_wait.h"
 #include "jobs.h"
 #include "pairs.h"
 #include "restorer.h"
@@ -234,7 +235,8 @@ static int check(struct disk *d, uint64_t from, bool force, struct why *why)
 	if (err)
 		return refuse(why, err, "g%llu is not kept", (unsigned long long)from);
 	if (openers && !force)
-		return refuse_advise(why, -EBUSY, "close it, or RestoreTo with Force",
+		return refuse_advise(while_open(d, why), -EBUSY,
+				     "close it, or RestoreTo with Force",
 				     "%s is open (%u): who has it open would see it change",
 				     d->label, openers);
 	return 0;
@@ -260,8 +262,6 @@ int tandem_restore(struct tandem *t, struct disk *const *disks, const uint64_t *
 	int err = 0;
 
 	for (size_t i = 0; i < count && !err; i++) {
-		if (!force && !plan)
-			disk_await_close(disks[i], 0);
 		err = check(disks[i], generations[i], force, why);
 	}
 	if (err || plan)

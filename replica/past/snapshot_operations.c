@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "clones_inner.h"
+#include "close_wait.h"
 
 /* ---- what is done with one ---- */
 
@@ -87,7 +88,8 @@ int leave_moment(const struct target *g, struct moment_record *less, struct why 
 		return 0;
 	err = dropping_begin(g->s, g->d, g->sn->generation);
 	if (err)
-		return refuse_advise(why, err, "close it first", "%s is open", g->before.label);
+		return refuse_advise(err == -EBUSY ? while_open(g->d, why) : why, err,
+				     "close it first", "%s is open", g->before.label);
 	err = moment_exactly(g->d, g->sn->generation, less);
 	if (err == -ENOENT) { /* nothing to lose; the snapshot can go */
 		dropping_end(g->s, g->d, g->sn->generation);
@@ -221,25 +223,6 @@ static int delete_all(struct tandem *t, const uint32_t *numbers, size_t count, b
 	return err;
 }
 
-void snapshots_await_close(struct tandem *t, const uint32_t *numbers, size_t count)
-{
-	uint64_t until = disk_patience();
-
-	for (size_t i = 0; i < count; i++) {
-		struct disk *d = NULL, *over = snapshot_overlay(t, numbers[i]);
-		struct snapshot_facts s;
-
-		if (over)
-			disk_await_close(over, 0);
-		disk_unref(over);
-		if (!snapshot_numbered(t, numbers[i], &s))
-			d = tandem_disk_numbered(t, s.disk);
-		if (d && s.generation)
-			moment_await_close(d, s.generation, until);
-		disk_unref(d);
-	}
-}
-
 static int by_number(const void *a, const void *b)
 {
 	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
@@ -256,8 +239,6 @@ int tandem_delete_snapshots(struct tandem *t, const uint32_t *numbers, size_t co
 			     .holds = calloc(count + 1, sizeof(*l.holds)) };
 	int err;
 
-	if (!plan)
-		snapshots_await_close(t, numbers, count);
 	if (!l.targets || !l.less || !l.holds || !sorted)
 		err = refuse(why, -ENOMEM, "out of memory");
 	else if (!t->snapshots)

@@ -15,8 +15,6 @@ static int begin(struct tandem *t, uint32_t number, bool force, bool plan, struc
 
 	if (!t->snapshots)
 		return refuse(why, -ENOENT, "there is no such snapshot");
-	if (!plan)
-		snapshots_await_close(t, &number, 1);
 	err = overlay_hold(t->snapshots, number, force, hold, why);
 	if (err)
 		return err;

@@ -183,8 +183,6 @@ void moment_left(const struct target *g, const struct moment_record *less, int e
 /* to: what the snapshot is to be. An overlay that it has not any more is forgotten. */
 int commit_change(const struct target *g, const struct moment_record *less,
 		  const struct snapshot_record *to);
-/* Those that were just read or written may be told of as closed only now. */
-void snapshots_await_close(struct tandem *t, const uint32_t *numbers, size_t count);
 
 /*
  * Under changing: a clone of this moment may take the snapshot's place. Until detach_end nobody
@@ -285,8 +283,6 @@ void moment_neighbours(struct history *h, uint64_t generation, uint64_t *lower, 
 int moment_pin(struct disk *d, uint64_t generation);
 void moment_unpin(struct disk *d, uint64_t generation);
 bool moment_is_read(struct disk *d, uint64_t generation);
-/* Until nobody reads it, or then; as disk_await_close. */
-void moment_await_close(struct disk *d, uint64_t generation, uint64_t until);
 
 /* ---- collect.c ---- */
 

@@ -235,9 +235,9 @@ struct tandem *bare_tandem(void)
 	ck_assert_int_eq(events_open(t->state_dirfd, &t->events), 0);
 	ck_assert_int_eq(watch_new(t, &t->watch), 0);
 	pthread_mutex_init(&t->discovery, NULL);
-	pthread_mutex_init(&t->idle_lock, NULL);
+	pthread_mutex_init(&t->closes_lock, NULL);
 	pthread_mutex_init(&t->settings_lock, NULL);
-	pthread_cond_init(&t->idle, NULL);
+	pthread_cond_init(&t->closed, NULL);
 	pthread_rwlock_init(&t->table, NULL);
 	return t;
 }
