@@ -247,6 +247,7 @@ static int check_one(struct operation *o, size_t i, struct why *why)
 	case OP_FAILBACK:
 	case OP_REVERSE_ROLES:
 		return roles_check(o->roles[i], s, why);
+	case OP_ACTIVATE:
 	case OP_RESUME:
 	case OP_RESYNC_REPLICA:
 		return pair_check_copy(s->p, &s->r, o->force, why);
@@ -427,6 +428,7 @@ static int prepare_one(struct operation *o, struct pair_step *s, struct why *why
 	case OP_FAILBACK:
 	case OP_REVERSE_ROLES:
 		return roles_prepare(s, why);
+	case OP_ACTIVATE:
 	case OP_RESUME:
 	case OP_RESYNC_REPLICA:
 		return pair_prepare_copy(s, why);

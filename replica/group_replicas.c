@@ -133,6 +133,10 @@ static int make_group(struct making_all *m, struct why *why)
 
 /* ---- taking back ---- */
 
+/*
+ * What was made for it goes with it. One that somebody brought to its end meanwhile is his, with its
+ * target; and what was there before stays what it was, as nothing is copied yet.
+ */
 static int end_pair(struct making_all *m, uint32_t number)
 {
 	struct why ignored;
@@ -140,6 +144,8 @@ static int end_pair(struct making_all *m, uint32_t number)
 	int err = 0;
 
 	for (int i = 0; i < TRIES && !pair_numbered(m->t, number, &f); i++) {
+		if (!f.first && f.state != COPY_INITIALIZED && f.state != COPY_PREPARED)
+			return -EEXIST;
 		err = tandem_operate_pair(m->t, number, OP_DETACH, f.state, true, false, &ignored);
 		if (err != -EBUSY)
 			break;
@@ -147,14 +153,17 @@ static int end_pair(struct making_all *m, uint32_t number)
 	return err;
 }
 
-/* With what was written to it, if somebody was so fast. Whether it is gone. */
+/* With what was written to it, if somebody was so fast. */
+static int delete_clone(struct making_all *m, struct one *o)
+{
+	return o->target ? tandem_delete_patiently(m->t, o->target, NULL, true) : 0;
+}
+
+/* Whether it is gone. */
 static bool take_back(struct making_all *m, struct one *o)
 {
-	int err = o->pair ? end_pair(m, o->pair) : 0;
+	int err = o->pair ? end_pair(m, o->pair) : delete_clone(m, o);
 
-	/* What was half a disk goes with its mirror. */
-	if (!err && o->target)
-		err = tandem_delete_patiently(m->t, o->target, NULL, true);
 	return !err || err == -ENOENT;
 }
 
@@ -265,19 +274,43 @@ static int mirror_one(struct making_all *m, size_t i, struct pair_facts *out, st
 	return m->all[i].target ? 0 : refuse(why, -ENOENT, "%s is gone", out->target);
 }
 
+/* Who was faster with one of them is not in the way. */
+static int plan_activation(struct making_all *m, struct group_step *steps, size_t *left)
+{
+	struct pair_facts f;
+
+	*left = 0;
+	for (size_t i = 0; i < m->made; i++) {
+		if (pair_numbered(m->t, m->all[i].pair, &f))
+			return -ENOENT;
+		steps[i] = (struct group_step){
+			.pair = m->all[i].pair,
+			.from = f.state,
+			.skip = is_to_wait(&m->q->mirrors[i]) || f.state != COPY_INITIALIZED,
+		};
+		*left += !steps[i].skip;
+	}
+	return 0;
+}
+
+/* All or none, so that nothing was copied of what is to be taken back. */
 static int activate_all(struct making_all *m, struct why *why)
 {
-	int err = 0;
+	struct group_step *steps = calloc(m->made + 1, sizeof(*steps));
+	int err = steps ? -EAGAIN : -ENOMEM;
+	size_t left;
 
-	for (size_t i = 0; i < m->q->count && !err; i++) {
-		if (is_to_wait(&m->q->mirrors[i]))
-			continue;
-		err = tandem_operate_pair(m->t, m->all[i].pair, OP_ACTIVATE, COPY_INITIALIZED,
-					  false, false, why);
-		if (err)
-			refuse_of(m, i, err, why);
+	for (int i = 0; i < TRIES && err == -EAGAIN; i++) {
+		err = plan_activation(m, steps, &left);
+		if (!err && left)
+			err = tandem_operate_group(m->t, m->group, OP_ACTIVATE, steps, m->made,
+						   false, false, why);
 	}
-	return err;
+	free(steps);
+	if (err == -EAGAIN || err == -ENOENT)
+		refuse(why, err == -EAGAIN ? -EBUSY : err,
+		       "somebody changed its mirrors meanwhile");
+	return err == -EAGAIN ? -EBUSY : err;
 }
 
 static int mirror_all(struct making_all *m, struct pair_facts *out, struct why *why)

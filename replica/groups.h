@@ -82,7 +82,7 @@ struct group_step {
 	bool skip; /* it is where the operation leads */
 };
 /*
- * One of Detach, Failover, Failback, ResyncReplica, Resume, ReverseRoles, Split and Suspend, with all mirrors that are not skipped, or
+ * One of Activate, Detach, Failover, Failback, ResyncReplica, Resume, ReverseRoles, Split and Suspend, with all mirrors that are not skipped, or
  * none. -EAGAIN: the members are others by now, or one is not in the state `from` any more.
  */
 int tandem_operate_group(struct tandem *t, uint32_t number, enum replica_operation op,

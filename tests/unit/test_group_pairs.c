@@ -216,12 +216,13 @@ END_TEST
 /* ---- what is done to all ---- */
 
 static _Atomic bool failing;
+static _Atomic int commits_left; /* the last of these fails; 0 and less: none */
 
 int mdb_txn_commit(MDB_txn *txn)
 {
 	int (*real)(MDB_txn *) = dlsym(RTLD_NEXT, "mdb_txn_commit");
 
-	if (!atomic_load(&failing))
+	if (!atomic_load(&failing) && atomic_fetch_sub(&commits_left, 1) != 1)
 		return real(txn);
 	mdb_txn_abort(txn);
 	return ENOSPC;
@@ -567,6 +568,83 @@ START_TEST(asynchronous_ones_take_over)
 }
 END_TEST
 
+/* ---- all that CreateReplica of a group makes ---- */
+
+static int mirror_a_and_c(const struct pair_request all[2])
+{
+	struct disk *disks[2] = { temp_disk("a.img"), temp_disk("c.img") };
+	struct group_replicas q = { .disks = disks, .count = 2, .name = "new", .mirrors = all };
+	struct pair_facts made[2];
+	int err = tandem_mirror_group(temp.t, &q, made, &why);
+
+	number = made[0].number;
+	disk_unref(disks[0]);
+	disk_unref(disks[1]);
+	return err;
+}
+
+static void nothing_is_new(void)
+{
+	struct group_facts g;
+
+	ck_assert_int_eq(group_named(temp.t, "new", &g), -ENOENT);
+	ck_assert(!pairs_have(temp.t, "new-a") && !pairs_have(temp.t, "new-c"));
+}
+
+/* What was there before is there still, and is no target. */
+START_TEST(an_existing_target_stays)
+{
+	const struct pair_request all[2] = {
+		{ .target = "e.img", .mode = MODE_SYNCHRONOUS, .existing = true, .force = true },
+		{ .target = "none.img", .mode = MODE_SYNCHRONOUS, .existing = true },
+	};
+	char had[4096], has[4096];
+	struct disk *e;
+	int fd;
+
+	write_to("e.img");
+	fd = open(temp_path("e.img"), O_RDONLY);
+	ck_assert_int_eq(pread(fd, had, sizeof(had), 8192), sizeof(had));
+	ck_assert_int_eq(mirror_a_and_c(all), -ENOENT);
+	nothing_is_new();
+	ck_assert_int_eq(access(temp_path("e.img"), F_OK), 0);
+	ck_assert_int_eq(pread(fd, has, sizeof(has), 8192), sizeof(has));
+	ck_assert_mem_eq(had, has, sizeof(had));
+	close(fd);
+	e = temp_disk("e.img");
+	ck_assert(disk_is_served(e) && !disk_is_paired(e));
+	disk_unref(e);
+	write_to("e.img");
+}
+END_TEST
+
+/* Whatever cannot be recorded: all is as it was. */
+START_TEST(all_or_nothing_is_made)
+{
+	const struct pair_request all[2] = {
+		{ .target = "x.img", .mode = MODE_SYNCHRONOUS, .mode_bits = 0600 },
+		{ .target = "y.img", .mode = MODE_SYNCHRONOUS, .mode_bits = 0600 },
+	};
+	int err = -ENOSPC, tries = 0;
+
+	while (err) {
+		ck_assert_int_lt(++tries, 30);
+		atomic_store(&commits_left, tries);
+		err = mirror_a_and_c(all);
+		atomic_store(&commits_left, 0);
+		if (!err)
+			break;
+		ck_assert_int_eq(err, -ENOSPC);
+		nothing_is_new();
+		ck_assert_int_ne(access(temp_path("x.img"), F_OK), 0);
+		ck_assert_int_ne(access(temp_path("x.img.incomplete"), F_OK), 0);
+		ck_assert_int_ne(access(temp_path("y.img.incomplete"), F_OK), 0);
+	}
+	ck_assert_int_gt(tries, 6);
+	await(COPY_SYNCHRONIZED);
+}
+END_TEST
+
 /* ---- who holds what several disks have ---- */
 
 static void *fail_over_all(void *err)
@@ -637,4 +715,4 @@ UNIT_MAIN("group pairs", pairs_setup, teardown, they_come_and_go, they_are_recor
 	  unrecorded_and_idle, prepared_and_taken_back, notes_of_one_that_is_taken_back,
 	  missing_sources, what_has_no_one_instant, asynchronous_ones_stop_at_one_moment,
 	  asynchronous_ones_of_one_source, one_that_does_not_get_there, asynchronous_ones_take_over,
-	  sources_by_number)
+	  an_existing_target_stays, all_or_nothing_is_made, sources_by_number)
