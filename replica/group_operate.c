@@ -7,8 +7,10 @@
  *
  * Of a consistent group the synchronous ones stop at one instant, at which all their sources have no
  * request under way (mirror_part): what was answered before is on all targets, and nothing that
- * was begun later on any. The asynchronous ones stop at one moment of their sources, to which each
- * is copied first, with no lock held (pair_meet.c).
+ * was begun later on any. The asynchronous ones stop, or take over, at one moment of their sources, to
+ * which each is copied first, with no lock held (pair_meet.c). Where a source is not there any more, they
+ * take over if that is what they did last: each records of which generation of its source it is, and
+ * there is one counter of these for all disks.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -28,7 +30,9 @@ struct operation {
 	enum replica_operation op;
 	bool force, plan, consistent;
 	bool together; /* they stop at one instant */
-	bool met; /* asynchronous, and their targets are what their sources were at one moment */
+	bool met;   /* asynchronous, and their targets are what their sources were at one moment */
+	bool apart; /* they did not get to one */
+	bool alike; /* they are of one all the same */
 	struct pair_step *steps; /* of those that are not skipped, by number */
 	/* The same by source: who holds ranges of several disks takes them by the number of the disk. */
 	struct pair_step **order;
@@ -132,14 +136,25 @@ static bool are_async(const struct operation *o)
 	return all;
 }
 
+static bool has_source(const struct operation *o, size_t i)
+{
+	struct disk *d = pair_source(o->steps[i].p);
+	bool has = d && d->image && disk_is_served(d);
+
+	disk_unref(d);
+	return has;
+}
+
 /* Those of a consistent group, if all follow their sources. */
 static bool is_to_meet(const struct operation *o)
 {
 	struct group_facts g;
-	bool all = stops(o) && are_async(o) && !group_numbered(o->t, o->group, &g) && g.consistent;
+	bool all = (stops(o) || o->op == OP_FAILOVER) && are_async(o) &&
+		   !group_numbered(o->t, o->group, &g) && g.consistent;
 
 	for (size_t i = 0; i < o->count && all; i++)
-		all = pair_record_of(o->steps[i].p).copy_state == COPY_SYNCHRONIZED;
+		all = pair_record_of(o->steps[i].p).copy_state == COPY_SYNCHRONIZED &&
+		      (o->op != OP_FAILOVER || has_source(o, i));
 	return all;
 }
 
@@ -160,7 +175,9 @@ static int meet_all(struct operation *o, struct why *why)
 		o->drained[i] = true;
 	o->met = !err;
 	free(pairs);
-	return err;
+	/* What a source does not give any more is no reason not to go on without it. */
+	o->apart = err == -ETIMEDOUT && o->op == OP_FAILOVER;
+	return o->apart ? 0 : err;
 }
 
 /* With no lock held: what may take long. */
@@ -224,7 +241,7 @@ static int begin_roles(struct operation *o, struct why *why)
 		if (!o->roles[i])
 			return -ENOMEM;
 		err = async_check_operation(o->steps[i].p, o->op, why)
-			      ?: roles_begin(o->roles[i], o->steps[i].from, o->plan, why);
+			      ?: roles_begin(o->roles[i], o->steps[i].from, o->met, o->plan, why);
 		if (err)
 			refuse_of(o, i, err, why);
 	}
@@ -342,6 +359,35 @@ static int check_met(struct operation *o, struct why *why)
 			     "not all mirrors are asynchronous just now");
 }
 
+static bool are_of_one_moment(const struct operation *o)
+{
+	uint64_t of = o->steps[0].r.of;
+	bool are = of;
+
+	for (size_t i = 1; i < o->count && are; i++)
+		are = o->steps[i].r.of == of;
+	return are;
+}
+
+/* Likewise, where targets are used from here on: those that have met, now or before. */
+static int check_moment(struct operation *o, struct why *why)
+{
+	if (o->met || (o->plan && is_to_meet(o)))
+		return 0;
+	if (!o->apart && is_to_meet(o))
+		return -EAGAIN;
+	if (o->alike)
+		return 0;
+	return refuse_advise(
+		why, -EOPNOTSUPP,
+		o->op == OP_FAILOVER
+			? "DeactivateConsistency, and then this: each takes over as of "
+			  "its own generation"
+			: "ResyncReplica and Split of the group, and then this",
+		"the targets are generations of different moments, and cannot be copied "
+		"to one just now");
+}
+
 /* What several of them hold at once nobody may wait for who holds what others want. */
 static int check_together(struct operation *o, size_t i, struct why *why)
 {
@@ -355,11 +401,7 @@ static int check_together(struct operation *o, size_t i, struct why *why)
 		return err;
 	if (!o->consistent || !leaves_targets(o, i) || !pair_is_async(&o->steps[i].r))
 		return 0;
-	if (stops(o))
-		return check_met(o, why);
-	return refuse_advise(
-		why, -EOPNOTSUPP, "DeactivateConsistency",
-		"asynchronous mirrors go from generation to generation each for itself");
+	return stops(o) ? check_met(o, why) : check_moment(o, why);
 }
 
 static int check_all(struct operation *o, struct why *why)
@@ -369,6 +411,7 @@ static int check_all(struct operation *o, struct why *why)
 	o->together = o->count && o->consistent && (o->op == OP_SPLIT || o->op == OP_SUSPEND);
 	for (size_t i = 0; i < o->count && !err; i++)
 		err = look_at(o, i);
+	o->alike = !err && o->count && are_of_one_moment(o); /* before that is what it is to be */
 	for (size_t i = 0; i < o->count && !err; i++) {
 		err = check_together(o, i, why) ?: check_one(o, i, why);
 		if (err)

@@ -399,6 +399,8 @@ void record_encode_pair(struct record *w, const struct pair_record *r)
 	}
 	if (r->adaptive)
 		put_u(w, r->skew_limit, 8);
+	if (version != PAIR_VERSION && r->of)
+		put_u(w, r->of, 8);
 }
 
 static bool is_pair(const struct pair_record *p)
@@ -449,6 +451,8 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 	}
 	if (p.adaptive)
 		p.skew_limit = get_u(&r, 8);
+	if (version != PAIR_VERSION && r.left) /* an older program did not record it */
+		p.of = get_u(&r, 8);
 	if (r.bad || !is_pair(&p) || version != pair_version(&p) ||
 	    (p.at_flush && p.mode != MODE_SYNCHRONOUS))
 		return -EIO;

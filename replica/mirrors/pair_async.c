@@ -469,6 +469,7 @@ static int conclude(struct cycle *c)
 		r.first = r.written = false;
 		r.steady = true;
 		r.shows = 0;
+		r.of = c->moment.generation;
 		r.sync_time_ms = c->moment.time_ms;
 		err = pair_set(p, from, &r);
 	}

@@ -74,6 +74,7 @@ static int record_rewritten(struct pair *p, struct pair_record *r)
 
 	r->rewritten = true;
 	r->whole = r->steady = false;
+	r->of = 0;
 	r->shows = 0;
 	/* Nothing is copied over what they wrote, from before that is recorded. */
 	if (pair_follow(FACT_TARGET_CHANGED, r))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Asynchronous mirrors whose targets become what their sources were at one moment, and stay that. For
- * a group that stops:
+ * a group that stops, or takes over:
  *
  *   each keeper comes to where its cycle takes a moment, with what is set from there on watched: HERE
  *   -> one moment of all sources: GO

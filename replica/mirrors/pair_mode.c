@@ -28,7 +28,7 @@ static int lose_base(struct pair *p, struct pair_record r)
 	enum copy_state from = r.copy_state;
 
 	r.steady = false;
-	r.shows = 0;
+	r.shows = r.of = 0;
 	if (r.copy_state == COPY_SYNCHRONIZED)
 		r.copy_state = COPY_UNSYNCHRONIZED;
 	return pair_set(p, from, &r);
@@ -394,6 +394,7 @@ static int to_async(struct pair *p, struct pair_record r, struct why *why)
 	if (!r.adaptive)
 		r.objective_s = PAIR_OBJECTIVE_S;
 	r.steady = same || is_whole(r.copy_state);
+	r.of = 0;
 	r.whole = false; /* `steady` says it */
 	if (same)
 		r.sync_time_ms = time_ms;
@@ -430,6 +431,7 @@ static int to_sync(struct pair *p, struct pair_record r, struct why *why)
 		r.sync_time_ms = atomic_load(&p->in_step_ms);
 	r.whole = r.steady && !r.written;
 	r.steady = false;
+	r.of = 0;
 	if (running)
 		r.copy_state = COPY_UNSYNCHRONIZED;
 	if (!err)

@@ -276,6 +276,7 @@ static bool choose(struct roles *c)
 	struct pair_record *next = &c->next;
 
 	next->whole = next->steady = next->written = false;
+	next->of = 0;
 	/* That it had everything since is known of one that follows only. */
 	if (pair_is_async(&c->r) && atomic_load(&c->p->in_step_ms) > next->sync_time_ms)
 		next->sync_time_ms = atomic_load(&c->p->in_step_ms);
@@ -374,7 +375,7 @@ int roles_check(struct roles *c, struct pair_step *s, struct why *why)
 		s->r.copy_state = c->r.copy_state;
 		return roles_check_copy_back(c, why) ?: pair_check_copy(c->p, &s->r, true, why);
 	}
-	if (pair_is_async(&c->r) && !c->plan && !c->stopped)
+	if (pair_is_async(&c->r) && !c->plan && !c->stopped && !c->met)
 		return refuse(why, -EBUSY, "it has just become asynchronous");
 	c->swap = (struct swap){ .d = c->source, .other = c->target };
 	err = roles_check_whole(c, why);
@@ -409,9 +410,9 @@ static int stop_following(struct roles *c, enum copy_state from, struct why *why
 {
 	struct pair_step s = { .p = c->p, .from = from };
 	struct tandem *t = c->p->of->t;
-	int err = check_stuck(c, why) ?: async_stop_cycles(c->p, why);
+	int err = check_stuck(c, why) ?: c->met ? 0 : async_stop_cycles(c->p, why);
 
-	c->stopped = !err;
+	c->stopped = !err && !c->met;
 	if (err)
 		return err;
 	pthread_mutex_lock(&t->discovery);
@@ -423,13 +424,14 @@ static int stop_following(struct roles *c, enum copy_state from, struct why *why
 	return err;
 }
 
-int roles_begin(struct roles *c, enum copy_state from, bool plan, struct why *why)
+int roles_begin(struct roles *c, enum copy_state from, bool met, bool plan, struct why *why)
 {
 	int err;
 
 	if (!c->source || !c->target || (!c->source->image && c->op != OP_FAILOVER))
 		return refuse(why, -ENOENT, "its %s is not there", c->target ? "source" : "target");
 	c->plan = plan;
+	c->met = met;
 	c->r = c->next = pair_record_of(c->p);
 	if (!choose(c) || plan)
 		return 0;
@@ -468,7 +470,8 @@ int pair_change_roles(struct pair *p, enum replica_operation op, enum copy_state
 	struct roles *c = roles_new(p, op, force);
 	struct pair_step s = { .p = p, .from = from };
 	struct tandem *t = p->of->t;
-	int err = c ? roles_begin(c, from, plan, why) : refuse(why, -ENOMEM, "out of memory");
+	int err = c ? roles_begin(c, from, false, plan, why)
+		    : refuse(why, -ENOMEM, "out of memory");
 
 	if (!err) {
 		pthread_mutex_lock(&t->discovery);

@@ -19,6 +19,7 @@ struct roles {
 	struct swap swap;
 	bool swaps, swapped; /* they are to change places at once; they have */
 	bool plan, stopped;  /* nothing is done; its cycles are stopped */
+	bool met;            /* they are, by async_meet, until who called that releases it */
 	/* While nobody uses them: */
 	bool flushed;  /* the source has everything, durably */
 	bool differ;   /* something is marked */

@@ -229,10 +229,10 @@ int pair_change_roles(struct pair *p, enum replica_operation op, enum copy_state
 int pair_turn_back(struct pair *p);
 /*
  * The same in steps. Of a pair with s->p and s->from, as it is shown, with no lock held: what may
- * take long. NULL: out of memory. -errno: nothing is to be done but roles_free.
+ * take long; met: after async_meet. NULL: out of memory. -errno: nothing is to be done but roles_free.
  */
 struct roles *roles_new(struct pair *p, enum replica_operation op, bool force);
-int roles_begin(struct roles *c, enum copy_state from, bool plan, struct why *why);
+int roles_begin(struct roles *c, enum copy_state from, bool met, bool plan, struct why *why);
 /* With discovery and changing, these three; roles_prepare may be the last of them, or be undone. */
 int roles_check(struct roles *c, struct pair_step *s, struct why *why);
 int roles_prepare(struct pair_step *s, struct why *why);

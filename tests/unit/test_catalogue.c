@@ -753,6 +753,7 @@ static void check_pair(const struct pair_record *r)
 	ck_assert(got.mode == r->mode && got.adaptive == r->adaptive && got.back == r->back);
 	ck_assert_uint_eq(got.objective_s, r->objective_s);
 	ck_assert_uint_eq(got.skew_limit, r->adaptive ? r->skew_limit : 0);
+	ck_assert_uint_eq(got.of, r->of);
 }
 
 /* What is copied then an older program would take for the next generation. */
@@ -774,6 +775,7 @@ START_TEST(an_asynchronous_pair_that_goes_back)
 	for (unsigned i = 0; i < 4; i++) {
 		r.back = i & 1;
 		r.adaptive = i & 2;
+		r.of = i % 3 * 1000;
 		check_pair(&r);
 		record_encode_pair(&w, &r);
 		ck_assert_int_eq(w.bytes[0] > 3, r.back);

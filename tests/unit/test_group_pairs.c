@@ -542,29 +542,92 @@ START_TEST(one_that_does_not_get_there)
 }
 END_TEST
 
-/* Each has generations of its own, and so there is no one moment of all. */
+/* Which goes without a pause of who writes, and is copied first. */
 START_TEST(asynchronous_ones_take_over)
 {
-	unsigned stops;
-
-	ck_assert_int_eq(operate_on(first, OP_RESET_TO_ASYNC), 0);
-	ck_assert_int_eq(operate_on(second, OP_RESET_TO_ASYNC), 0);
-	make_consistent();
-	both_are(COPY_SYNCHRONIZED);
-	stops = pair_of_number(temp.t->pairs, first)->stops;
-	ck_assert_int_eq(operate_all(OP_FAILOVER), -EOPNOTSUPP);
-	ck_assert_str_eq(why.advice, "DeactivateConsistency");
-	/* Before any of them was stopped. */
-	ck_assert_uint_eq(pair_of_number(temp.t->pairs, first)->stops, stops);
-	both_are(COPY_SYNCHRONIZED);
-	ck_assert_int_eq(tandem_set_group_consistent(temp.t, group, false, false, &why), 0);
-	ck_assert_int_eq(operate_all(OP_FAILOVER), 0);
+	make_async();
+	write_to("a.img");
+	write_to("c.img");
+	ck_assert_msg(!operate_all(OP_FAILOVER), "%s", why.message);
 	both_are(COPY_FAILEDOVER);
+	ck_assert_uint_gt(met_at(first), 0);
+	ck_assert_uint_eq(met_at(first), met_at(second));
+	ck_assert_int_eq(pair_of_number(temp.t->pairs, first)->drain, DRAIN_NONE);
 	write_to("b.img");
 	write_to("d.img");
 	ck_assert_int_eq(operate_all(OP_FAILBACK), 0);
 	both_are(COPY_SYNCHRONIZED);
-	ck_assert(is_same("a.img", "b.img") && is_same("c.img", "d.img"));
+	/* Once more, as asynchronous ones that came back. */
+	write_to("a.img");
+	ck_assert_msg(!operate_all(OP_FAILOVER), "%s", why.message);
+	both_are(COPY_FAILEDOVER);
+	ck_assert_int_eq(operate_all(OP_REVERSE_ROLES), 0);
+	both_are(COPY_SYNCHRONIZED);
+}
+END_TEST
+
+static unsigned stops_of(uint32_t pair)
+{
+	return pair_of_number(temp.t->pairs, pair)->stops;
+}
+
+/* Each followed its source for itself: it is refused before any of them is stopped. */
+START_TEST(asynchronous_ones_of_different_moments)
+{
+	unsigned stops;
+
+	make_async();
+	write_to("a.img");
+	ck_assert_int_eq(operate_on(first, OP_SPLIT), 0);
+	write_to("c.img");
+	ck_assert_int_eq(operate_on(second, OP_SPLIT), 0);
+	stops = stops_of(first);
+	ck_assert_int_eq(operate_all(OP_FAILOVER), -EOPNOTSUPP);
+	ck_assert_ptr_nonnull(strstr(why.message, "different moments"));
+	ck_assert_ptr_nonnull(strstr(why.advice, "DeactivateConsistency"));
+	ck_assert_int_eq(operate_all(OP_REVERSE_ROLES), -EOPNOTSUPP);
+	ck_assert_uint_eq(stops_of(first), stops);
+	both_are(COPY_SPLIT);
+	ck_assert_int_eq(tandem_set_group_consistent(temp.t, group, false, false, &why), 0);
+	ck_assert_int_eq(operate_all(OP_FAILOVER), 0);
+	both_are(COPY_FAILEDOVER);
+}
+END_TEST
+
+static void lose_sources(void)
+{
+	temp_close();
+	ck_assert_int_eq(unlink(temp_path("a.img")), 0);
+	ck_assert_int_eq(unlink(temp_path("c.img")), 0);
+	begin();
+	ck_assert_str_eq(temp_state("a.img"), "Missing");
+}
+
+/* The moment at which they stopped is known without their sources, and after a restart. */
+START_TEST(asynchronous_ones_without_their_sources)
+{
+	make_async();
+	write_to("a.img");
+	write_to("c.img");
+	ck_assert_int_eq(operate_all(OP_SUSPEND), 0);
+	lose_sources();
+	ck_assert_msg(!operate_all(OP_FAILOVER), "%s", why.message);
+	both_are(COPY_FAILEDOVER);
+	ck_assert_str_eq(temp_state("b.img"), "Ready");
+	ck_assert_str_eq(temp_state("d.img"), "Ready");
+}
+END_TEST
+
+START_TEST(lost_at_different_moments)
+{
+	make_async();
+	write_to("a.img");
+	ck_assert_int_eq(operate_on(first, OP_SUSPEND), 0);
+	write_to("c.img");
+	lose_sources();
+	ck_assert_int_eq(operate_all(OP_FAILOVER), -EOPNOTSUPP);
+	ck_assert_ptr_nonnull(strstr(why.message, "different moments"));
+	ck_assert_int_eq(state_of(first), COPY_SUSPENDED);
 }
 END_TEST
 
@@ -715,4 +778,6 @@ UNIT_MAIN("group pairs", pairs_setup, teardown, they_come_and_go, they_are_recor
 	  unrecorded_and_idle, prepared_and_taken_back, notes_of_one_that_is_taken_back,
 	  missing_sources, what_has_no_one_instant, asynchronous_ones_stop_at_one_moment,
 	  asynchronous_ones_of_one_source, one_that_does_not_get_there, asynchronous_ones_take_over,
-	  an_existing_target_stays, all_or_nothing_is_made, sources_by_number)
+	  asynchronous_ones_of_different_moments, asynchronous_ones_without_their_sources,
+	  lost_at_different_moments, an_existing_target_stays, all_or_nothing_is_made,
+	  sources_by_number)
