@@ -457,7 +457,8 @@ static int conclude(struct cycle *c)
 	shown = r.shows;
 	pthread_mutex_lock(&p->applying);
 	if (is_ended(c) || !pair_writes(&r) || marks_were_cut(p->leg.marks) ||
-	    disk_state(c->source) == DISK_CHANGED || atomic_load(&p->rewrites) != c->rewrites)
+	    marks_size(p->leg.marks) < c->moment.size || disk_state(c->source) == DISK_CHANGED ||
+	    atomic_load(&p->rewrites) != c->rewrites)
 		err = -EAGAIN;
 	pthread_mutex_unlock(&p->applying);
 	if (!err && r.first)
@@ -521,6 +522,8 @@ static int send(struct cycle *c)
 	uint64_t g;
 	int err = mark_what_was_begun(c);
 
+	/* Where they could not follow the source, what is new there is not marked yet. */
+	err = err ?: mirror_fit_marks(c->source, &c->p->leg);
 	if (err)
 		return err;
 	marks_watch(c->p->leg.marks);

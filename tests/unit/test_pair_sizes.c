@@ -38,12 +38,10 @@ END_TEST
 #define LONGER (SIZE + 16 * REGION)
 
 /* It is longer than what is known of it, and nothing is copied. */
-static struct marks *leave_marks_behind(void)
+static struct marks *leave_marks_of_that_behind(void)
 {
 	struct marks *marks;
 
-	make();
-	await(COPY_SYNCHRONIZED);
 	slow_watch();
 	do_it(OP_SUSPEND);
 	marks = the_pair()->leg.marks;
@@ -54,6 +52,36 @@ static struct marks *leave_marks_behind(void)
 	ck_assert_uint_eq(marks_size(marks), SIZE);
 	return marks;
 }
+
+static struct marks *leave_marks_behind(void)
+{
+	make();
+	await(COPY_SYNCHRONIZED);
+	return leave_marks_of_that_behind();
+}
+
+static bool has_size(void *marks)
+{
+	return marks_size(marks) == LONGER;
+}
+
+/* Those of an asynchronous one before its next generation. */
+START_TEST(marks_follow_before_a_generation)
+{
+	struct marks *marks;
+
+	make();
+	await(COPY_SYNCHRONIZED);
+	do_it(OP_RESET_TO_ASYNC);
+	await(COPY_SYNCHRONIZED);
+	marks = leave_marks_of_that_behind();
+	do_it(OP_RESUME);
+	ck_assert(unit_until(has_size, marks, 20));
+	await(COPY_SYNCHRONIZED);
+	do_it(OP_SPLIT);
+	ck_assert(is_same("a.img", "b.img"));
+}
+END_TEST
 
 START_TEST(marks_follow_before_a_copy)
 {
@@ -122,4 +150,5 @@ START_TEST(marks_that_are_too_long)
 END_TEST
 
 UNIT_MAIN("pair sizes", setup, slow_end, a_source_whose_size_changes, marks_follow_before_a_copy,
-	  two_write_behind_the_end_of_the_marks, marks_that_are_too_long)
+	  marks_follow_before_a_generation, two_write_behind_the_end_of_the_marks,
+	  marks_that_are_too_long)
