@@ -195,6 +195,19 @@ START_TEST(a_split_target_grows)
 }
 END_TEST
 
+/* Then what it has there is no end of a longer disk any more. */
+START_TEST(its_source_grows_to_what_a_split_target_has)
+{
+	struct disk *target = split();
+
+	ck_assert_int_eq(change(target, SIZE + MIB, 512), 0);
+	ck_assert_int_eq(disk_resize(source, SIZE + 4 * MIB, false), 0);
+	ck_assert_int_eq(change(target, SIZE + 3 * MIB, 512), 0);
+	let_go(target);
+	resync_needs_force();
+}
+END_TEST
+
 START_TEST(a_target_in_use_is_not_taken_away)
 {
 	struct disk *target = split();
@@ -519,9 +532,10 @@ START_TEST(nothing_stays_of_those_that_go)
 END_TEST
 
 UNIT_MAIN("pair_edges", setup, teardown, two_want_one_target, a_split_target_is_shrunk,
-	  a_split_target_grows, a_target_in_use_is_not_taken_away, unprepared,
-	  a_reader_of_the_target_is_in_nobodys_way, a_split_target_goes_back,
-	  an_idle_mirror_is_cleaned, marks_that_are_lost, a_file_of_marks_without_a_mirror,
-	  a_crash_in_a_resize, a_target_that_cannot_shrink, a_host_that_stops_with_its_target,
-	  whether_the_host_stops_is_set, a_loss_that_cannot_be_recorded,
-	  what_cannot_be_recorded_is_not_done, stopped_with_clients, nothing_stays_of_those_that_go)
+	  a_split_target_grows, its_source_grows_to_what_a_split_target_has,
+	  a_target_in_use_is_not_taken_away, unprepared, a_reader_of_the_target_is_in_nobodys_way,
+	  a_split_target_goes_back, an_idle_mirror_is_cleaned, marks_that_are_lost,
+	  a_file_of_marks_without_a_mirror, a_crash_in_a_resize, a_target_that_cannot_shrink,
+	  a_host_that_stops_with_its_target, whether_the_host_stops_is_set,
+	  a_loss_that_cannot_be_recorded, what_cannot_be_recorded_is_not_done, stopped_with_clients,
+	  nothing_stays_of_those_that_go)
