@@ -116,13 +116,27 @@ static int check_source(struct disk *source, struct why *why)
 	return 0;
 }
 
+/* What is known of its image may be wrong, which its marks do not say. */
+static int refuse_not_served(struct disk *target, struct why *why)
+{
+	enum disk_state s = disk_state(target);
+
+	return refuse_advise(why, -EBUSY,
+			     s == DISK_FAILED || s == DISK_CHANGED
+				     ? "Accept Force of it, after which all of it is copied"
+				     : "",
+			     "%s is %s", target->label, disk_state_name(s));
+}
+
 static int check_copy(struct pair *p, const struct pair_record *r, bool force, struct why *why)
 {
 	struct disk *target = pair_target(p);
 	int err = 0;
 
-	if (!target || !disk_is_served(target))
+	if (!target || !target->image)
 		err = refuse(why, -ENOENT, "its target is not there");
+	else if (!disk_is_served(target))
+		err = refuse_not_served(target, why);
 	else if (!atomic_load(&target->target_use) && disk_is_written(target))
 		err = refuse_advise(while_open(target, why), -EBUSY, "close it first",
 				    "%s is open for writing", target->label);

@@ -25,6 +25,7 @@
 
 static _Atomic ino_t bad[2];       /* 0: none */
 static atomic_bool slow;           /* the catalogue is */
+static atomic_bool flushes_only;   /* what fails takes writes */
 static atomic_int calls_left = -1; /* of those that make something durable; -1: it does not die */
 
 /* Also for the libraries: what the catalogue makes durable, LMDB does. */
@@ -49,7 +50,8 @@ static void maybe_die(void)
 OURS ssize_t pwrite(int fd, const void *buf, size_t len, off_t off)
 {
 	errno = EIO;
-	return fails(fd) ? -1 : syscall(SYS_pwrite64, fd, buf, len, off);
+	return fails(fd) && !atomic_load(&flushes_only) ? -1
+							: syscall(SYS_pwrite64, fd, buf, len, off);
 }
 
 /* Who commits is late. */
@@ -84,6 +86,7 @@ static void mend_files(void)
 {
 	atomic_store(&bad[0], 0);
 	atomic_store(&bad[1], 0);
+	atomic_store(&flushes_only, false);
 }
 
 static void clean(void)
@@ -368,6 +371,89 @@ START_TEST(what_cannot_be_remembered_is_not_answered)
 }
 END_TEST
 
+/* ---- what cannot be flushed is lost like what cannot be written ---- */
+
+static void flush_source(void)
+{
+	ck_assert_int_eq(change(source, 0, REGION), 0);
+	ck_assert_int_eq(disk_flush(source), 0);
+}
+
+static void flush_target(void)
+{
+	struct disk *target = temp_disk("b.img");
+
+	ck_assert_int_eq(change(source, 0, REGION), 0);
+	ck_assert_int_eq(disk_open(target, false), 0);
+	ck_assert_int_eq(disk_flush(target), -EIO);
+	disk_close(target);
+	disk_unref(target);
+}
+
+static void copy_a_generation(void)
+{
+	struct pair_settings soon = { .has_objective = true, .objective_s = 1 };
+
+	ck_assert_int_eq(tandem_set_pair(temp.t, number, &soon, false, &why), 0);
+	ck_assert_int_eq(change(source, 0, REGION), 0);
+}
+
+static void only_write(void)
+{
+	ck_assert_int_eq(change(source, 0, REGION), 0);
+}
+
+/* It is Broken, its source notices nothing, and says what makes it whole again. */
+static void cannot_be_flushed(void (*finds)(void))
+{
+	struct disk *target = temp_disk("b.img");
+
+	atomic_store(&flushes_only, true);
+	break_file(0, "b.img");
+	finds();
+	await(COPY_BROKEN);
+	ck_assert_str_eq(temp_state("b.img"), "Failed");
+	ck_assert_str_eq(temp_state("a.img"), "Ready");
+	ck_assert_int_eq(change(source, 2 * REGION, REGION), 0);
+	ck_assert_int_eq(disk_flush(source), 0);
+	ck_assert_uint_ge(facts().differs, 2 * REGION);
+	mend_files();
+	ck_assert_int_eq(operate(OP_RESYNC_REPLICA, false), -EBUSY);
+	ck_assert_str_eq(why.message, "b.img is Failed");
+	ck_assert_str_eq(why.advice, "Accept Force of it, after which all of it is copied");
+	ck_assert_int_eq(tandem_accept_disk(temp.t, target, true, false, &why), 0);
+	disk_unref(target);
+	await(COPY_SYNCHRONIZED);
+	do_it(OP_SPLIT);
+	ck_assert(is_same("a.img", "b.img"));
+}
+
+START_TEST(not_with_its_source)
+{
+	cannot_be_flushed(flush_source);
+}
+END_TEST
+
+START_TEST(not_by_others)
+{
+	cannot_be_flushed(flush_target);
+}
+END_TEST
+
+START_TEST(not_by_the_keeper)
+{
+	cannot_be_flushed(only_write);
+}
+END_TEST
+
+START_TEST(not_as_a_generation)
+{
+	do_it(OP_RESET_TO_ASYNC);
+	cannot_be_flushed(copy_a_generation);
+}
+END_TEST
+
 UNIT_MAIN("outdated targets", prepare, clean, a_lost_target, a_stopped_target,
 	  what_differs_is_written, with_force_and_back, nothing_was_written_since,
-	  what_cannot_be_remembered_is_not_answered)
+	  what_cannot_be_remembered_is_not_answered, not_with_its_source, not_by_others,
+	  not_by_the_keeper, not_as_a_generation)
