@@ -50,6 +50,7 @@ struct pool_record {
 struct group_record {
 	uint32_t number;
 	bool consistent;
+	bool pending; /* what is made into it is not complete: the next start takes it back */
 	char name[201];
 };
 

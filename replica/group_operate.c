@@ -472,6 +472,8 @@ static int prepare_one(struct operation *o, struct pair_step *s, struct why *why
 	case OP_REVERSE_ROLES:
 		return roles_prepare(s, why);
 	case OP_ACTIVATE:
+		s->r.pending = false;
+		return pair_prepare_copy(s, why);
 	case OP_RESUME:
 	case OP_RESYNC_REPLICA:
 		return pair_prepare_copy(s, why);

@@ -43,7 +43,11 @@ int group_find(struct tandem *t, uint32_t number, struct group **out, struct why
 
 static void put_group(struct catalogue_txn *txn, const struct group *g, bool consistent)
 {
-	struct group_record r = { .number = g->number, .consistent = consistent };
+	struct group_record r = {
+		.number = g->number,
+		.consistent = consistent,
+		.pending = g->pending,
+	};
 
 	snprintf(r.name, sizeof(r.name), "%s", g->name);
 	catalogue_put_group(txn, &r);
@@ -63,13 +67,14 @@ static int record_new(struct tandem *t, struct group *g)
 	return tandem_commit(t);
 }
 
-static int make_group(struct tandem *t, const char *name, struct why *why)
+static int make_group(struct tandem *t, const char *name, bool pending, struct why *why)
 {
 	struct group *g;
 	int err = groups_room(t->groups) ?: group_new(0, name, false, &g);
 
 	if (err)
 		return refuse(why, err, "out of memory");
+	g->pending = pending;
 	err = record_new(t, g);
 	if (err) {
 		group_free(g);
@@ -79,7 +84,8 @@ static int make_group(struct tandem *t, const char *name, struct why *why)
 	return 0;
 }
 
-int tandem_create_group(struct tandem *t, const char *name, bool plan, struct why *why)
+static int create_group(struct tandem *t, const char *name, bool pending, bool plan,
+			struct why *why)
 {
 	int err = name_check(name, why) ?: check_writable(t, why);
 	char object[OBJECT_NAME_MAX];
@@ -90,13 +96,83 @@ int tandem_create_group(struct tandem *t, const char *name, bool plan, struct wh
 	if (group_of_name(t->groups, name))
 		err = refuse(why, -EEXIST, "there is a group '%s' already", name);
 	else if (!plan)
-		err = make_group(t, name, why);
+		err = make_group(t, name, pending, why);
 	pthread_mutex_unlock(&t->discovery);
 	if (err || plan)
 		return err;
 	events_emit(t->events, EVENT_INFORMATION, "GroupAdded", object_of(name, object), "%s", "");
 	tandem_changed(t, NULL);
 	return 0;
+}
+
+int tandem_create_group(struct tandem *t, const char *name, bool plan, struct why *why)
+{
+	return create_group(t, name, false, plan, why);
+}
+
+int tandem_begin_group(struct tandem *t, const char *name, struct why *why)
+{
+	return create_group(t, name, true, false, why);
+}
+
+/* With discovery held. */
+static int record_finished(struct tandem *t, struct group *g)
+{
+	struct catalogue_txn *txn;
+	int err = tandem_txn(t, &txn);
+
+	g->pending = false;
+	if (!err) {
+		put_group(txn, g, g->consistent);
+		err = tandem_commit(t);
+	}
+	return err;
+}
+
+int tandem_finish_group(struct tandem *t, uint32_t number, struct why *why)
+{
+	struct group *g;
+	int err;
+
+	pthread_mutex_lock(&t->discovery);
+	err = group_find(t, number, &g, why);
+	if (!err && g->pending && (err = record_finished(t, g)))
+		unrecorded(why, err);
+	pthread_mutex_unlock(&t->discovery);
+	return err;
+}
+
+/* With discovery held. */
+static struct group *next_pending(struct groups *gs)
+{
+	for (size_t i = 0; i < gs->count; i++)
+		if (gs->list[i]->pending)
+			return gs->list[i];
+	return NULL;
+}
+
+void groups_settle_pending(struct tandem *t)
+{
+	char name[NAME_BYTES_MAX + 1];
+	struct why ignored;
+	struct group *g;
+
+	for (;;) {
+		pthread_mutex_lock(&t->discovery);
+		g = t->groups ? next_pending(t->groups) : NULL;
+		name[0] = '\0';
+		if (g && g->pairs.count)
+			record_finished(t, g); /* what fails is tried by the next start */
+		else if (g)
+			snprintf(name, sizeof(name), "%s", g->name);
+		if (g)
+			g->pending = false;
+		pthread_mutex_unlock(&t->discovery);
+		if (!g)
+			return;
+		if (name[0])
+			tandem_delete_group(t, name, false, &ignored);
+	}
 }
 
 /* With discovery held. One whose image is gone was shown for its group, maybe. */

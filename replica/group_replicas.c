@@ -4,8 +4,10 @@
  * made into is a group of its own, with the mirrors.
  *
  * Each is recorded when it is made, and what cannot be made takes back those before it. Mirrors are
- * made Initialized, then the group is, and only then is something copied. A crash in between leaves
- * relationships that are whole each, and no group, or one that has not all of them yet.
+ * made Initialized and pending, then the group is, and only then, in the transaction by which they are
+ * pending no more, something is copied: a crash before that is followed by a start that takes all back,
+ * also the group, which is pending until after that. Of clones it leaves relationships that are whole each,
+ * and no group, or one that has not all of them yet.
  */
 #include <errno.h>
 #include <limits.h>
@@ -111,7 +113,8 @@ static void end(struct making_all *m)
 static int make_group(struct making_all *m, struct why *why)
 {
 	struct group_facts g;
-	int err = tandem_create_group(m->t, m->q->name, false, why);
+	int err = m->q->mirrors ? tandem_begin_group(m->t, m->q->name, why)
+				: tandem_create_group(m->t, m->q->name, false, why);
 
 	if (err)
 		return err;
@@ -261,6 +264,7 @@ static int mirror_one(struct making_all *m, size_t i, struct pair_facts *out, st
 	q.name = m->all[i].name;
 	q.after = m->q->name;
 	q.plan = m->q->plan;
+	q.pending = true;
 	if (!is_to_wait(&q))
 		q.state = COPY_INITIALIZED;
 	err = tandem_mirror(m->t, m->q->disks[i], &q, out, why);
@@ -313,16 +317,37 @@ static int activate_all(struct making_all *m, struct why *why)
 	return err == -EAGAIN ? -EBUSY : err;
 }
 
+/* Those that are to wait, or that somebody was faster with. */
+static int finish_all(struct making_all *m, struct why *why)
+{
+	uint32_t *numbers = calloc(m->made + 1, sizeof(*numbers));
+	int err = -EAGAIN;
+
+	if (!numbers)
+		return refuse(why, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < m->made; i++)
+		numbers[i] = m->all[i].pair;
+	for (int i = 0; i < TRIES && err == -EAGAIN; i++)
+		err = pairs_finish(m->t, numbers, m->made, why);
+	free(numbers);
+	return err;
+}
+
 static int mirror_all(struct making_all *m, struct pair_facts *out, struct why *why)
 {
+	struct why ignored;
 	int err = 0;
 
 	for (size_t i = 0; i < m->q->count && !err; i++)
 		err = mirror_one(m, i, &out[i], why);
 	if (m->q->plan)
 		return err;
-	err = err ?: make_group(m, why) ?: activate_all(m, why);
-	return err ? take_all_back(m, err, why) : 0;
+	err = err ?: make_group(m, why) ?: activate_all(m, why) ?: finish_all(m, why);
+	if (err)
+		return take_all_back(m, err, why);
+	/* If it cannot be recorded, a start does. */
+	tandem_finish_group(m->t, m->group, &ignored);
+	return 0;
 }
 
 int tandem_mirror_group(struct tandem *t, const struct group_replicas *q, struct pair_facts *out,

@@ -400,9 +400,11 @@ static int load_group(void *arg, const struct group_record *r)
 	struct group *g;
 	int err = groups_room(gs) ?: group_new(r->number, r->name, r->consistent, &g);
 
-	if (!err)
-		groups_put(gs, g);
-	return err;
+	if (err)
+		return err;
+	g->pending = r->pending;
+	groups_put(gs, g);
+	return 0;
 }
 
 /* A disk that an older program deleted, or a group whose deletion a crash cut short, is not missed. */

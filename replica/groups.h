@@ -59,6 +59,9 @@ int group_moment(struct disk *const *disks, const uint64_t *kept, size_t count, 
 		 struct why *why);
 
 int tandem_create_group(struct tandem *t, const char *name, bool plan, struct why *why);
+/* One that is pending until it is finished: a start that finds it so, and no mirror in it, deletes it. */
+int tandem_begin_group(struct tandem *t, const char *name, struct why *why);
+int tandem_finish_group(struct tandem *t, uint32_t number, struct why *why);
 /* Its disks and their snapshots stay. */
 int tandem_delete_group(struct tandem *t, const char *name, bool plan, struct why *why);
 /* -EEXIST: it is a member already. */
@@ -120,6 +123,8 @@ int tandem_set_group_consistent(struct tandem *t, uint32_t number, bool consiste
 /* At the start, after the mirrors and before the scan; and at the stop. */
 int groups_load(struct tandem *t, struct why *why);
 void groups_free(struct tandem *t);
+/* Before anybody is served, and when pending mirrors were taken back: what became of those groups. */
+void groups_settle_pending(struct tandem *t);
 /* One at least has this disk; so it is shown also while its image is gone. */
 bool groups_have(struct tandem *t, uint32_t disk);
 /* Whether they let it be deleted: -EPERM, only with force. With discovery held. */

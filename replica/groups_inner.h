@@ -18,6 +18,7 @@ struct numbers {
 struct group {
 	uint32_t number;
 	bool consistent;
+	bool pending; /* with discovery held */
 	struct numbers disks, pairs;
 	char name[];
 };

@@ -327,7 +327,7 @@ int record_decode_clone(const void *bytes, size_t len, struct clone_record *out)
 	return 0;
 }
 
-enum { GROUP_VERSION = 1, GROUP_FLAG_CONSISTENT = 1 };
+enum { GROUP_VERSION = 1, GROUP_FLAG_CONSISTENT = 1, GROUP_FLAG_PENDING = 2 };
 
 /* Another version is none that we can read: what it adds may change what the rest means. */
 enum {
@@ -351,7 +351,8 @@ enum {
 	PAIR_FLAG_ADAPTIVE = 16384, /* of that version */
 	PAIR_FLAG_FULL = 32768,
 	PAIR_FLAG_THIN = 65536,
-	PAIR_FLAG_READ_ONLY = 131072
+	PAIR_FLAG_READ_ONLY = 131072,
+	PAIR_FLAG_PENDING = 262144
 };
 
 static uint32_t pair_version(const struct pair_record *p)
@@ -388,6 +389,7 @@ void record_encode_pair(struct record *w, const struct pair_record *r)
 		      (r->rewritten ? PAIR_FLAG_REWRITTEN : 0) |
 		      (r->verifies ? PAIR_FLAG_VERIFIES : 0) |
 		      (r->read_only ? PAIR_FLAG_READ_ONLY : 0) |
+		      (r->pending ? PAIR_FLAG_PENDING : 0) |
 		      (r->provisioning == PROVISION_FULL ? PAIR_FLAG_FULL : 0) |
 		      (r->provisioning == PROVISION_THIN ? PAIR_FLAG_THIN : 0) |
 		      (r->adaptive && version == PAIR_VERSION_BACK ? PAIR_FLAG_ADAPTIVE : 0),
@@ -442,6 +444,7 @@ int record_decode_pair(const void *bytes, size_t len, struct pair_record *out)
 	p.rewritten = flags & PAIR_FLAG_REWRITTEN;
 	p.verifies = flags & PAIR_FLAG_VERIFIES;
 	p.read_only = flags & PAIR_FLAG_READ_ONLY;
+	p.pending = flags & PAIR_FLAG_PENDING;
 	if (flags & (PAIR_FLAG_FULL | PAIR_FLAG_THIN))
 		p.provisioning = flags & PAIR_FLAG_FULL ? PROVISION_FULL : PROVISION_THIN;
 	get_string(&r, p.name, sizeof(p.name));
@@ -465,7 +468,9 @@ void record_encode_group(struct record *w, const struct group_record *r)
 	w->len = 0;
 	put_u(w, GROUP_VERSION, 1);
 	put_u(w, r->number, 4);
-	put_u(w, r->consistent ? GROUP_FLAG_CONSISTENT : 0, 4);
+	put_u(w,
+	      (r->consistent ? GROUP_FLAG_CONSISTENT : 0) | (r->pending ? GROUP_FLAG_PENDING : 0),
+	      4);
 	put_bytes(w, r->name, strlen(r->name));
 }
 
@@ -473,11 +478,14 @@ int record_decode_group(const void *bytes, size_t len, struct group_record *out)
 {
 	struct reader r = { .at = bytes, .left = len };
 	struct group_record g = { 0 };
+	uint32_t flags;
 
 	if (get_u(&r, 1) != GROUP_VERSION)
 		return -EIO;
 	g.number = get_u(&r, 4);
-	g.consistent = get_u(&r, 4) & GROUP_FLAG_CONSISTENT;
+	flags = get_u(&r, 4);
+	g.consistent = flags & GROUP_FLAG_CONSISTENT;
+	g.pending = flags & GROUP_FLAG_PENDING;
 	get_string(&r, g.name, sizeof(g.name));
 	if (r.bad)
 		return -EIO;

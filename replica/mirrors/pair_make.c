@@ -110,6 +110,7 @@ static int record(void *arg, struct catalogue_txn *txn, struct disk *target)
 		.provisioning = k->q->provisioning,
 		.moves = k->q->moves,
 		.read_only = k->q->read_only,
+		.pending = k->q->pending,
 		.first = !k->existing, /* else it has its name */
 	};
 	struct why why = { 0 };
@@ -378,4 +379,47 @@ int tandem_mirror(struct tandem *t, struct disk *source, const struct pair_reque
 	pair_announce(k.p, "-", enum_name(copy_states, k.p->r.copy_state));
 	keeper_start(k.p);
 	return pair_numbered(t, k.p->number, out);
+}
+
+/* ---- several of them, all or none ---- */
+
+/* With changing of all. */
+static int finish_all(struct pair *const *pairs, size_t count)
+{
+	struct pair_step *steps = calloc(count + 1, sizeof(*steps));
+	size_t n = 0;
+	int err = steps ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < count && !err; i++) {
+		struct pair_record r = pair_record_of(pairs[i]);
+
+		if (pair_is_gone(pairs[i]) || !r.pending)
+			continue;
+		r.pending = false;
+		steps[n++] = (struct pair_step){ .p = pairs[i], .from = r.copy_state, .r = r };
+	}
+	if (n && !err)
+		err = pair_record_steps(steps, n);
+	free(steps);
+	return err;
+}
+
+int pairs_finish(struct tandem *t, const uint32_t *numbers, size_t count, struct why *why)
+{
+	struct pair **pairs = calloc(count + 1, sizeof(struct pair *));
+	int err = pairs ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < count && !err; i++) {
+		pairs[i] = pair_of_number(t->pairs, numbers[i]);
+		err = pairs[i] ? 0 : -ENOENT;
+	}
+	if (!err) {
+		for (size_t i = 0; i < count; i++)
+			pthread_mutex_lock(&pairs[i]->changing);
+		err = finish_all(pairs, count);
+		for (size_t i = count; i-- > 0;)
+			pthread_mutex_unlock(&pairs[i]->changing);
+	}
+	free(pairs);
+	return err ? refuse(why, err, "it cannot be recorded: %s", strerror(-err)) : 0;
 }

@@ -14,6 +14,7 @@ struct pair_record {
 	uint8_t mode, priority;
 	bool stops_host_io; /* without its target the source takes no writes */
 	bool read_only;     /* clients do not write its target */
+	bool pending;       /* what it is a part of is not complete: the next start takes it back */
 	bool manual;        /* after a crash or a failure somebody has to say Resume */
 	bool first;         /* it was never in step: the target is no disk yet */
 	bool moves;         /* by MirrorVirtualDisk: the disk is to have the target's image */

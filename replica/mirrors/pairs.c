@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "groups.h"
 #include "jobs.h"
 #include "pair_beside.h"
 #include "pair_facts.h"
@@ -547,8 +548,19 @@ int pairs_load(struct tandem *t, struct why *why)
 	return err ? refuse(why, err, "the catalogue's mirrors: %s", strerror(-err)) : 0;
 }
 
+/* We died while they were made. */
+static void take_pending_back(struct tandem *t)
+{
+	for (struct pair *p = NULL; (p = pairs_after(t->pairs, p));)
+		if (!pair_is_gone(p) && pair_record_of(p).pending)
+			pair_abandon(p);
+	groups_settle_pending(t);
+}
+
 void pairs_start(struct tandem *t)
 {
+	if (t->pairs && !t->read_only)
+		take_pending_back(t);
 	for (struct pair *p = NULL; t->pairs && (p = pairs_after(t->pairs, p));)
 		if (!pair_is_gone(p))
 			keeper_start(p);

@@ -43,8 +43,9 @@ struct pair_request {
 	bool manual;        /* CopyRecoveryMode=Manual: after a crash it does not go on by itself */
 	bool at_flush;      /* AcknowledgeAt=Flush, of a synchronous one */
 	enum provisioning provisioning; /* of the target */
-	bool force;                     /* an existing target may hold something */
-	uint32_t mode_bits, uid, gid;   /* of a new file */
+	bool pending; /* until pairs_finish: a start takes it back, with a target that was made */
+	bool force;   /* an existing target may hold something */
+	uint32_t mode_bits, uid, gid; /* of a new file */
 	bool plan;
 };
 
@@ -110,6 +111,9 @@ int tandem_verify_pair(struct tandem *t, uint32_t number, bool plan, uint32_t *j
 void tandem_end_verify(struct tandem *t, uint32_t job, enum job_state as);
 /* Such a job is suspended, or goes on. */
 void pairs_look_at_proofs(struct tandem *t);
+
+/* Those that were made pending are so no more, in one transaction. By number. */
+int pairs_finish(struct tandem *t, const uint32_t *numbers, size_t count, struct why *why);
 
 /* What is to be another than it is. */
 struct pair_settings {

@@ -5,11 +5,13 @@
 #include <fcntl.h>
 #include <lmdb.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "groups.h"
@@ -217,6 +219,7 @@ END_TEST
 
 static _Atomic bool failing;
 static _Atomic int commits_left; /* the last of these fails; 0 and less: none */
+static _Atomic bool dies;        /* it is done then, and all ends */
 
 int mdb_txn_commit(MDB_txn *txn)
 {
@@ -224,6 +227,10 @@ int mdb_txn_commit(MDB_txn *txn)
 
 	if (!atomic_load(&failing) && atomic_fetch_sub(&commits_left, 1) != 1)
 		return real(txn);
+	if (atomic_load(&dies)) {
+		real(txn);
+		raise(SIGKILL);
+	}
 	mdb_txn_abort(txn);
 	return ENOSPC;
 }
@@ -636,7 +643,13 @@ END_TEST
 static int mirror_a_and_c(const struct pair_request all[2])
 {
 	struct disk *disks[2] = { temp_disk("a.img"), temp_disk("c.img") };
-	struct group_replicas q = { .disks = disks, .count = 2, .name = "new", .mirrors = all };
+	struct group_replicas q = {
+		.disks = disks,
+		.count = 2,
+		.name = "new",
+		.consistent = true,
+		.mirrors = all,
+	};
 	struct pair_facts made[2];
 	int err = tandem_mirror_group(temp.t, &q, made, &why);
 
@@ -651,7 +664,7 @@ static void nothing_is_new(void)
 	struct group_facts g;
 
 	ck_assert_int_eq(group_named(temp.t, "new", &g), -ENOENT);
-	ck_assert(!pairs_have(temp.t, "new-a") && !pairs_have(temp.t, "new-c"));
+	ck_assert(!pairs_have(temp.t, "new-a.img") && !pairs_have(temp.t, "new-c.img"));
 }
 
 /* What was there before is there still, and is no target. */
@@ -705,6 +718,82 @@ START_TEST(all_or_nothing_is_made)
 	}
 	ck_assert_int_gt(tries, 6);
 	await(COPY_SYNCHRONIZED);
+}
+END_TEST
+
+/* Whether it died before all was done. */
+static bool mirror_and_die(const struct pair_request all[2], int commits)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		begin();
+		temp_forget();
+		atomic_store(&dies, true);
+		atomic_store(&commits_left, commits);
+		mirror_a_and_c(all);
+		raise(SIGUSR1);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status));
+	ck_assert(WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGUSR1);
+	return WTERMSIG(status) == SIGKILL;
+}
+
+static bool all_are_there(void)
+{
+	struct group_facts g;
+
+	if (group_named(temp.t, "new", &g)) {
+		nothing_is_new();
+		return false;
+	}
+	ck_assert(g.pairs == 2 && g.disks == 2 && g.consistent);
+	ck_assert(pairs_have(temp.t, "new-a.img") && pairs_have(temp.t, "new-c.img"));
+	return true;
+}
+
+/* After each commit; and the next start changes nothing more. */
+static void die_while_made(enum copy_state state)
+{
+	const struct pair_request all[2] = {
+		{ .target = "x.img", .mode = MODE_SYNCHRONOUS, .mode_bits = 0600, .state = state },
+		{ .target = "y.img", .mode = MODE_SYNCHRONOUS, .mode_bits = 0600, .state = state },
+	};
+	unsigned none = 0;
+	int commits = 0;
+
+	do {
+		ck_assert_int_lt(++commits, 30);
+		temp_close();
+		mirror_and_die(all, commits);
+		begin();
+		none += !all_are_there();
+		if (!pairs_have(temp.t, "new-a.img")) {
+			ck_assert_int_ne(access(temp_path("x.img.incomplete"), F_OK), 0);
+			ck_assert_int_ne(access(temp_path("y.img.incomplete"), F_OK), 0);
+		}
+		temp_close();
+		begin();
+	} while (!all_are_there());
+	ck_assert_uint_gt(none, 5);
+}
+
+START_TEST(all_or_nothing_after_a_death)
+{
+	struct pair_facts f;
+
+	die_while_made(0);
+	ck_assert_int_eq(pair_named(temp.t, "new-c.img", &f), 0);
+	number = f.number;
+	await(COPY_SYNCHRONIZED);
+}
+END_TEST
+
+START_TEST(all_or_nothing_that_is_to_wait)
+{
+	die_while_made(COPY_PREPARED);
 }
 END_TEST
 
@@ -780,4 +869,4 @@ UNIT_MAIN("group pairs", pairs_setup, teardown, they_come_and_go, they_are_recor
 	  asynchronous_ones_of_one_source, one_that_does_not_get_there, asynchronous_ones_take_over,
 	  asynchronous_ones_of_different_moments, asynchronous_ones_without_their_sources,
 	  lost_at_different_moments, an_existing_target_stays, all_or_nothing_is_made,
-	  sources_by_number)
+	  all_or_nothing_after_a_death, all_or_nothing_that_is_to_wait, sources_by_number)
