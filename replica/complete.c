@@ -63,7 +63,15 @@ int tandem_settle(struct tandem *t, struct why *why)
 
 /* ---- what is not there ---- */
 
-static int check_past_of_absent(struct tandem *t, struct why *why)
+static int check_listed(struct tandem *t, struct disk *d, struct why *why)
+{
+	char absent[sizeof(d->reason) + 50];
+
+	snprintf(absent, sizeof(absent), "is %s: %s", disk_state_name(disk_state(d)), d->reason);
+	return past_check_absent(t, d->number, d->label, absent, why);
+}
+
+static int check_all_listed(struct tandem *t, struct why *why)
 {
 	size_t count;
 	struct disk **disks = tandem_disks(t, &count);
@@ -71,7 +79,7 @@ static int check_past_of_absent(struct tandem *t, struct why *why)
 
 	for (size_t i = 0; i < count && !err; i++)
 		if (!disks[i]->image)
-			err = past_check_absent(disks[i], why);
+			err = check_listed(t, disks[i], why);
 	disks_free(disks, count);
 	return err;
 }
@@ -81,18 +89,29 @@ struct absent {
 	struct why *why;
 };
 
-/* Of a pool that is not there; of a file that is gone from a directory that is, others have disposed. */
-static int check_notes_of_absent(void *arg, const struct disk_record *r)
+#define POOL_IS_ABSENT "the pool is not there"
+
+static int check_recorded(struct absent *a, const struct pool *p, const struct disk_record *r)
+{
+	char label[2 * NAME_MAX + 2];
+
+	snprintf(label, sizeof(label), "%s:%s", p->name, r->file_name);
+	if (has_notes(a->t, r->notes))
+		return refuse(a->why, -ENOENT,
+			      "%s lacks what was written to it, and " POOL_IS_ABSENT, label);
+	return past_check_absent(a->t, r->number, label, POOL_IS_ABSENT, a->why);
+}
+
+/*
+ * Of a pool that is not there, whose disks are listed only while something is kept of them; of a
+ * file that is gone from a directory that is, others have disposed.
+ */
+static int check_if_pool_absent(void *arg, const struct disk_record *r)
 {
 	struct absent *a = arg;
 	struct pool *p = tandem_pool_numbered(a->t, r->pool);
-	bool lacks = p && p->dirfd < 0 && has_notes(a->t, r->notes);
-	int err = 0;
+	int err = p && p->dirfd < 0 ? check_recorded(a, p, r) : 0;
 
-	if (lacks)
-		err = refuse(a->why, -ENOENT,
-			     "%s:%s lacks what was written to it, and the pool is not there",
-			     p->name, r->file_name);
 	pool_unref(p);
 	return err;
 }
@@ -100,9 +119,9 @@ static int check_notes_of_absent(void *arg, const struct disk_record *r)
 static int check_absent(struct tandem *t, struct why *why)
 {
 	struct absent a = { t, why };
-	int err = check_past_of_absent(t, why);
+	int err = check_all_listed(t, why);
 
-	return err ? err : catalogue_each_disk(t->catalogue, check_notes_of_absent, &a);
+	return err ? err : catalogue_each_disk(t->catalogue, check_if_pool_absent, &a);
 }
 
 int tandem_complete(struct tandem *t, struct why *why)

@@ -82,28 +82,24 @@ int tandem_settle_disk(struct tandem *t, struct disk *d, struct why *why)
 	return err ? refuse(why, err, "%s cannot be completed: %s", d->label, strerror(-err)) : 0;
 }
 
-int past_check_absent(struct disk *d, struct why *why)
+int past_check_absent(struct tandem *t, uint32_t number, const char *label, const char *absent,
+		      struct why *why)
 {
-	struct tandem *t = d->tandem;
 	struct track_record track;
 	uint64_t bytes = 0;
 	bool torn;
-	int err = track_get(t->catalogue, d->number, &track);
+	int err = track_get(t->catalogue, number, &track);
 
 	if (err == -ENOENT)
 		return 0;
-	err = err ?: past_unsettled(t, d->number, track.settled, &bytes, &torn);
+	err = err ?: past_unsettled(t, number, track.settled, &bytes, &torn);
 	if (err)
-		return refuse(why, err, "what %s lacks cannot be read: %s", d->label,
-			      strerror(-err));
+		return refuse(why, err, "what %s lacks cannot be read: %s", label, strerror(-err));
 	if (bytes)
-		return refuse(why, -ENOENT,
-			      "%s lacks %llu bytes that were written to it, and is %s: %s",
-			      d->label, (unsigned long long)bytes, disk_state_name(disk_state(d)),
-			      d->reason);
+		return refuse(why, -ENOENT, "%s lacks %llu bytes that were written to it, and %s",
+			      label, (unsigned long long)bytes, absent);
 	if (track.restore_before)
-		return refuse(why, -ENOENT, "%s is restored in part only, and is %s: %s", d->label,
-			      disk_state_name(disk_state(d)), d->reason);
+		return refuse(why, -ENOENT, "%s is restored in part only, and %s", label, absent);
 	return 0;
 }
 

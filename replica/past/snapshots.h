@@ -220,6 +220,11 @@ void snapshots_free(struct tandem *t);
 /* With discovery held, of a disk that is not listed yet: it gets its past, which is completed. */
 int snapshots_attach(struct tandem *t, struct disk *d, char reason[200]);
 /*
+ * A restore of it that was running when we were ended goes on. One that cannot, because its image
+ * cannot be written now, keeps nobody from starting: Stalled is announced.
+ */
+void snapshots_resume(struct disk *d);
+/*
  * With discovery held, and no transaction: its image is not what it was, so no moment is kept any
  * more and its snapshots are Broken. -EBUSY: somebody reads one.
  */
