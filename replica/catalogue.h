@@ -59,6 +59,8 @@ struct group_record {
  * reason in why. *clean tells whether the last stop was one; from now on it is not.
  */
 int catalogue_open(const char *state_dir, struct catalogue **out, bool *clean, struct why *why);
+/* How often it was opened after a stop that was not clean; the first time is one. */
+uint64_t catalogue_crashes(const struct catalogue *c);
 /*
  * The same to read only, and nothing of it is changed, not even a lock: the caller sees to it that
  * nobody else has it open. -ENOENT: there is none. An older schema is -EPROTO too.

@@ -3,7 +3,7 @@
  * LMDB with its default flags: every commit is durable, a power cut leaves the
  * state before or after it. Databases:
  *
- *   meta            name → u64: schema, clean, next_number, and the settings
+ *   meta            name → u64: schema, clean, crashes, next_number, and the settings
  *   disks           number → disk record
  *   identities      file handle → number
  *   pools           number → pool record
@@ -131,6 +131,16 @@ static int open_databases(struct catalogue *c, MDB_txn *txn, unsigned flags)
 	return 0;
 }
 
+static int count_crash(struct catalogue *c, MDB_txn *txn, bool crash)
+{
+	int err = catalogue_get_meta(c, txn, "crashes", &c->crashes);
+
+	if (err && err != -ENOENT)
+		return err;
+	c->crashes += crash;
+	return crash ? catalogue_put_meta(c, txn, "crashes", c->crashes) : 0;
+}
+
 static int prepare(struct catalogue *c, bool *clean, struct why *why)
 {
 	uint64_t was_clean = 0;
@@ -149,12 +159,19 @@ static int prepare(struct catalogue *c, bool *clean, struct why *why)
 	}
 	if (!err)
 		err = catalogue_put_meta(c, txn, "clean", 0);
+	if (!err)
+		err = count_crash(c, txn, !was_clean);
 	if (err) {
 		mdb_txn_abort(txn);
 		return err;
 	}
 	*clean = was_clean;
 	return from_mdb(mdb_txn_commit(txn));
+}
+
+uint64_t catalogue_crashes(const struct catalogue *c)
+{
+	return c->crashes;
 }
 
 /* LMDB reads its map: what is missing at the end of the file would be a signal, not an error. */

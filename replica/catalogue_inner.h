@@ -29,6 +29,8 @@ struct catalogue {
 	MDB_dbi origins, filled, clones, pairs;
 	MDB_dbi groups, members;
 
+	uint64_t crashes; /* see catalogue_crashes() */
+
 	pthread_mutex_t idle_lock; /* a leaf: for the two below */
 	MDB_txn *idle[IDLE_READS]; /* each reset: it sees nothing and keeps nothing */
 	size_t idle_count;

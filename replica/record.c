@@ -197,6 +197,7 @@ void record_encode_track(struct record *w, const struct track_record *r)
 	put_u(w, r->limit, 8);
 	put_u(w, r->restore_from, 8);
 	put_u(w, r->restore_before, 8);
+	put_u(w, r->swept, 8);
 }
 
 int record_decode_track(const void *bytes, size_t len, struct track_record *out)
@@ -211,6 +212,8 @@ int record_decode_track(const void *bytes, size_t len, struct track_record *out)
 	t.limit = get_u(&r, 8);
 	t.restore_from = get_u(&r, 8);
 	t.restore_before = get_u(&r, 8);
+	if (!r.bad && r.left) /* there was a time without it */
+		t.swept = get_u(&r, 8);
 	if (r.bad)
 		return -EIO;
 	*out = t;

@@ -183,7 +183,10 @@ static int put_clone(struct cloning *k, struct catalogue_txn *txn, uint32_t targ
 static int record(void *arg, struct catalogue_txn *txn, struct disk *d)
 {
 	struct cloning *k = arg;
-	struct track_record track = { .block_size = tandem_get_settings(k->t).block_size };
+	struct track_record track = {
+		.block_size = tandem_get_settings(k->t).block_size,
+		.swept = catalogue_crashes(k->t->catalogue),
+	};
 	struct origin_record origin = { k->source->number, k->moment.generation, k->moment.size,
 					0 };
 	int err = d->identity.len ? past_prepare(d) : -EOPNOTSUPP;

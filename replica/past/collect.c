@@ -390,6 +390,10 @@ int collect_rest(struct tandem *t, struct disk *d, _Atomic bool *stop)
 		err = drop_segments(&w);
 	if (!err)
 		err = sweep_store(t, d, history_store(w.h), stop);
+	if (!err) {
+		history_set_swept(w.h);
+		err = past_record(d, w.h);
+	}
 	if (!err)
 		snapshots_changed(t, d);
 	return err;

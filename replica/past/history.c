@@ -305,6 +305,23 @@ void history_set_window(struct history *h, const struct history_window *w)
 	pthread_mutex_unlock(&h->lock);
 }
 
+bool history_is_swept(struct history *h)
+{
+	bool swept;
+
+	pthread_mutex_lock(&h->lock);
+	swept = h->swept == catalogue_crashes(h->disk->tandem->catalogue);
+	pthread_mutex_unlock(&h->lock);
+	return swept;
+}
+
+void history_set_swept(struct history *h)
+{
+	pthread_mutex_lock(&h->lock);
+	h->swept = catalogue_crashes(h->disk->tandem->catalogue);
+	pthread_mutex_unlock(&h->lock);
+}
+
 void history_record(struct history *h, struct track_record *out)
 {
 	pthread_mutex_lock(&h->lock);
@@ -316,6 +333,7 @@ void history_record(struct history *h, struct track_record *out)
 		.limit = h->window.limit,
 		.restore_from = h->restore.from,
 		.restore_before = h->restore.before,
+		.swept = h->swept,
 	};
 	pthread_mutex_unlock(&h->lock);
 }
@@ -495,6 +513,7 @@ int history_open(struct disk *d, struct segment_dir *log, struct segment_dir *st
 	h->settled = h->recorded = track.settled;
 	h->window = (struct history_window){ track.window_s, track.granularity_ms, track.limit };
 	h->restore = (struct history_restore){ track.restore_from, track.restore_before };
+	h->swept = track.swept;
 	/* What was written since the newest moment, and when, nobody knows: perhaps something. */
 	err = load(h, log, store);
 	h->written = true;
@@ -528,6 +547,7 @@ int history_new(struct disk *d, uint32_t block_size, struct segment_dir *log,
 		return err;
 	}
 	h->settled = h->recorded = segments_end(h->log);
+	h->swept = catalogue_crashes(d->tandem->catalogue);
 	h->written = true;
 	history_note_growth(h);
 	*out = h;

@@ -255,6 +255,12 @@ struct history_window {
 };
 struct history_window history_window(struct history *h);
 void history_set_window(struct history *h, const struct history_window *w);
+/*
+ * Nothing is left in the store of what a crash left behind: of a new one, or after a sweep. Not
+ * recorded.
+ */
+bool history_is_swept(struct history *h);
+void history_set_swept(struct history *h);
 /* What the catalogue has to remember, as it is now; in any transaction. */
 void history_record(struct history *h, struct track_record *out);
 uint32_t history_block_size(const struct history *h);

@@ -72,6 +72,7 @@ struct history {
 	_Atomic uint64_t durable_size;   /* the image is durably at least as long; needs no lock */
 	uint64_t settled;     /* every record before this place is in the image, durably */
 	uint64_t recorded;    /* what the catalogue has of it */
+	uint64_t swept;       /* see struct track_record */
 	uint64_t trimmed;     /* the log's space before this place was given back */
 	struct growth growth; /* of what the store takes */
 	int settle_error;

@@ -265,7 +265,7 @@ int snapshots_attach(struct tandem *t, struct disk *d, char reason[200])
 	}
 	atomic_store(&d->history, h);
 	err = moments_each(t->catalogue, d->number, visit_moment, d);
-	if (!t->was_clean)
+	if (!history_is_swept(h))
 		collector_add(t->snapshots->collector, d, 0);
 	if (!err)
 		err = complete(d, h);

@@ -6,8 +6,8 @@
  * only: what lies between the versions there is of nobody, and stays so.
  *
  * It is looked for by what a segment takes beyond its versions. That is never nothing, because of
- * pages that a version has in part: up to SPARE it is left alone. After a crash only, so that what a
- * stop leaves in the middle of this waits for the next one.
+ * pages that a version has in part: up to SPARE it is left alone. After a crash only; what a stop
+ * leaves in the middle of this, the next start goes on with.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -99,6 +99,7 @@ struct track_record {
 	uint64_t granularity_ms;
 	uint64_t limit;                        /* bytes; 0: none */
 	uint64_t restore_from, restore_before; /* see history_restore; 0: none is running */
+	uint64_t swept; /* catalogue_crashes() up to which what they left in the store is gone */
 };
 int track_put(struct catalogue_txn *txn, uint32_t disk, const struct track_record *t);
 int track_get(struct catalogue *c, uint32_t disk, struct track_record *t); /* -ENOENT */

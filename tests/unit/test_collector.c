@@ -340,13 +340,19 @@ START_TEST(space_that_a_crash_left)
 	past_disk_again(&p);
 	ck_assert_uint_eq(totals().count, BIG / PAST_BLOCK / 4);
 	ck_assert_uint_ge(taken(), BIG);
+	ck_assert(!history_is_swept(atomic_load(&p.d->history)));
+	/* A clean stop before it has been looked for changes nothing. */
 	past_disk_let_go(&p);
 	temp_close();
-	temp_open_and_crash();
 	begin();
 	past_disk_again(&p);
 	ck_assert_msg(unit_until(has_given_back, &least, 10), "it takes %llu bytes",
 		      (unsigned long long)taken());
+	past_disk_let_go(&p);
+	temp_close();
+	begin();
+	past_disk_again(&p);
+	ck_assert(history_is_swept(atomic_load(&p.d->history)));
 	past_check_all(&p);
 	delete_all();
 	ck_assert(past_is_empty(&p));

@@ -158,11 +158,14 @@ static void check_track(uint32_t disk, const struct track_record *want)
 	ck_assert_uint_eq(got.window_s, want->window_s);
 	ck_assert_uint_eq(got.granularity_ms, want->granularity_ms);
 	ck_assert_uint_eq(got.limit, want->limit);
+	ck_assert_uint_eq(got.restore_from, want->restore_from);
+	ck_assert_uint_eq(got.restore_before, want->restore_before);
+	ck_assert_uint_eq(got.swept, want->swept);
 }
 
 START_TEST(tracks)
 {
-	static const struct track_record a = { 1, 2, 3, 4, 5, 6, 7 };
+	static const struct track_record a = { 1, 2, 3, 4, 5, 6, 7, 8 };
 	static const struct track_record b = { UINT32_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX,
 					       UINT64_MAX };
 	struct track_record got = { .block_size = 77 };
