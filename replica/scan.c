@@ -176,6 +176,8 @@ static bool batch_finish(struct batch *b, int *result)
 		}
 		if (!err)
 			scan_announce(b->t, d);
+		if (!err && b->t->serving) /* at the start it is done after all pools */
+			snapshots_resume(d);
 		usable |= !err; /* also one that is not: then the reason is another */
 		disk_unref(d);
 	}

@@ -264,6 +264,7 @@ int snapshots_attach(struct tandem *t, struct disk *d, char reason[200])
 		return err;
 	}
 	atomic_store(&d->history, h);
+	restore_keep(d); /* before anything can be given up */
 	err = moments_each(t->catalogue, d->number, visit_moment, d);
 	if (!history_is_swept(h))
 		collector_add(t->snapshots->collector, d, 0);

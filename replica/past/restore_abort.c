@@ -73,24 +73,35 @@ static int refuse_none(const struct disk *d, struct why *why)
 	return refuse(why, -EBUSY, "%s is not being restored; there is nothing to abort", d->label);
 }
 
+/* One that nobody follows has to go on first, as it would at a start. */
+static int follow(struct disk *d, struct why *why)
+{
+	struct restore_facts f;
+	int err = 0;
+
+	if (restore_facts(d, &f) && !f.followed)
+		err = restore_resume(d);
+	return err ? refuse(why, err, "%s of %s cannot go on, nor be aborted: %s",
+			    f.back ? "the abort of the restore" : "the restore", d->label,
+			    strerror(-err))
+		   : 0;
+}
+
 static int check(struct disk *d, bool force, struct why *why)
 {
 	struct restore_facts f;
 	unsigned openers;
-	int err = past_check_served(d, why);
 
-	if (err)
-		return err;
 	if (!restore_facts(d, &f))
 		return refuse_none(d, why);
 	if (f.back)
 		return refuse_advise(why, -EBUSY, "wait for its end",
 				     "the restore of %s is aborted already", d->label);
-	openers = disk_openers(d);
-	if (openers > 1 && !force) /* one is the restorer */
+	openers = disk_openers(d) - f.followed;
+	if (openers && !force)
 		return refuse_advise(while_open(d, why), -EBUSY, "close it, or Abort with Force",
 				     "%s is open (%u): who has it open would see it change",
-				     d->label, openers - 1);
+				     d->label, openers);
 	if (f.written && !force)
 		return refuse_advise(why, -EPERM, "Abort with Force",
 				     "what was written to %s since the restore began would be lost",
@@ -259,7 +270,11 @@ int tandem_abort_restore(struct tandem *t, struct disk *const *disks, size_t cou
 	int err = 0;
 
 	for (size_t i = 0; i < count && !err; i++) {
-		err = check(disks[i], force, why);
+		err = past_check_served(disks[i], why);
+		if (!err && !plan)
+			err = follow(disks[i], why);
+		if (!err)
+			err = check(disks[i], force, why);
 	}
 	if (err || plan)
 		return err;

@@ -235,7 +235,10 @@ static void follow(struct restorer *r)
 			nanosleep(&pause, NULL); /* of what fails the disk tells itself */
 	} while (err && (err == -ECANCELED || !atomic_load(&s->ending)));
 	r->error = err;
-	let_moments_go(r);
+	if (err) /* it is served from them until the end */
+		history_keep_restore(atomic_load(&r->d->history), true);
+	else
+		let_moments_go(r);
 	stand(r, RESTORER_OVER);
 	if (!err)
 		restorer_end_job(r, JOB_COMPLETED);
@@ -312,7 +315,18 @@ uint64_t restorer_written(struct disk *d)
 	       atomic_load(&d->ops[DISK_OP_RESIZE].count);
 }
 
-bool restore_facts(struct disk *d, struct restore_facts *out)
+bool restorer_follows(struct disk *d)
+{
+	struct snapshots *s = d->tandem->snapshots;
+	bool follows;
+
+	pthread_mutex_lock(&s->restoring);
+	follows = find(s, d);
+	pthread_mutex_unlock(&s->restoring);
+	return follows;
+}
+
+static bool find_facts(struct disk *d, struct restore_facts *out)
 {
 	struct snapshots *s = d->tandem->snapshots;
 	struct restorer *r;
@@ -323,6 +337,7 @@ bool restore_facts(struct disk *d, struct restore_facts *out)
 		*out = (struct restore_facts){
 			.from = r->restore.from,
 			.job = r->job,
+			.followed = true,
 			.back = r->back,
 			.written = r->written != restorer_written(d),
 			.done = atomic_load(&r->done),
@@ -330,4 +345,26 @@ bool restore_facts(struct disk *d, struct restore_facts *out)
 		};
 	pthread_mutex_unlock(&s->restoring);
 	return r != NULL;
+}
+
+bool restore_facts(struct disk *d, struct restore_facts *out)
+{
+	struct history *h = atomic_load(&d->history);
+	struct history_restore restore;
+	struct moment_record before;
+
+	if (!h)
+		return false;
+	/* First: one that is followed may end meanwhile, and is none then. */
+	restore = history_restore(h);
+	if (find_facts(d, out))
+		return true;
+	if (!restore.before || !history_restore(h).before)
+		return false;
+	*out = (struct restore_facts){
+		.from = restore.from,
+		.back = !moment_exactly(d, restore.before, &before) && before.hidden,
+		.written = true,
+	};
+	return true;
 }

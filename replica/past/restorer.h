@@ -33,7 +33,8 @@ struct restorer {
 
 /*
  * Its thread. If it is not to wait for its range, the restore is recorded, the disk
- * open, and both moments are pinned. written: as above.
+ * open, and both moments are pinned; what it cannot complete before the stop, they stay. written: as
+ * above.
  */
 int restorer_start(struct disk *d, const struct history_restore *restore, bool back,
 		   uint64_t written, struct restorer **out);
@@ -47,6 +48,8 @@ int restorer_halt(struct disk *d, struct restorer **out);
 void restorer_go_on(struct restorer *r);
 /* While it is halted: it aborts its restore by this one. */
 void restorer_turn(struct restorer *r, const struct history_restore *restore);
+/* A disk has one that has not ended. */
+bool restorer_follows(struct disk *d);
 /* How many requests of clients may have changed the disk since the daemon began. */
 uint64_t restorer_written(struct disk *d);
 /* Before its range is free, or it goes on. 0: it has none. */

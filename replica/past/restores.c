@@ -285,59 +285,19 @@ int tandem_restore(struct tandem *t, struct disk *const *disks, const uint64_t *
 
 /* ---- at the start and the stop ---- */
 
-static int take_up(struct disk *d, const struct history_restore *restore)
+/* What it is served from stays, though nobody fills it. */
+static int pin_for_none(struct disk *d, const struct history_restore *restore)
 {
-	struct moment_record before;
-	struct restorer *r;
-	struct range first;
-	uint32_t job;
-	int err = moment_exactly(d, restore->before, &before);
+	int err = moment_pin(d, restore->from);
 
-	if (!err)
-		err = moment_pin(d, restore->from);
 	if (err)
 		return err;
 	err = moment_pin(d, restore->before);
-	if (!err) {
-		if (job_new_number(d->tandem, &job))
-			job = 0; /* it goes on all the same */
-		/* Its end is told of after its beginning. */
-		range_lock_write(&d->ranges, &first, 0, 1);
-		err = restorer_start(d, restore, before.hidden, UINT64_MAX, &r);
-		if (err)
-			moment_unpin(d, restore->before);
-		else
-			restorer_begin_job(r, job);
-		range_unlock(&d->ranges, &first);
-	}
 	if (err)
 		moment_unpin(d, restore->from);
+	else
+		history_keep_restore(atomic_load(&d->history), true);
 	return err;
-}
-
-int restore_resume(struct disk *d)
-{
-	struct history *h = atomic_load(&d->history);
-	struct history_restore restore = h ? history_restore(h) : (struct history_restore){ 0 };
-	int err;
-
-	if (!restore.before)
-		return 0;
-	err = disk_open(d, true);
-	if (err)
-		return err;
-	err = take_up(d, &restore);
-	if (err)
-		disk_close(d);
-	return err;
-}
-
-/* Nobody fills it now. */
-static void pin_for_none(struct disk *d, const struct history_restore *restore)
-{
-	moment_pin(d, restore->from);
-	moment_pin(d, restore->before);
-	history_keep_restore(atomic_load(&d->history), true);
 }
 
 void restore_keep(struct disk *d)
@@ -345,9 +305,55 @@ void restore_keep(struct disk *d)
 	struct history_restore restore = history_restore(atomic_load(&d->history));
 
 	/* Of one that is Changed they do not fit, and go with Accept. */
-	if (disk_state(d) == DISK_CHANGED)
-		return;
-	pin_for_none(d, &restore);
+	if (restore.before && disk_state(d) != DISK_CHANGED)
+		pin_for_none(d, &restore);
+}
+
+/* With its range locked. */
+static int follow(struct disk *d, const struct history_restore *restore)
+{
+	struct history *h = atomic_load(&d->history);
+	struct moment_record before;
+	struct restorer *r;
+	uint32_t job;
+	int err;
+
+	if (restorer_follows(d))
+		return -EALREADY;
+	err = moment_exactly(d, restore->before, &before);
+	if (err)
+		return err;
+	/* Its pins are the restorer's from now on; without them it cannot be filled. */
+	if (!history_keep_restore(h, false))
+		return -ENOENT;
+	if (job_new_number(d->tandem, &job))
+		job = 0; /* it goes on all the same */
+	err = restorer_start(d, restore, before.hidden, UINT64_MAX, &r);
+	if (err)
+		history_keep_restore(h, true);
+	else
+		restorer_begin_job(r, job);
+	return err;
+}
+
+int restore_resume(struct disk *d)
+{
+	struct history *h = atomic_load(&d->history);
+	struct history_restore restore = h ? history_restore(h) : (struct history_restore){ 0 };
+	struct range first;
+	int err;
+
+	if (!restore.before)
+		return 0;
+	err = disk_open(d, true);
+	if (err)
+		return err;
+	range_lock_write(&d->ranges, &first, 0, 1); /* its end is told of after its beginning */
+	err = follow(d, &restore);
+	range_unlock(&d->ranges, &first);
+	if (err)
+		disk_close(d);
+	return err == -EALREADY ? 0 : err;
 }
 
 static void set_restore(struct disk *d, const struct history_restore *restore)
@@ -364,9 +370,8 @@ struct forgotten_restore restore_forget(struct disk *d)
 	static const struct history_restore none;
 	struct history *h = atomic_load(&d->history);
 	struct forgotten_restore was = { h ? history_restore(h) : none, false };
-	struct restore_facts f;
 
-	if (!was.restore.before || restore_facts(d, &f))
+	if (!was.restore.before || restorer_follows(d))
 		return (struct forgotten_restore){ none, false };
 	set_restore(d, &none);
 	was.kept = history_keep_restore(h, false);

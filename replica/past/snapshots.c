@@ -280,18 +280,15 @@ int snapshots_load(struct tandem *t, struct why *why)
 	return err ? refuse(why, err, "the catalogue's snapshots: %s", strerror(-err)) : 0;
 }
 
-/* One that cannot be filled now, because its image cannot be written, keeps nobody from starting. */
-static void resume_restore(struct disk *d)
+void snapshots_resume(struct disk *d)
 {
 	char object[DISK_LABEL_MAX + 8], word[200];
 	int err = restore_resume(d);
 
-	if (!err)
-		return;
-	restore_keep(d);
-	events_emit(d->tandem->events, EVENT_MAJOR, "Stalled",
-		    disk_object(d, object, sizeof(object)), "WaitsFor=%s",
-		    event_word(word, sizeof(word), strerror(-err)));
+	if (err)
+		events_emit(d->tandem->events, EVENT_MAJOR, "Stalled",
+			    disk_object(d, object, sizeof(object)), "WaitsFor=%s",
+			    event_word(word, sizeof(word), strerror(-err)));
 }
 
 int snapshots_start(struct tandem *t)
@@ -300,9 +297,8 @@ int snapshots_start(struct tandem *t)
 	struct disk **disks = tandem_disks(t, &count);
 	int err;
 
-	/* They pin what they need before anything can be given up. */
 	for (size_t i = 0; i < count; i++)
-		resume_restore(disks[i]);
+		snapshots_resume(disks[i]);
 	disks_free(disks, count);
 	clones_start(t->snapshots->clones);
 	err = collector_start(t->snapshots->collector);

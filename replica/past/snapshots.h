@@ -124,11 +124,12 @@ int tandem_abort_restore(struct tandem *t, struct disk *const *disks, size_t cou
 struct restore_facts {
 	uint64_t from;        /* the moment that the disk is as of */
 	uint32_t job;         /* 0: it has none */
+	bool followed;        /* else nobody fills it, because that cannot be begun now */
 	bool back;            /* it is the abort of one */
 	bool written;         /* the disk was written since it began; or that is not known */
 	uint64_t done, total; /* bytes */
 };
-/* false: none is running. */
+/* false: there is none. */
 bool restore_facts(struct disk *d, struct restore_facts *out);
 /* The disk's image has everything. */
 int tandem_settle_disk(struct tandem *t, struct disk *d, struct why *why);
@@ -185,8 +186,12 @@ struct past_facts {
 	unsigned restored;        /* percent of either */
 };
 void disk_past(struct disk *d, struct past_facts *out);
-/* Of a disk without its image: what is kept for that is in it; else why not. */
-int past_check_absent(struct disk *d, struct why *why);
+/*
+ * Of a disk without its image, listed or not: what is kept for that is in it; else why not. absent
+ * says where it is: "is Missing".
+ */
+int past_check_absent(struct tandem *t, uint32_t number, const char *label, const char *absent,
+		      struct why *why);
 /* Something of its past is kept: its image is not to be lost, nor to be changed by others. */
 bool disk_has_past(const struct disk *d);
 /*

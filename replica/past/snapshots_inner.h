@@ -327,10 +327,10 @@ int ticks_drop(struct disk *d, uint64_t before);
 
 /* ---- restores.c ---- */
 
-/* A restore that was running when we were ended goes on. */
-int restore_resume(struct disk *d);
-/* It could not: what the disk is served from stays, until a start can. */
+/* The disk is found, with a restore that was running when we were ended: what it is served from stays. */
 void restore_keep(struct disk *d);
+/* One that nobody follows goes on. */
+int restore_resume(struct disk *d);
 /*
  * The image becomes the truth: one that nobody follows is none from now on, in memory, and its
  * moments may go. What it was, for restore_remember where that could not be recorded.

@@ -54,6 +54,21 @@ int mdb_txn_commit(MDB_txn *txn)
 	return real(txn);
 }
 
+/* So many of the test's own threads cannot be started. */
+static int threads_fail;
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
+{
+	int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *),
+		    void *) = dlsym(RTLD_NEXT, "pthread_create");
+
+	if (threads_fail && pthread_equal(pthread_self(), tester)) {
+		threads_fail--;
+		return EAGAIN;
+	}
+	return real(thread, attr, fn, arg);
+}
+
 /* ---- */
 
 static void begin(void)
@@ -430,6 +445,67 @@ START_TEST(after_a_death)
 }
 END_TEST
 
+/* Its thread could not be started. */
+START_TEST(nobody_fills_it)
+{
+	struct restore_facts f;
+	struct past_facts past;
+
+	die_in_the_middle(false);
+	temp_open();
+	threads_fail = 1;
+	ck_assert_int_eq(snapshots_start(temp.t), 0);
+	ck_assert_int_eq(threads_fail, 0);
+	ck_assert_uint_eq(temp_events("Stalled disks/a.img"), 1);
+	past_disk_again(&p);
+	past_keep(&p, &(struct snapshot_facts){ .generation = 0 });
+	snapshots_list(temp.t, p.d, find_before, NULL);
+	now_is(&p.kept[0]);
+	past_check_all(&p);
+	memcpy(p.now, p.kept[1].bytes, SIZE);
+	ck_assert(restore_facts(p.d, &f) && !f.followed && !f.back && f.written);
+	ck_assert_uint_eq(f.from, p.kept[0].generation);
+	disk_past(p.d, &past);
+	ck_assert(past.restoring && !past.aborting);
+	ck_assert_uint_eq(past.restored, 0);
+	/* What it is served from stays. */
+	ck_assert(moment_is_read(p.d, f.from) && moment_is_read(p.d, p.kept[1].generation));
+	ck_assert_int_eq(tandem_abort_restore(temp.t, &p.d, 1, true, true, &why), 0);
+	threads_fail = 1;
+	ck_assert_int_eq(abort_it(true), -ENOMEM);
+	ck_assert_ptr_nonnull(strstr(why.message, "the restore of a.img cannot go on"));
+	ck_assert(restore_facts(p.d, &f) && !f.followed);
+	ck_assert(moment_is_read(p.d, f.from));
+	/* It goes on first, as its threads can be started now. */
+	ck_assert_int_eq(abort_it(false), -EPERM);
+	ck_assert(restore_facts(p.d, &f) && f.followed);
+	ck_assert_int_eq(abort_it(true), 0);
+	ck_assert(is_running(true));
+	past_check_all(&p);
+	check_that_nothing_is_left();
+}
+END_TEST
+
+/* What it is restored from was kept meanwhile, and it is filled as at a start. */
+START_TEST(its_image_comes_back)
+{
+	die_in_the_middle(false);
+	ck_assert_int_eq(rename(temp_path("a.img"), temp_path("a.txt")), 0);
+	begin();
+	ck_assert_str_eq(temp_state("a.img"), "Missing");
+	ck_assert_int_eq(rename(temp_path("a.txt"), temp_path("a.img")), 0);
+	temp_rescan();
+	past_disk_again(&p);
+	past_keep(&p, &(struct snapshot_facts){ .generation = 0 });
+	snapshots_list(temp.t, p.d, find_before, NULL);
+	now_is(&p.kept[0]);
+	ck_assert(is_running(false));
+	ck_assert(moment_is_read(p.d, p.kept[0].generation));
+	past_check_all(&p);
+	check_that_nothing_is_left();
+}
+END_TEST
+
 static void now_is_the_image(void)
 {
 	FILE *image = fopen(temp_path("a.img"), "re");
@@ -518,4 +594,4 @@ END_TEST
 UNIT_MAIN("restore abort", setup, teardown, it_is_as_before, what_was_written_since_is_lost,
 	  who_has_it_open_is_asked, there_must_be_one, it_cannot_be_recorded, nor_can_that, a_death,
 	  after_a_death, what_is_accepted_is_no_restore, a_hidden_moment_of_no_restore_goes,
-	  it_waits)
+	  it_waits, nobody_fills_it, its_image_comes_back)
