@@ -87,6 +87,7 @@ struct past_moment *past_keep(struct past_disk *p, const struct snapshot_facts *
 {
 	struct past_moment *m = &p->kept[p->count++];
 
+	*m = (struct past_moment){ .number = 0 };
 	ck_assert_uint_le(p->count, PAST_KEPT);
 	snprintf(m->name, sizeof(m->name), "%.31s", f->name);
 	m->number = f->number;
@@ -108,6 +109,7 @@ struct past_moment *past_snapshot(struct past_disk *p, const char *name)
 void past_forget(struct past_disk *p, size_t i)
 {
 	free(p->kept[i].bytes);
+	free(p->kept[i].over);
 	p->kept[i] = p->kept[--p->count];
 }
 
@@ -117,6 +119,45 @@ void past_delete(struct past_disk *p, size_t i)
 
 	ck_assert_msg(!err, "%s", why.message);
 	past_forget(p, i);
+}
+
+static struct disk *open_over(const struct past_moment *m)
+{
+	struct disk *over = snapshot_overlay(temp.t, m->number);
+
+	ck_assert_msg(over != NULL, "%s has no overlay", m->name);
+	ck_assert_int_eq(disk_open(over, true), 0);
+	return over;
+}
+
+static void close_over(struct disk *over)
+{
+	disk_close(over);
+	disk_unref(over);
+}
+
+void past_overlay(struct past_moment *m, uint64_t size)
+{
+	m->over = malloc(size);
+	memcpy(m->over, m->bytes, size);
+}
+
+void past_write_over(struct past_moment *m, uint64_t off, uint64_t len, uint8_t byte)
+{
+	struct disk *over = open_over(m);
+
+	memset(m->over + off, byte, len);
+	if (byte)
+		ck_assert_int_eq(disk_write(over, m->over + off, len, off, 0), 0);
+	else
+		ck_assert_int_eq(disk_zero(over, off, len, ZERO_PUNCH), 0);
+	close_over(over);
+}
+
+void past_forget_overlay(struct past_moment *m)
+{
+	free(m->over);
+	m->over = NULL;
 }
 
 static void compare(const struct past_disk *p, const char *what, const uint8_t *is,
@@ -157,6 +198,14 @@ void past_check(struct past_disk *p, const struct past_moment *m)
 	ck_assert_uint_eq(done, p->size);
 	compare(p, m->name, buf, m->bytes);
 	moment_close(p->d, m->generation);
+	if (m->over) {
+		struct disk *over = open_over(m);
+
+		ck_assert_int_eq(disk_read(over, buf, p->size, 0, 0, &done), 0);
+		ck_assert_uint_eq(done, p->size);
+		compare(p, m->name, buf, m->over);
+		close_over(over);
+	}
 	free(buf);
 }
 

@@ -24,6 +24,7 @@ struct past_disk {
 		uint32_t number;
 		uint64_t generation;
 		uint8_t *bytes;
+		uint8_t *over; /* what the snapshot reads as, with its overlay; NULL: it has none */
 	} kept[PAST_KEPT];
 	size_t count;
 };
@@ -48,6 +49,10 @@ struct past_moment *past_keep(struct past_disk *p, const struct snapshot_facts *
 void past_delete(struct past_disk *p, size_t i);
 /* Out of the list; the snapshot is another's business. */
 void past_forget(struct past_disk *p, size_t i);
+/* It has got an overlay, which is written as past_write does it; it has none any more. */
+void past_overlay(struct past_moment *m, uint64_t size);
+void past_write_over(struct past_moment *m, uint64_t off, uint64_t len, uint8_t byte);
+void past_forget_overlay(struct past_moment *m);
 
 void past_check_now(struct past_disk *p);
 void past_check(struct past_disk *p, const struct past_moment *m);
