@@ -161,6 +161,8 @@ struct disk {
 		const char *kind;
 		uint32_t sector_size, block_size;
 		char opinion[IMAGE_REASON]; /* libvhdi's */
+		struct file_stat asked;     /* what the image was when it was asked for that */
+		uint64_t asked_writes;      /* likewise `unflushed` */
 		char warning[2 * IMAGE_REASON + 4];
 		struct disk_ancestry ancestry;
 	} about;
@@ -366,5 +368,8 @@ void disk_describe(struct disk *d, const char *opinion);
 /* The image as it is now is what we know of it; and what that was. */
 void disk_know(struct disk *d);
 struct file_stat disk_known(struct disk *d);
+/* libvhdi was asked what it is now; and whether it may be something else since. */
+void disk_asked(struct disk *d);
+bool disk_differs_from_asked(struct disk *d);
 
 #endif

@@ -326,7 +326,7 @@ int disk_complete(struct disk *d, int (*with)(void *arg), void *arg)
 static void close_disk(struct disk *d, bool apart)
 {
 	struct tandem *t = d->tandem;
-	bool last, unsettled, written;
+	bool last, unsettled, written, doubted;
 
 	pthread_mutex_lock(&d->opening);
 	written = d->use == FILE_WRITE;
@@ -334,8 +334,7 @@ static void close_disk(struct disk *d, bool apart)
 	assert(d->openers > 0);
 	last = d->openers == 1;
 	d->closing = last;
-	if (last && written && d->about.opinion[0])
-		atomic_store(&d->unasked, true); /* what was written may have mended it */
+	doubted = d->about.opinion[0];
 	pthread_mutex_unlock(&d->lock);
 	if (last) {
 		/* Before the count goes down: from then on a difference is somebody else's. */
@@ -343,6 +342,8 @@ static void close_disk(struct disk *d, bool apart)
 		disk_rest(d);
 		disk_know(d);
 	}
+	if (last && written && doubted && disk_differs_from_asked(d))
+		atomic_store(&d->unasked, true); /* what was written may have mended it */
 	pthread_mutex_lock(&d->lock);
 	d->openers--;
 	d->apart -= apart;

@@ -46,6 +46,28 @@ void disk_know(struct disk *d)
 	pthread_mutex_unlock(&d->lock);
 }
 
+void disk_asked(struct disk *d)
+{
+	pthread_mutex_lock(&d->lock);
+	d->about.asked = d->known;
+	d->about.asked_writes = atomic_load(&d->unflushed);
+	pthread_mutex_unlock(&d->lock);
+}
+
+bool disk_differs_from_asked(struct disk *d)
+{
+	const struct file_stat *asked = &d->about.asked;
+	bool differs;
+
+	pthread_mutex_lock(&d->lock);
+	/* A write may be in one tick of the file system's clock with what was asked. */
+	differs = d->known.size != asked->size || d->known.mtime.tv_sec != asked->mtime.tv_sec ||
+		  d->known.mtime.tv_nsec != asked->mtime.tv_nsec ||
+		  d->about.asked_writes != atomic_load(&d->unflushed);
+	pthread_mutex_unlock(&d->lock);
+	return differs;
+}
+
 struct file_stat disk_known(struct disk *d)
 {
 	struct file_stat known;

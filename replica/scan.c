@@ -274,8 +274,10 @@ static int add_disk(struct batch *b, struct pool *p, const char *name, struct fo
 		d->known.mtime = f->st.st_mtim;
 		d->known.ctime = f->st.st_ctim;
 	}
-	if (d->image)
+	if (d->image) {
 		disk_describe(d, f->warning);
+		disk_asked(d);
+	}
 	if (known)
 		compare_with_stop(b, d, &r, f);
 	if (d->image && ((known && r.failed) || d->image->in_doubt)) {
@@ -398,6 +400,7 @@ static void ask_again(struct tandem *t, struct disk *d)
 		return;
 	if (!disk_is_open(d)) {
 		news = ask_witness(d);
+		disk_asked(d);
 		asked = true;
 	}
 	pthread_mutex_unlock(&d->opening);
@@ -433,6 +436,7 @@ int scan_reload(struct tandem *t, struct disk *d)
 	if (err)
 		return err;
 	disk_know(d);
+	disk_asked(d);
 	disk_reloaded(d);
 	if (news)
 		announce_warning(t, d);

@@ -14,8 +14,28 @@
 
 #include "temp_tandem.h"
 #include "unit.h"
+#include "witness.h"
 
 #define SIZE (1u << 20)
+
+/* ---- libvhdi ---- */
+
+static bool doubts; /* it sees something else in everything */
+static unsigned asked;
+
+int __wrap_witness_look(int fd, struct witness *out);
+int __real_witness_look(int fd, struct witness *out);
+
+int __wrap_witness_look(int fd, struct witness *out)
+{
+	asked++;
+	if (!doubts)
+		return __real_witness_look(fd, out);
+	*out = (struct witness){ .why = "something" };
+	return 0;
+}
+
+/* ---- */
 
 static void setup(void)
 {
@@ -758,6 +778,43 @@ START_TEST(a_thousand)
 }
 END_TEST
 
+/* What it doubts it is asked about once for each change, however often that is opened. */
+START_TEST(one_question_for_each_change)
+{
+	const struct create_disk c = { .name = "a.vhdx",
+				       .format = "vhdx",
+				       .size = SIZE,
+				       .mode = 0600 };
+	struct disk *d;
+	struct why why;
+
+	doubts = true;
+	temp_open();
+	ck_assert_msg(!tandem_create_disk(temp.t, &c, &d, &why), "%s", why.message);
+	for (unsigned change = 0; change < 3; change++) {
+		ck_assert_int_eq(disk_open(d, true), 0);
+		ck_assert_int_eq(disk_write(d, "abc", 3, 1000 * change, 0), 0);
+		disk_close(d);
+		asked = 0;
+		temp_settle(d);
+		ck_assert_uint_eq(asked, 1);
+		for (int i = 0; i < 5; i++) {
+			ck_assert_int_eq(disk_open(d, i % 2), 0);
+			disk_close(d);
+			temp_settle(d);
+		}
+		ck_assert_uint_eq(asked, 1);
+	}
+	doubts = false;
+	ck_assert_int_eq(disk_open(d, true), 0);
+	ck_assert_int_eq(disk_write(d, "abc", 3, 0, 0), 0);
+	disk_close(d);
+	temp_settle(d);
+	ck_assert_str_eq(d->about.opinion, "");
+	disk_unref(d);
+}
+END_TEST
+
 UNIT_MAIN("scan", setup, temp_tandem_end, what_is_a_disk, what_is_never_one, what_cannot_be_used,
 	  hard_links_stay_apart, hard_links_leave_no_records, a_link_made_later,
 	  many_links_made_later, looking_is_quiet, not_before_its_writer_closes_it,
@@ -767,4 +824,4 @@ UNIT_MAIN("scan", setup, temp_tandem_end, what_is_a_disk, what_is_never_one, wha
 	  missing_while_open, missing_and_back, replaced_while_open, changed_while_closed,
 	  changed_while_open, changed_while_we_write_too, changed_after_we_wrote,
 	  our_own_writes_are_no_change, cut_while_open, a_bare_name_that_loses_its_sectors,
-	  a_thousand)
+	  a_thousand, one_question_for_each_change)
