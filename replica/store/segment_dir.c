@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct real_dir {
@@ -44,6 +45,16 @@ static int real_open(struct segment_dir *d, const char *name, bool make, struct 
 static int real_remove(struct segment_dir *d, const char *name)
 {
 	return unlinkat(fd_of(d), name, 0) ? -errno : 0;
+}
+
+static int real_space(struct segment_dir *d, const char *name, uint64_t *bytes)
+{
+	struct stat st;
+
+	if (fstatat(fd_of(d), name, &st, AT_SYMLINK_NOFOLLOW))
+		return -errno;
+	*bytes = (uint64_t)st.st_blocks * 512;
+	return 0;
 }
 
 static int real_list(struct segment_dir *d, int (*fn)(void *arg, const char *name), void *arg)
@@ -87,6 +98,7 @@ static void real_close(struct segment_dir *d)
 static const struct segment_dir_ops real_ops = {
 	.open = real_open,
 	.remove = real_remove,
+	.space = real_space,
 	.list = real_list,
 	.flush = real_flush,
 	.close = real_close,

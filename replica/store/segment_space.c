@@ -113,18 +113,17 @@ int segments_drop_before(struct segments *s, uint64_t place)
 
 /* ---- how much ---- */
 
+/* There may be thousands, and hardly any is open. */
 static uint64_t measure(struct segments *s, uint64_t number)
 {
-	struct file_stat st = { 0 };
-	struct segment *seg;
+	char name[SEGMENT_NAME];
+	uint64_t allocated;
 
-	if (segment_get(s, number, &seg))
-		return 0;
-	if (seg->file->ops->stat(seg->file, &st))
-		st.allocated = 0;
-	segment_set_measured(s, seg, st.allocated);
-	segment_put(s, seg);
-	return st.allocated;
+	segment_name(number, name);
+	if (s->dir->ops->space(s->dir, name, &allocated))
+		allocated = 0;
+	segment_set_measured(s, number, allocated);
+	return allocated;
 }
 
 uint64_t segments_allocated_in(struct segments *s, uint64_t segment)

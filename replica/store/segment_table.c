@@ -366,11 +366,16 @@ bool segment_measured(struct segments *s, uint64_t number, uint64_t *allocated)
 	return measured;
 }
 
-void segment_set_measured(struct segments *s, struct segment *seg, uint64_t allocated)
+void segment_set_measured(struct segments *s, uint64_t number, uint64_t allocated)
 {
+	struct segment *seg;
+
 	pthread_mutex_lock(&s->table);
-	seg->allocated = allocated;
-	seg->measured = s->count && s->files[s->count - 1] != seg;
+	seg = find(s, number);
+	if (seg) {
+		seg->allocated = allocated;
+		seg->measured = s->files[s->count - 1] != seg;
+	}
 	pthread_mutex_unlock(&s->table);
 }
 

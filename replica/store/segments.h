@@ -31,6 +31,8 @@ struct segment_dir_ops {
 	/* With `create` it must not exist yet, without it must. */
 	int (*open)(struct segment_dir *d, const char *name, bool create, struct file **out);
 	int (*remove)(struct segment_dir *d, const char *name);
+	/* What disk space it has, without opening it. */
+	int (*space)(struct segment_dir *d, const char *name, uint64_t *bytes);
 	/* Calls fn for each name; a non-zero return stops and is returned. */
 	int (*list)(struct segment_dir *d, int (*fn)(void *arg, const char *name), void *arg);
 	/* Names made and removed before are durable. */

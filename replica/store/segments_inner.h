@@ -163,7 +163,7 @@ uint64_t segment_unflushed(struct segments *s, uint64_t number);
 /* What space it was last found to have; false: not known. */
 bool segment_measured(struct segments *s, uint64_t number, uint64_t *allocated);
 /* It stays so until not_measured, but for the last file, which grows. */
-void segment_set_measured(struct segments *s, struct segment *seg, uint64_t allocated);
+void segment_set_measured(struct segments *s, uint64_t number, uint64_t allocated);
 void segment_not_measured(struct segments *s, struct segment *seg);
 /* Takes it out of the directory and the table. Fine if it is not there. */
 int segment_remove(struct segments *s, uint64_t number);

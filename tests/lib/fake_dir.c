@@ -204,6 +204,20 @@ static int dir_remove(struct segment_dir *base, const char *name)
 	return leave(d, err);
 }
 
+static int dir_space(struct segment_dir *base, const char *name, uint64_t *bytes)
+{
+	struct fake_dir *d = fake(base);
+	struct file_stat st = { 0 };
+	struct entry *e;
+	int err;
+
+	pthread_mutex_lock(&d->lock);
+	e = find(d, name);
+	err = e ? e->content->ops->stat(e->content, &st) : -ENOENT;
+	*bytes = st.allocated;
+	return leave(d, err);
+}
+
 /* The newest first: nobody should count on an order. */
 static int dir_list(struct segment_dir *base, int (*fn)(void *arg, const char *name), void *arg)
 {
@@ -252,6 +266,7 @@ static void dir_close(struct segment_dir *base)
 static const struct segment_dir_ops fake_dir_ops = {
 	.open = dir_open,
 	.remove = dir_remove,
+	.space = dir_space,
 	.list = dir_list,
 	.flush = dir_flush,
 	.close = dir_close,

@@ -160,6 +160,11 @@ static int dir_remove(struct segment_dir *base, const char *name)
 	return err;
 }
 
+static int dir_space(struct segment_dir *base, const char *name, uint64_t *bytes)
+{
+	return told(base)->inner->ops->space(told(base)->inner, name, bytes);
+}
+
 static int dir_list(struct segment_dir *base, int (*fn)(void *arg, const char *name), void *arg)
 {
 	return told(base)->inner->ops->list(told(base)->inner, fn, arg);
@@ -185,6 +190,7 @@ static void dir_close(struct segment_dir *base)
 static const struct segment_dir_ops told_dir_ops = {
 	.open = dir_open,
 	.remove = dir_remove,
+	.space = dir_space,
 	.list = dir_list,
 	.flush = dir_flush,
 	.close = dir_close,
