@@ -838,6 +838,8 @@ int scan_pool(struct tandem *t, struct pool *p, enum scan_hint hint)
 	}
 	err = scan_directory(t, p, hint, dir);
 	closedir(dir);
+	if (!err)
+		pairs_clean_pool(t, p);
 	return err;
 }
 

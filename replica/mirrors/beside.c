@@ -158,6 +158,23 @@ void beside_name(const char *file, const char *ending, char name[NAME_MAX + 1])
 		name[0] = '\0';
 }
 
+bool beside_is_of(const char *name, char file[NAME_MAX + 1])
+{
+	static const char *const endings[] = { BESIDE_STATE, NEW, BESIDE_DELTA, BESIDE_DELTA_NEW };
+	size_t len = strlen(name), end;
+
+	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
+		end = strlen(endings[i]) + 1;
+		if (name[0] != '.' || len < end + 2 || len > NAME_MAX || name[len - end] != '.' ||
+		    strcmp(name + len - end + 1, endings[i]))
+			continue;
+		memcpy(file, name + 1, len - end - 1);
+		file[len - end - 1] = '\0';
+		return true;
+	}
+	return false;
+}
+
 static int read_all(int fd, uint8_t *bytes, size_t room, size_t *len)
 {
 	for (*len = 0; *len < room;) {

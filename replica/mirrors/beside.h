@@ -58,6 +58,8 @@ int beside_write(int dirfd, const char *file, const struct beside *b);
 int beside_remove(int dirfd, const char *file);
 /* A delta alone; it is not needed any more, so it need not be durable. */
 void beside_drop_delta(int dirfd, const char *file);
+/* What the name of something kept there says it is beside; false: it is no such name. */
+bool beside_is_of(const char *name, char file[NAME_MAX + 1]);
 /* What is kept beside a file follows its name, as far as possible. */
 void beside_rename(int dirfd, const char *from, const char *to);
 

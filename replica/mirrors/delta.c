@@ -216,3 +216,10 @@ int delta_read(int fd, struct delta_head *head, int (*fn)(void *arg, const struc
 	free(r.buf);
 	return err;
 }
+
+bool delta_is_one(int fd)
+{
+	char begins[8];
+
+	return pread(fd, begins, sizeof(begins), 0) == sizeof(begins) && !memcmp(begins, MAGIC, 8);
+}

@@ -52,4 +52,7 @@ struct delta_record {
 int delta_read(int fd, struct delta_head *head, int (*fn)(void *arg, const struct delta_record *r),
 	       void *arg);
 
+/* It begins like one, whole or not. */
+bool delta_is_one(int fd);
+
 #endif

@@ -11,11 +11,13 @@
  * state that had it knows by the first step that it is not its own any more. Its source is a disk that
  * no file can be: what is in the file of the old one may lack what is in the old state.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "names.h"
@@ -239,17 +241,92 @@ static const char *misfit(struct finding *f)
 	return NULL;
 }
 
+static bool has_delta(int dirfd, const char *file, const char *ending)
+{
+	char name[NAME_MAX + 1];
+	bool has;
+	int fd;
+
+	beside_name(file, ending, name);
+	fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	has = delta_is_one(fd);
+	close(fd);
+	return has;
+}
+
+/* By a mirror that is gone. Without what it goes on from a delta is nobody's. */
+static void remove_kept(struct pairs *ps, int dirfd, const char *file)
+{
+	struct beside b;
+	int err = beside_read(dirfd, file, &b);
+
+	if (!err && is_ours(ps, &b))
+		beside_remove(dirfd, file);
+	else if (err == -ENOENT &&
+		 (has_delta(dirfd, file, BESIDE_DELTA) || has_delta(dirfd, file, BESIDE_DELTA_NEW)))
+		beside_drop_delta(dirfd, file);
+}
+
 /* One of a pool that has no mirror any more: what was kept could not be removed then. */
 static void clean_up(struct finding *f)
 {
-	struct beside b;
-
 	for (struct pair *p = NULL; (p = pairs_after(f->ps, p));)
 		if (p->leg.target == f->target->number && !pair_is_gone(p))
 			return;
-	if (!beside_read(f->dirfd, f->file, &b) && is_ours(f->ps, &b))
-		beside_remove(f->dirfd, f->file);
+	remove_kept(f->ps, f->dirfd, f->file);
 }
+
+/* ---- what is beside nothing ---- */
+
+/* It may come back, with its mirror: what is kept beside it is needed then. */
+static bool is_a_target(struct tandem *t, const struct pool *p, const char *file)
+{
+	for (struct pair *pair = NULL; (pair = pairs_after(t->pairs, pair));) {
+		struct disk_record r;
+
+		if (pair_is_gone(pair))
+			continue;
+		if (catalogue_disk_by_number(t->catalogue, pair->leg.target, &r))
+			return true; /* nobody knows */
+		name_whole(r.file_name, r.file_name);
+		if (r.pool == p->number && !strcmp(r.file_name, file))
+			return true;
+	}
+	return false;
+}
+
+static void look_at_kept(struct tandem *t, struct pool *p, const char *name)
+{
+	char file[NAME_MAX + 1];
+	struct stat st;
+
+	if (!beside_is_of(name, file) || !fstatat(p->dirfd, file, &st, AT_SYMLINK_NOFOLLOW) ||
+	    errno != ENOENT || is_a_target(t, p, file))
+		return;
+	remove_kept(t->pairs, p->dirfd, file);
+}
+
+void pairs_clean_pool(struct tandem *t, struct pool *p)
+{
+	struct dirent *e;
+	DIR *dir;
+	int fd;
+
+	if (!t->pairs || !p->number || p->dirfd < 0 || t->read_only)
+		return;
+	fd = openat(p->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = fd >= 0 ? fdopendir(fd) : NULL;
+	if (!dir && fd >= 0)
+		close(fd);
+	while (dir && (e = readdir(dir)))
+		look_at_kept(t, p, e->d_name);
+	if (dir)
+		closedir(dir);
+}
+
+/* ---- taking over ---- */
 
 static int take(struct finding *f, bool *found)
 {

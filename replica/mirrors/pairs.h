@@ -184,6 +184,11 @@ bool pairs_were_taken(struct tandem *t, uint32_t disk, const struct identity *im
  */
 int pairs_find(struct disk *d, bool *found, char reason[200]);
 /*
+ * With discovery held, of a pool whose images are known by now: what was kept there beside a target that
+ * is gone, by a mirror that is gone, goes. Nobody else's does.
+ */
+void pairs_clean_pool(struct tandem *t, struct pool *p);
+/*
  * Another program changed its image: as pairs_differ, and what was its own is not overwritten before
  * somebody says so. Before that is told; with no transaction open, and no range held.
  */
