@@ -446,11 +446,13 @@ uint64_t snapshot_overlay_bytes(struct tandem *t, uint32_t number)
 	return bytes;
 }
 
-bool overlay_is_open(struct snapshots *s, const struct snapshot *sn)
+bool overlay_is_open(struct snapshots *s, const struct snapshot *sn, struct why *why)
 {
 	struct disk *over = snapshot_overlay(s->t, sn->number);
 	bool open = over && disk_is_open(over);
 
+	if (open)
+		while_open(over, why);
 	disk_unref(over);
 	return open;
 }

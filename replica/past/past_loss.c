@@ -12,12 +12,12 @@
 #include "close_wait.h"
 
 /* Under changing. One that is being made or renewed; or, unless held is NULL, is held. */
-static struct snapshot *in_use(struct snapshots *s, uint32_t disk, bool *held)
+static struct snapshot *in_use(struct snapshots *s, uint32_t disk, bool *held, struct why *why)
 {
 	struct snapshot *sn = table_next(s, disk, NULL);
 
 	for (; sn; sn = table_next(s, disk, sn))
-		if (!sn->number || sn->busy || overlay_is_open(s, sn) ||
+		if (!sn->number || sn->busy || overlay_is_open(s, sn, why) ||
 		    (held && (*held = sn->hold != NULL)))
 			break;
 	return sn;
@@ -57,7 +57,7 @@ int snapshots_check_delete(struct disk *d, bool force, struct why *why)
 				     "%s has a past: %u snapshots and its history would be lost",
 				     d->label, snapshots_count(d));
 	pthread_mutex_lock(&s->changing);
-	sn = in_use(s, d->number, &held);
+	sn = in_use(s, d->number, &held, why);
 	if (sn && held)
 		err = refuse_advise(why, -EBUSY, "Unhold", "the snapshot %s is held: %s", sn->name,
 				    sn->hold);
@@ -156,7 +156,7 @@ static int break_moments(struct disk *d, struct moment_record *list, size_t coun
 {
 	struct snapshots *s = d->tandem->snapshots;
 	size_t begun = 0;
-	int err = in_use(s, d->number, NULL) ? -EBUSY : 0;
+	int err = in_use(s, d->number, NULL, NULL) ? -EBUSY : 0;
 
 	while (!err && begun < count) {
 		err = dropping_begin(s, d, list[begun].generation);

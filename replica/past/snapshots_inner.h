@@ -213,8 +213,8 @@ void overlay_remove(struct snapshots *s, uint32_t number, struct disk *over);
 int overlay_put(struct catalogue_txn *txn, const struct disk *over, const struct disk *source,
 		const struct moment_record *m);
 int overlay_forget(struct catalogue_txn *txn, uint32_t number);
-/* Under changing. */
-bool overlay_is_open(struct snapshots *s, const struct snapshot *sn);
+/* Under changing. If so, what is refused for it is while_open(). */
+bool overlay_is_open(struct snapshots *s, const struct snapshot *sn, struct why *why);
 /* Its moment is lost, where the rest of it was: who reads or writes it gets EIO. */
 void overlay_lose(struct snapshots *s, const struct snapshot *sn);
 

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "close_wait.h"
 #include "snapshots.h"
 #include "temp_ctl.h"
 #include "unit.h"
@@ -203,6 +204,44 @@ START_TEST(of_its_past)
 }
 END_TEST
 
+static void count_opener(struct disk *d, int more)
+{
+	pthread_mutex_lock(&d->lock);
+	d->openers += more;
+	pthread_mutex_unlock(&d->lock);
+}
+
+static void *end_close(void *arg)
+{
+	usleep(LATE_MS * 1000);
+	count_opener(arg, -1);
+	closes_tell(tandem);
+	return NULL;
+}
+
+/* What is written to a snapshot keeps its disk open, and lets go of that before it is closed itself. */
+START_TEST(of_an_overlay)
+{
+	struct snapshot_facts s;
+	struct disk *over;
+	pthread_t thread;
+
+	make("a.img", 1 << 20);
+	start();
+	ck_assert_int_eq(command("disks/a.img/control", "snapshot one"), 0);
+	ck_assert_int_eq(command("replicas/a.img@one/control", "Activate ReadOnly=false"), 0);
+	ck_assert_int_eq(snapshot_labelled(tandem, "a.img@one", &s), 0);
+	over = snapshot_overlay(tandem, s.number);
+	count_opener(over, 1);
+	ck_assert_int_eq(command("control", "DeleteDisk Name=a.img Force"), -EBUSY);
+	expect("\nMessage: the snapshot one is being made\n");
+	ck_assert_int_eq(pthread_create(&thread, NULL, end_close, over), 0);
+	ck_assert_int_eq(command("control", "DeleteDisk Name=a.img Force"), 0);
+	pthread_join(thread, NULL);
+	disk_unref(over);
+}
+END_TEST
+
 /* ---- mirrors ---- */
 
 static bool is_synchronized(void *replica)
@@ -343,5 +382,5 @@ START_TEST(nobody_else_waits)
 }
 END_TEST
 
-UNIT_MAIN("ctl_closes", setup, teardown, of_a_disk, of_a_pool, of_a_name, of_a_restore, of_its_past,
-	  of_a_mirror, of_a_group, how_long, nobody_else_waits)
+UNIT_MAIN("ctl_closes", setup, teardown, of_an_overlay, of_a_disk, of_a_pool, of_a_name,
+	  of_a_restore, of_its_past, of_a_mirror, of_a_group, how_long, nobody_else_waits)
