@@ -312,6 +312,18 @@ static uint64_t next_piece(struct history *h, uint64_t off)
 	return found * h->block_size > off ? found * h->block_size : off;
 }
 
+/* The block at off has a version of that moment, which is not zeros. */
+static int has_version(struct history *h, uint64_t g, uint64_t off, bool *has)
+{
+	struct version v = { 0 };
+	int err = g ? versions_find(h->disk->tandem->catalogue, h->disk->number,
+				    off / h->block_size, 1, g, &v)
+		    : 0;
+
+	*has = v.last && v.place;
+	return err;
+}
+
 /* The next version of that moment from off on that is not zeros. */
 static int next_version(struct history *h, uint64_t g, uint64_t off, uint64_t *found)
 {
@@ -361,14 +373,15 @@ static int next_data(struct history *h, uint64_t g, uint64_t off, uint64_t size,
 	struct image *img = h->disk->image;
 	uint64_t piece = next_piece(h, off), version = UINT64_MAX, origin = UINT64_MAX,
 		 image = UINT64_MAX;
-	int err = piece > off ? next_version(h, g, off, &version) : 0;
+	bool here = piece == off;
+	int err = here ? 0 : has_version(h, g, off, &here);
 
 	/* Then the image, which may be looked through to its end, need not be. */
-	if (!err && (piece == off || version == off)) {
+	if (!err && here) {
 		*found = off;
 		return off < size ? 0 : -ENXIO;
 	}
-	/* The version again, because it is saved before the image has something else. */
+	/* Versions behind it, because they are saved before the image has something else. */
 	if (!err)
 		err = off < img->size ? img->format->seek(img, off, SEEK_DATA, &image) : -ENXIO;
 	if (err == -ENXIO) {
