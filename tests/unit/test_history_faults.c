@@ -415,10 +415,87 @@ START_TEST(a_store_without_space)
 }
 END_TEST
 
+/* ---- between a record and its pieces ---- */
+
+static void (*appended)(uint64_t place); /* called once, when a record is in the log */
+
+int __wrap_segments_append(struct segments *s, const struct record *r, const void *data,
+			   uint64_t *place);
+int __real_segments_append(struct segments *s, const struct record *r, const void *data,
+			   uint64_t *place);
+
+int __wrap_segments_append(struct segments *s, const struct record *r, const void *data,
+			   uint64_t *place)
+{
+	int err = __real_segments_append(s, r, data, place);
+	void (*told)(uint64_t) = appended;
+
+	if (err || !told || s != w.h->log)
+		return err;
+	appended = NULL;
+	told(*place);
+	return 0;
+}
+
+static pthread_t settling;
+
+static void *settle_all(void *arg)
+{
+	(void)arg;
+	return (void *)(intptr_t)history_settle(w.h);
+}
+
+static bool is_settled(void *arg)
+{
+	bool settled;
+
+	(void)arg;
+	pthread_mutex_lock(&w.h->lock);
+	settled = !w.h->pending.bytes && w.h->recorded == w.h->settled;
+	pthread_mutex_unlock(&w.h->lock);
+	return settled;
+}
+
+static void settle_the_others(uint64_t place)
+{
+	struct track_record track;
+
+	ck_assert_int_eq(pthread_create(&settling, NULL, settle_all, NULL), 0);
+	ck_assert(unit_until(is_settled, NULL, 10));
+	ck_assert_uint_le(w.h->settled, place);
+	ck_assert_int_eq(track_get(w.t->catalogue, w.d->number, &track), 0);
+	ck_assert_uint_le(track.settled, place);
+}
+
+/* Replay begins with it, however much else is settled before its pieces are there. */
+START_TEST(a_record_without_its_pieces)
+{
+	static uint8_t content[BS];
+	void *err;
+	uint64_t g;
+
+	begin();
+	ck_assert_int_eq(world_snapshot(&w, &g), 0);
+	copies_keep(&m, g);
+	for (int b = 0; b < 2; b++) {
+		memset(content, b + 1, BS);
+		appended = b ? settle_the_others : NULL;
+		ck_assert_int_eq(disk_write(w.d, content, BS, b * BS, 0), 0);
+		copies_write(&m, content, BS, b * BS);
+	}
+	ck_assert_ptr_null(appended);
+	ck_assert_int_eq(pthread_join(settling, &err), 0);
+	ck_assert_ptr_null(err);
+	all_is_well("settled");
+	die();
+	end();
+}
+END_TEST
+
 int main(void)
 {
-	const TTest *const tests[] = { whatever_fails, a_close_without_space,
-				       a_store_without_space };
+	const TTest *const tests[] = { whatever_fails, a_close_without_space, a_store_without_space,
+				       a_record_without_its_pieces };
 
 	if (!access("/dev/shm", W_OK))
 		setenv("TMPDIR", "/dev/shm", 1);

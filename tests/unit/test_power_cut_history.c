@@ -12,9 +12,7 @@
  *   log records behind a size that is not durable  this, at a half of it
  *   no second look for a version                   history_threads
  *   pieces of a block by place, not by generation  history_threads, at times
- *
- * Found by nothing, and needed: settled_place() without the writes that are under way. Between the
- * append of a record and the joining of its pieces nothing can be made to happen.
+ *   writes under way are before what is settled    history_faults
  *
  * Found by nothing, and harmless as far as we can see: no flush of the log before
  * the versions of a disk that is no clone (what is lost was not flushed, and a version
