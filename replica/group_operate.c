@@ -369,6 +369,26 @@ static bool are_of_one_moment(const struct operation *o)
 	return are;
 }
 
+/*
+ * Each target is what its source is, or was when that went: so it was when the first of them was looked
+ * at, if no cycle went on since.
+ */
+static bool all_lack_nothing(const struct operation *o)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < o->count && all; i++) {
+		const struct pair_step *s = &o->steps[i];
+		struct disk *target = pair_target(s->p);
+
+		all = target && target->image && pair_is_async(&s->r) && s->r.steady &&
+		      !s->r.written && !s->r.shows && !marks_bytes(s->p->leg.marks) &&
+		      marks_size(s->p->leg.marks) == disk_size(target);
+		disk_unref(target);
+	}
+	return all;
+}
+
 /* Likewise, where targets are used from here on: those that have met, now or before. */
 static int check_moment(struct operation *o, struct why *why)
 {
@@ -411,7 +431,8 @@ static int check_all(struct operation *o, struct why *why)
 	o->together = o->count && o->consistent && (o->op == OP_SPLIT || o->op == OP_SUSPEND);
 	for (size_t i = 0; i < o->count && !err; i++)
 		err = look_at(o, i);
-	o->alike = !err && o->count && are_of_one_moment(o); /* before that is what it is to be */
+	/* Before that is what it is to be. */
+	o->alike = !err && o->count && (are_of_one_moment(o) || all_lack_nothing(o));
 	for (size_t i = 0; i < o->count && !err; i++) {
 		err = check_together(o, i, why) ?: check_one(o, i, why);
 		if (err)
