@@ -434,10 +434,13 @@ static int refresh(struct pair *p, struct disk *target, const struct place *at)
 	err = holds == BESIDE_WHOLE ? disk_flush(target) : 0;
 	if (err)
 		return err;
+	/* What was taken back for what is just being recorded stays so. */
+	pthread_mutex_lock(&p->recording);
 	pthread_mutex_lock(&p->keeping);
-	if (taken_back == p->taken_back && is_recorded(p, &r))
+	if (taken_back == p->taken_back && !pair_is_gone(p) && is_recorded(p, &r))
 		err = make_claim(p, at, &b);
 	pthread_mutex_unlock(&p->keeping);
+	pthread_mutex_unlock(&p->recording);
 	return err == -ENAMETOOLONG ? 0 : err;
 }
 
