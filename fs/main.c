@@ -115,6 +115,7 @@ static int open_tandem(struct daemon *d, struct why *why)
 	struct tandem_options t = {
 		.disk_dir = o->disk_dir,
 		.state_dir = o->state_dir,
+		.known = o->settle,
 		.read_only = o->read_only,
 		.requests_per_disk = o->threads / 2 < WORKERS_PER_DISK ? o->threads / 2
 								       : WORKERS_PER_DISK,

@@ -149,17 +149,15 @@ static int choose_parent(struct tandem *t, const struct create_disk *c, struct p
 	return 0;
 }
 
-/* As a file; or in the mount, where a disk may be called otherwise than its file. */
+/* As a file; or in the mount, where a disk may be called otherwise than its file, served or not. */
 static bool is_listed(struct tandem *t, const struct plan *p)
 {
 	char mount_name[NAME_MAX + 1 + 4];
 	struct disk *d = tandem_disk_of_file(t, p->pool, p->file);
 
 	snprintf(mount_name, sizeof(mount_name), "%s%s", p->file, p->format->flat ? "" : ".raw");
-	if (!d)
-		d = tandem_disk_mounted(t, p->pool, mount_name);
 	disk_unref(d);
-	return d;
+	return d || tandem_name_is_known(t, p->pool, mount_name);
 }
 
 static int name_image(const struct create_disk *c, struct plan *p, struct why *why)

@@ -116,6 +116,14 @@ int tandem_set(struct tandem *t, const struct tandem_settings *s, bool plan, str
 
 /* ---- the state directory ---- */
 
+static bool has_state(const char *path)
+{
+	char catalogue[PATH_MAX + 16];
+
+	snprintf(catalogue, sizeof(catalogue), "%s/catalogue", path);
+	return !access(catalogue, F_OK) || errno != ENOENT;
+}
+
 static int open_state(struct tandem *t, const struct tandem_options *o, struct why *why)
 {
 	char path[PATH_MAX];
@@ -125,6 +133,9 @@ static int open_state(struct tandem *t, const struct tandem_options *o, struct w
 		snprintf(path, sizeof(path), "%s", o->state_dir);
 	else if (snprintf(path, sizeof(path), "%s/.tandem", t->disk_dir) >= (int)sizeof(path))
 		return refuse(why, -ENAMETOOLONG, "%s: the path is too long", t->disk_dir);
+	if (o->known && !has_state(path))
+		return refuse(why, -ENOENT, "there is no state in %s%s", path,
+			      o->state_dir ? "" : " (if it is elsewhere: --state DIR)");
 	t->made_state = !directory_is_hidden(path) && !mkdir(path, 0700);
 	if (!t->made_state && !directory_is_hidden(path) && errno != EEXIST)
 		return refuse(why, -errno, "the state directory %s cannot be made: %s%s", path,

@@ -200,15 +200,6 @@ static int check_rename(struct tandem *t, struct disk *d, const char *new_name, 
 	return err ?: check_still_there(d, why);
 }
 
-/* By a disk whose file has another name, so that a rename would not replace it. */
-static bool is_kept(struct tandem *t, const struct pool *p, const char *name)
-{
-	struct disk *d = tandem_disk_mounted(t, p, name);
-
-	disk_unref(d);
-	return d;
-}
-
 static void rename_done(struct tandem *t, struct disk *d, const char *new_name)
 {
 	char object[DISK_LABEL_MAX + 8], from[4 * NAME_MAX + 1];
@@ -258,9 +249,9 @@ static int rename_disk(struct tandem *t, struct disk *d, const char *called, con
 		goto out;
 	if (!err) {
 		over = tandem_disk_of_file(t, d->pool, new_name);
-		if (!over && is_kept(t, d->pool, new_name))
-			err = refuse(why, -EEXIST, "'%s' is the name of a disk that was moved",
-				     new_name);
+		/* Its file has another name, so that a rename would not replace it. */
+		if (!over && tandem_name_is_known(t, d->pool, new_name))
+			err = refuse(why, -EEXIST, "'%s' is the name of another disk", new_name);
 		else if (over && disk_is_served(over) &&
 			 !disk_is_mounted_as(over, d->pool->number, new_name))
 			err = refuse(why, -EEXIST, "'%s' is the file of %s, which was moved",

@@ -438,6 +438,7 @@ int scan_reload(struct tandem *t, struct disk *d)
 	disk_know(d);
 	disk_asked(d);
 	disk_reloaded(d);
+	tandem_serve_again(t, d);
 	if (news)
 		announce_warning(t, d);
 	watch_poke(t->watch); /* to record what it is now */

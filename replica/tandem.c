@@ -138,6 +138,17 @@ int tandem_list_disk(struct tandem *t, struct disk *d)
 	return err;
 }
 
+void tandem_serve_again(struct tandem *t, struct disk *d)
+{
+	const char *taken;
+
+	pthread_rwlock_rdlock(&t->table);
+	taken = disk_is_served(d) ? name_taken(t, d) : NULL;
+	pthread_rwlock_unlock(&t->table);
+	if (taken)
+		disk_set_state(d, DISK_CONFLICT, taken);
+}
+
 /* A mount name is free again: whoever was waiting for it gets it. */
 void tandem_settle_names(struct tandem *t)
 {
@@ -367,6 +378,17 @@ struct disk *tandem_disk_mounted(struct tandem *t, const struct pool *pool, cons
 	d = d && disk_is_served(d) ? disk_ref(d) : NULL;
 	pthread_rwlock_unlock(&t->table);
 	return d;
+}
+
+bool tandem_name_is_known(struct tandem *t, const struct pool *pool, const char *name)
+{
+	bool known = false;
+
+	pthread_rwlock_rdlock(&t->table);
+	for (size_t i = 0; i < t->disk_count && !known; i++)
+		known = disk_is_mounted_as(t->by_label[i], pool->number, name);
+	pthread_rwlock_unlock(&t->table);
+	return known;
 }
 
 struct disk *tandem_disk_called(struct tandem *t, const char *name)

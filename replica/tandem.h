@@ -87,6 +87,7 @@ struct tandem {
 struct tandem_options {
 	const char *disk_dir;
 	const char *state_dir; /* NULL: DISKDIR/.tandem */
+	bool known;            /* there must be a state */
 	bool read_only;
 	unsigned requests_per_disk;
 	uint32_t block_size;                  /* 0: as recorded, else the default */
@@ -123,6 +124,8 @@ struct disk *tandem_disk_numbered(struct tandem *t, uint32_t number);
 struct disk *tandem_disk_labelled(struct tandem *t, const char *label);
 /* By its name in the mount directory of a pool; only one that is served. */
 struct disk *tandem_disk_mounted(struct tandem *t, const struct pool *pool, const char *name);
+/* One that is listed is called so, served or not. */
+bool tandem_name_is_known(struct tandem *t, const struct pool *pool, const char *name);
 /* Either of the two names: what a command says (POOL:FILE, or POOL:FILE.raw). */
 struct disk *tandem_disk_called(struct tandem *t, const char *name);
 struct pool *tandem_pool_numbered(struct tandem *t, uint32_t number);
@@ -211,6 +214,8 @@ void tandem_swap_listed(struct tandem *t, struct disk *d, struct disk *other,
 			void (*swap)(struct disk *d, struct disk *other), bool goes);
 /* A mount name may be free again. With no other lock held. */
 void tandem_settle_names(struct tandem *t);
+/* It was not served, and is now, unless another has its mount name by then. */
+void tandem_serve_again(struct tandem *t, struct disk *d);
 void tandem_rename_listed(struct tandem *t, struct disk *d, const char *file_name);
 int tandem_list_pool(struct tandem *t, struct pool *p);
 void tandem_unlist_pool(struct tandem *t, struct pool *p);
