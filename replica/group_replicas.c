@@ -279,14 +279,15 @@ static int mirror_one(struct making_all *m, size_t i, struct pair_facts *out, st
 }
 
 /* Who was faster with one of them is not in the way. */
-static int plan_activation(struct making_all *m, struct group_step *steps, size_t *left)
+static int plan_activation(struct making_all *m, struct group_step *steps, size_t *left,
+			   struct why *why)
 {
 	struct pair_facts f;
 
 	*left = 0;
 	for (size_t i = 0; i < m->made; i++) {
 		if (pair_numbered(m->t, m->all[i].pair, &f))
-			return -ENOENT;
+			return refuse(why, -ENOENT, "somebody ended %s meanwhile", m->all[i].name);
 		steps[i] = (struct group_step){
 			.pair = m->all[i].pair,
 			.from = f.state,
@@ -305,16 +306,13 @@ static int activate_all(struct making_all *m, struct why *why)
 	size_t left;
 
 	for (int i = 0; i < TRIES && err == -EAGAIN; i++) {
-		err = plan_activation(m, steps, &left);
+		err = plan_activation(m, steps, &left, why);
 		if (!err && left)
 			err = tandem_operate_group(m->t, m->group, OP_ACTIVATE, steps, m->made,
 						   false, false, why);
 	}
 	free(steps);
-	if (err == -EAGAIN || err == -ENOENT)
-		refuse(why, err == -EAGAIN ? -EBUSY : err,
-		       "somebody changed its mirrors meanwhile");
-	return err == -EAGAIN ? -EBUSY : err;
+	return err == -EAGAIN ? refuse(why, -EBUSY, "somebody changed its mirrors meanwhile") : err;
 }
 
 /* Those that are to wait, or that somebody was faster with. */

@@ -121,7 +121,7 @@ static int refuse_not_served(struct disk *target, struct why *why)
 {
 	enum disk_state s = disk_state(target);
 
-	return refuse_advise(why, -EBUSY,
+	return refuse_advise(why, -ENOENT,
 			     s == DISK_FAILED || s == DISK_CHANGED
 				     ? "Accept Force of it, after which all of it is copied"
 				     : "",
