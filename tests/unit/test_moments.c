@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "key.h"
+#include "record.h"
 #include "unit.h"
 
 static char dir[4096];
@@ -170,6 +171,7 @@ START_TEST(tracks)
 					       UINT64_MAX };
 	struct track_record got = { .block_size = 77 };
 	struct catalogue_txn *txn = begun();
+	struct record w;
 
 	ck_assert_int_eq(track_put(txn, 1, &a), 0);
 	ck_assert_int_eq(track_put(txn, UINT32_MAX, &a), 0);
@@ -180,6 +182,12 @@ START_TEST(tracks)
 	check_track(UINT32_MAX, &b);
 	ck_assert_int_eq(track_get(c, 2, &got), -ENOENT);
 	ck_assert_uint_eq(got.block_size, 77);
+	/* As it was before there was a last number. */
+	record_encode_track(&w, &a);
+	ck_assert_int_eq(record_decode_track(w.bytes, w.len - 8, &got), 0);
+	ck_assert_uint_eq(got.restore_before, a.restore_before);
+	ck_assert_uint_eq(got.swept, 0);
+	ck_assert_int_eq(record_decode_track(w.bytes, w.len - 1, &got), -EIO);
 }
 END_TEST
 
