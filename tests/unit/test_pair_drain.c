@@ -199,18 +199,26 @@ START_TEST(who_never_sets_out)
 }
 END_TEST
 
-/* There is nothing to go for, then, and no moment. */
+static void *suspend(void *unused)
+{
+	(void)unused;
+	do_it(OP_SUSPEND);
+	return NULL;
+}
+
+/* There is nothing to go for, then, and no moment. No time passes while it is suspended. */
 START_TEST(who_leaves_before_all_are_there)
 {
 	struct meeting_call c = { .pairs = { pair, make_other() } };
 	struct pair *late = c.pairs[1];
-	pthread_t thread;
+	pthread_t thread, other_thread;
 
 	ck_assert(!pthread_create(&thread, NULL, meet, &c));
 	ck_assert(unit_until(is_here, pair, 20));
 	ck_assert(unit_until(is_called, late, 20));
-	do_it(OP_SUSPEND);
+	ck_assert(!pthread_create(&other_thread, NULL, suspend, NULL));
 	ck_assert(unit_until(is_off, pair, 20));
+	pthread_join(other_thread, NULL);
 	be(late, MEETING_HERE, false);
 	pthread_join(thread, NULL);
 	ck_assert_int_eq(c.err, -ETIMEDOUT);
