@@ -32,14 +32,20 @@ def read(*parts):
         return file.read()
 
 
+def lines_of(text):
+    """Not splitlines(), for which a name that is in an event may have several."""
+    text = text.decode("utf-8", "surrogateescape")
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def lines(*parts):
-    return read(*parts).decode("utf-8", "surrogateescape").splitlines()
+    return lines_of(read(*parts))
 
 
 def fields(text):
     """Of `Key: value` lines; a second line of the same key would be a mistake."""
     found = {}
-    for line in text.decode("utf-8", "surrogateescape").splitlines():
+    for line in lines_of(text):
         key, colon, value = line.partition(": ")
         must(colon and key not in found, f"'{line}' is one more 'Key: value' line")
         found[key] = value
