@@ -97,7 +97,7 @@ static struct restorer *find(struct snapshots *s, const struct disk *d)
 {
 	struct restorer *r = s->restorers;
 
-	while (r && (r->d != d || r->state == RESTORER_OVER))
+	while (r && (r->d != d || r->state == RESTORER_OVER || atomic_load(&r->cancelled)))
 		r = r->next;
 	return r;
 }
@@ -202,7 +202,7 @@ static bool is_begun(struct restorer *r)
 
 	range_lock_read(&r->d->ranges, &first, 0, 1);
 	range_unlock(&r->d->ranges, &first);
-	return !r->cancelled;
+	return !atomic_load(&r->cancelled);
 }
 
 /* -ECANCELED: somebody wants it to halt. */

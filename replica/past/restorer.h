@@ -25,7 +25,7 @@ struct restorer {
 	_Atomic uint64_t done, total;
 	_Atomic uint32_t job;        /* 0: it has none */
 	uint64_t step, told, copied; /* its thread's: of its next turn, and when the last began */
-	bool cancelled;              /* set before its range is free: it never began */
+	atomic_bool cancelled;       /* set before its range is free: it never began */
 	_Atomic bool wanted;         /* somebody wants it to halt; changes under restoring */
 	enum restorer_state state;   /* under restoring */
 	int error;                   /* its thread's: why it ended without being complete; 0 */

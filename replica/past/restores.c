@@ -167,7 +167,7 @@ static void take_back(struct switching *w)
 	for (size_t i = 0; i < w->count; i++) {
 		if (!w->all[i].set)
 			continue;
-		w->all[i].r->cancelled = true;
+		atomic_store(&w->all[i].r->cancelled, true);
 		history_set_restore(atomic_load(&w->all[i].d->history), &none);
 	}
 	record_all(w); /* a settler may have recorded what it found set */
