@@ -520,6 +520,8 @@ START_TEST(what_is_accepted_is_no_restore)
 	uint64_t generation;
 
 	die_in_the_middle(false);
+	temp_open(); /* what is in the write log gets into the image */
+	temp_close();
 	temp.options.read_only = true; /* so that nobody goes on with it */
 	begin();
 	past_disk_again(&p);
