@@ -32,8 +32,7 @@ struct pair_record {
 	bool steady; /* of an asynchronous one: the target is read as some moment of its source */
 	uint32_t objective_s; /* likewise, and of an adaptive one: RecoveryPointObjective */
 	uint64_t shows; /* likewise: this generation of its past is that moment; 0: what it holds */
-	uint64_t
-		of; /* likewise: what it is, or shows, is its source at the end of that generation; 0 */
+	uint64_t of;    /* likewise: which generation of its source that is; 0: nobody knows */
 	uint64_t skew_limit; /* of an adaptive one: SkewLimit */
 	char name[201];      /* under replicas/ */
 };
