@@ -71,6 +71,7 @@ echo 'leak:fuse_session_mount' >"$WORK/lsan.known"
 LSAN_OPTIONS+=":suppressions=$WORK/lsan.known:print_suppressions=0"
 
 checking=''		# the description of the check under way
+failed_at=''		# the command that the test ended at
 declare -A served=()	# by mount point: PID RECORD STATE of its daemon
 declare -A killed=()	# by RECORD: the daemon was sent a signal, any end is right
 
@@ -307,6 +308,7 @@ end_below() {
 tell_why() {
 	local line
 	[ -z "$checking" ] || echo "FAIL: $checking"
+	[ -z "$failed_at" ] || echo "failed: $failed_at"
 	[ ! -e "$WORK/refused" ] || cat "$WORK/refused"
 	is_mounted "$MNT" || return
 	echo "the last events:"
@@ -356,5 +358,8 @@ at_exit() {
 	exit $status
 }
 
+# Where the failure of one command ends the test; of those that fail one because of another, the innermost.
+set -E
+trap '[[ $- != *e* ]] || failed_at=${failed_at:-"$BASH_COMMAND (${BASH_SOURCE[0]##*/}:$LINENO)"}' ERR
 trap at_exit EXIT
 trap 'exit 143' TERM INT HUP
