@@ -461,10 +461,14 @@ int history_resize(struct history *h, uint64_t size)
 	uint64_t old = h->disk->image->size;
 	int err = 0;
 
+	/*
+	 * What is cut off is zeros, durably, before the disk is shorter. A tick of that is recorded without
+	 * a flush; a power cut may give the file its old length again, and what was there with it, and a
+	 * restore from the tick would find nothing saved that says otherwise.
+	 */
 	if (size < old)
-		err = history_write(h, NULL, old - size, size, 0, ZERO_PUNCH);
-	if (!err && size < old)
-		err = history_settle(h);
+		err = history_write(h, NULL, old - size, size, 0, ZERO_PUNCH)
+			      ?: history_settle(h) ?: history_flush_image(h);
 	return err ? err : resize_image(h, size);
 }
 
