@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <strings.h>
 #include <time.h>
 
 #include "close_wait.h"
@@ -49,6 +50,8 @@ static int refuse_operation(const struct command_table *table, const char *word,
 	const char *later = command_of_later(word);
 	char list[256];
 
+	if (!strcasecmp(word, "Plan"))
+		return refuse(why, -EINVAL, "Plan once; then the operation");
 	if (later)
 		return refuse(why, -EOPNOTSUPP, "tandemfs %s has no %s", TANDEMFS_VERSION, later);
 	list_operations(table->commands, list, sizeof(list));

@@ -129,8 +129,9 @@ int lock_refuse_own_kind(int dirfd, const char *what, struct why *why)
 			sscanf(text, "Daemon: %d", &pid);
 		close(fd);
 	}
-	if (pid > 0)
+	if (pid > 0 && pid != getpid())
 		return refuse(why, -EBUSY, "%s is already served by another tandemfs, pid %d", what,
 			      pid);
-	return refuse(why, -EBUSY, "%s is inside a mount of tandemfs", what);
+	return refuse(why, -EBUSY, "%s is inside a mount of %s", what,
+		      pid > 0 ? "this tandemfs" : "tandemfs");
 }

@@ -198,12 +198,12 @@ static int change(struct tandem *t, uint32_t number, uint32_t pair,
 		  int (*how)(struct tandem *, struct group *, struct pair *, bool, struct why *),
 		  bool plan, struct why *why)
 {
-	struct pair *p = t->pairs ? pair_of_number(t->pairs, pair) : NULL;
 	struct group *g;
-	int err;
+	struct pair *p;
+	int err = pair_to_change(t, pair, &p, why);
 
-	if (!p)
-		return refuse(why, -ENOENT, "there is no such mirror");
+	if (err)
+		return err;
 	pthread_mutex_lock(&t->discovery);
 	pthread_mutex_lock(&p->changing);
 	err = group_find(t, number, &g, why) ?: how(t, g, p, plan, why);

@@ -327,7 +327,8 @@ static void tell(struct pair *p, int err)
 {
 	char object[sizeof(p->name) + 16];
 
-	if (p->beside_told == !!err)
+	/* What is no replica yet is not missed. */
+	if (p->beside_told == !!err || pair_record_of(p).first)
 		return;
 	p->beside_told = err;
 	snprintf(object, sizeof(object), "replicas/%s", p->name);

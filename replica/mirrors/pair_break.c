@@ -289,8 +289,7 @@ int tandem_break_mirror(struct disk *source, bool plan, char left[DISK_LABEL_MAX
 	if (pair_moving(source, &f))
 		return refuse_advise(why, -ENOENT, "MirrorVirtualDisk", "%s is not being mirrored",
 				     source->label);
-	b.p = pair_of_number(t->pairs, f.number);
-	err = check_pair(&b, why);
+	err = pair_to_change(t, f.number, &b.p, why) ?: check_pair(&b, why);
 	if (!err && !plan)
 		err = begin(source, why);
 	if (err)

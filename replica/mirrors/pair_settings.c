@@ -86,12 +86,12 @@ static int set(struct pair *p, const struct pair_settings *s, struct why *why)
 int tandem_set_pair(struct tandem *t, uint32_t number, const struct pair_settings *s, bool plan,
 		    struct why *why)
 {
-	struct pair *p = t->pairs ? pair_of_number(t->pairs, number) : NULL;
 	struct pair_record r;
-	int err;
+	struct pair *p;
+	int err = pair_to_change(t, number, &p, why);
 
-	if (!p || pair_is_gone(p))
-		return refuse(why, -ENOENT, "there is no such mirror");
+	if (err)
+		return err;
 	pthread_mutex_lock(&p->changing);
 	r = pair_record_of(p);
 	err = pair_is_gone(p) ? refuse(why, -ENOENT, "there is no such mirror") : check(&r, s, why);

@@ -478,14 +478,11 @@ static bool changes_roles(enum replica_operation op)
 int tandem_operate_pair(struct tandem *t, uint32_t number, enum replica_operation op,
 			enum copy_state from, bool force, bool plan, struct why *why)
 {
-	struct pair *p = t->pairs ? pair_of_number(t->pairs, number) : NULL;
 	struct pair_facts f = { 0 };
 	bool drained = false;
-	int err;
+	struct pair *p;
+	int err = pair_to_change(t, number, &p, why) ?: async_check_operation(p, op, why);
 
-	if (!p)
-		return refuse(why, -ENOENT, "there is no such mirror");
-	err = async_check_operation(p, op, why);
 	if (err)
 		return err;
 	if (changes_roles(op))

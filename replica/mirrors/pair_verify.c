@@ -360,12 +360,12 @@ static int check(struct pair *p, const struct pair_facts *f, struct why *why)
 
 int tandem_verify_pair(struct tandem *t, uint32_t number, bool plan, uint32_t *job, struct why *why)
 {
-	struct pair *p = t->pairs ? pair_of_number(t->pairs, number) : NULL;
 	struct pair_facts f;
-	int err;
+	struct pair *p;
+	int err = pair_to_change(t, number, &p, why);
 
-	if (!p || pair_numbered(t, number, &f))
-		return refuse(why, -ENOENT, "there is no such mirror");
+	if (err)
+		return err;
 	pthread_mutex_lock(&p->changing);
 	err = pair_numbered(t, number, &f) ? refuse(why, -ENOENT, "there is no such mirror")
 					   : check(p, &f, why);

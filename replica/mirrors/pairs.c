@@ -91,6 +91,14 @@ struct pair *pair_of_number(struct pairs *ps, uint32_t number)
 	return p;
 }
 
+int pair_to_change(struct tandem *t, uint32_t number, struct pair **out, struct why *why)
+{
+	*out = t->pairs ? pair_of_number(t->pairs, number) : NULL;
+	if (!*out || pair_is_gone(*out))
+		return refuse(why, -ENOENT, "there is no such mirror");
+	return t->read_only ? refuse(why, -EROFS, "the mount is read-only") : 0;
+}
+
 struct pair *pairs_after(struct pairs *ps, const struct pair *p)
 {
 	struct pair *next;
@@ -559,9 +567,11 @@ static void take_pending_back(struct tandem *t)
 
 void pairs_start(struct tandem *t)
 {
-	if (t->pairs && !t->read_only)
-		take_pending_back(t);
-	for (struct pair *p = NULL; t->pairs && (p = pairs_after(t->pairs, p));)
+	/* What they are to each other stays: nothing can be copied, and nothing is written that would have to be. */
+	if (!t->pairs || t->read_only)
+		return;
+	take_pending_back(t);
+	for (struct pair *p = NULL; (p = pairs_after(t->pairs, p));)
 		if (!pair_is_gone(p))
 			keeper_start(p);
 }

@@ -116,6 +116,8 @@ struct pairs {
 /* ---- pairs.c ---- */
 
 struct pair *pair_of_number(struct pairs *ps, uint32_t number);
+/* The one that is to be another after this. -ENOENT; -EROFS: none is, and none has a keeper. */
+int pair_to_change(struct tandem *t, uint32_t number, struct pair **out, struct why *why);
 /* The one after that, or NULL; of NULL the first. */
 struct pair *pairs_after(struct pairs *ps, const struct pair *p);
 bool pair_is_gone(struct pair *p);
