@@ -65,7 +65,8 @@ int history_write(struct history *h, const void *buf, uint64_t len, uint64_t off
 int history_read(struct history *h, void *buf, size_t len, uint64_t off, unsigned io);
 /*
  * With the whole disk locked for writing. What is cut off is kept like what is
- * overwritten, and the log has nothing for behind the end.
+ * overwritten, and is zeros, durably, before the disk is shorter; the log has nothing
+ * for behind the end.
  */
 int history_resize(struct history *h, uint64_t size);
 /* As lseek, of the present. */
