@@ -29,6 +29,7 @@ struct batch {
 	struct job *jobs[BATCH];
 	struct dropped list[BATCH];
 	size_t count;
+	uint64_t woken; /* when it was taken */
 };
 
 struct collector {
@@ -38,6 +39,7 @@ struct collector {
 	/* Under lock. */
 	struct jobs ready, later; /* later: somebody reads that moment, or there was an error */
 	uint32_t busy;            /* the disk that it works for; 0 */
+	uint64_t woken;           /* how often somebody let go of a moment */
 	uint64_t given;           /* how often space was given back */
 	pthread_cond_t gave;      /* that, or a job has ended */
 	bool running;
@@ -100,6 +102,7 @@ void collector_wake(struct collector *c)
 	if (!c)
 		return;
 	pthread_mutex_lock(&c->lock);
+	c->woken++;
 	if (c->later.first) {
 		again(c);
 		pthread_cond_signal(&c->changed);
@@ -148,6 +151,7 @@ static bool take_batch(struct collector *c, struct batch *b)
 
 	if (!j)
 		return false;
+	b->woken = c->woken;
 	b->disk = j->disk;
 	b->jobs[0] = j;
 	b->count = 1;
@@ -203,7 +207,8 @@ static void end_batch(struct collector *c, struct batch *b)
 			continue;
 		}
 		j->generation = b->list[i].generation; /* the list was sorted */
-		jobs_add(&c->later, j);
+		/* What kept us from it may have gone since we looked. */
+		jobs_add(b->woken == c->woken ? &c->later : &c->ready, j);
 	}
 }
 

@@ -14,7 +14,7 @@ static int punch(struct segments *s, struct segment *seg, uint64_t from, uint64_
 
 	if (first < end)
 		err = seg->file->ops->zero(seg->file, first, end - first, ZERO_PUNCH);
-	segment_not_measured(s, seg);
+	segment_punched(s, seg);
 	return err;
 }
 
@@ -113,24 +113,19 @@ int segments_drop_before(struct segments *s, uint64_t place)
 
 /* ---- how much ---- */
 
-/* There may be thousands, and hardly any is open. */
-static uint64_t measure(struct segments *s, uint64_t number)
-{
-	char name[SEGMENT_NAME];
-	uint64_t allocated;
-
-	segment_name(number, name);
-	if (s->dir->ops->space(s->dir, name, &allocated))
-		allocated = 0;
-	segment_set_measured(s, number, allocated);
-	return allocated;
-}
-
+/* Measured once: there may be thousands, and hardly any is open. */
 uint64_t segments_allocated_in(struct segments *s, uint64_t segment)
 {
-	uint64_t allocated;
+	char name[SEGMENT_NAME];
+	uint64_t allocated, since;
 
-	return segment_measured(s, segment, &allocated) ? allocated : measure(s, segment);
+	if (segment_measured(s, segment, &allocated, &since))
+		return allocated;
+	segment_name(segment, name);
+	if (s->dir->ops->space(s->dir, name, &allocated))
+		allocated = 0;
+	segment_set_measured(s, segment, allocated, since);
+	return allocated;
 }
 
 uint64_t segments_allocated(struct segments *s)

@@ -352,7 +352,7 @@ uint64_t segment_unflushed(struct segments *s, uint64_t number)
 	return found;
 }
 
-bool segment_measured(struct segments *s, uint64_t number, uint64_t *allocated)
+bool segment_measured(struct segments *s, uint64_t number, uint64_t *allocated, uint64_t *since)
 {
 	struct segment *seg;
 	bool measured;
@@ -362,26 +362,28 @@ bool segment_measured(struct segments *s, uint64_t number, uint64_t *allocated)
 	measured = seg && seg->measured;
 	if (measured)
 		*allocated = seg->allocated;
+	*since = seg && s->files[s->count - 1] != seg ? seg->punched : UINT64_MAX;
 	pthread_mutex_unlock(&s->table);
 	return measured;
 }
 
-void segment_set_measured(struct segments *s, uint64_t number, uint64_t allocated)
+void segment_set_measured(struct segments *s, uint64_t number, uint64_t allocated, uint64_t since)
 {
 	struct segment *seg;
 
 	pthread_mutex_lock(&s->table);
 	seg = find(s, number);
-	if (seg) {
+	if (seg && seg->punched == since) {
 		seg->allocated = allocated;
-		seg->measured = s->files[s->count - 1] != seg;
+		seg->measured = true;
 	}
 	pthread_mutex_unlock(&s->table);
 }
 
-void segment_not_measured(struct segments *s, struct segment *seg)
+void segment_punched(struct segments *s, struct segment *seg)
 {
 	pthread_mutex_lock(&s->table);
+	seg->punched++;
 	seg->measured = false;
 	pthread_mutex_unlock(&s->table);
 }

@@ -56,6 +56,7 @@ struct segment {
 	uint64_t end;              /* place of the end of the last record; 0: not known */
 	bool measured;
 	uint64_t allocated; /* when measured */
+	uint64_t punched;   /* how often space of it was given back */
 };
 
 /* Of s->buf. */
@@ -160,11 +161,11 @@ uint64_t segment_from(struct segments *s, uint64_t number);
 void segment_changed(struct segments *s, struct segment *seg);
 /* The smallest number >= `number` of one that has something to flush; 0: none. */
 uint64_t segment_unflushed(struct segments *s, uint64_t number);
-/* What space it was last found to have; false: not known. */
-bool segment_measured(struct segments *s, uint64_t number, uint64_t *allocated);
-/* It stays so until not_measured, but for the last file, which grows. */
-void segment_set_measured(struct segments *s, uint64_t number, uint64_t allocated);
-void segment_not_measured(struct segments *s, struct segment *seg);
+/* What space it was last found to have; false: it is to be measured, and *since goes to set_measured. */
+bool segment_measured(struct segments *s, uint64_t number, uint64_t *allocated, uint64_t *since);
+/* It stays so if it was not punched since, and until it is, but for the last file, which grows. */
+void segment_set_measured(struct segments *s, uint64_t number, uint64_t allocated, uint64_t since);
+void segment_punched(struct segments *s, struct segment *seg);
 /* Takes it out of the directory and the table. Fine if it is not there. */
 int segment_remove(struct segments *s, uint64_t number);
 

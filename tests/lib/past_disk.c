@@ -219,18 +219,32 @@ void past_check_all(struct past_disk *p)
 /* The file that is appended to has its space ahead. */
 #define STEP (4u << 20)
 
+struct left {
+	struct past_disk *p;
+	struct version_totals versions;
+	uint64_t bytes; /* of the store */
+};
+
 static bool nothing_left(void *arg)
 {
-	struct past_disk *p = arg;
-	struct version_totals totals;
+	struct left *l = arg;
+	struct disk *d = l->p->d;
 	struct history_facts f;
 
-	ck_assert_int_eq(version_totals(temp.t->catalogue, p->d->number, &totals), 0);
-	history_facts(atomic_load(&p->d->history), &f);
-	return !totals.count && !totals.bytes && f.bytes <= STEP;
+	ck_assert_int_eq(version_totals(temp.t->catalogue, d->number, &l->versions), 0);
+	history_facts(atomic_load(&d->history), &f);
+	l->bytes = f.bytes;
+	return !l->versions.count && !l->versions.bytes && l->bytes <= STEP;
 }
 
 bool past_is_empty(struct past_disk *p)
 {
-	return unit_until(nothing_left, p, 10);
+	struct left l = { .p = p };
+	bool empty = unit_until(nothing_left, &l, 10);
+
+	if (!empty)
+		fprintf(stderr, "%s has %llu versions of %llu bytes, and its store %llu bytes\n",
+			p->label, (unsigned long long)l.versions.count,
+			(unsigned long long)l.versions.bytes, (unsigned long long)l.bytes);
+	return empty;
 }

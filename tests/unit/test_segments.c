@@ -354,6 +354,33 @@ START_TEST(freed_ranges)
 }
 END_TEST
 
+static struct segment_dir_ops ops_meanwhile;
+static const struct segment_dir_ops *ops_before;
+
+/* Somebody gives the first file's space back between our looking at it and our noting it. */
+static int space_meanwhile(struct segment_dir *d, const char *name, uint64_t *bytes)
+{
+	int err = ops_before->space(d, name, bytes);
+
+	d->ops = ops_before;
+	ck_assert_int_eq(segments_free_range(s, SEGMENT_SIZE, 2 * SEGMENT_SIZE), 0);
+	return err;
+}
+
+START_TEST(freed_while_it_is_measured)
+{
+	uint64_t before;
+
+	fill_files(0, 2, RECORD_DATA_MAX);
+	ops_before = dir->ops;
+	ops_meanwhile = *ops_before;
+	ops_meanwhile.space = space_meanwhile;
+	dir->ops = &ops_meanwhile;
+	before = segments_allocated(s);
+	ck_assert_uint_ge(before - segments_allocated(s), 63 << 20);
+}
+END_TEST
+
 static const char *name_of(uint64_t place)
 {
 	static char name[17];
@@ -712,10 +739,11 @@ END_TEST
 
 UNIT_MAIN("segments", setup, teardown, log_gives_back, store_gives_back, zeros_have_no_data,
 	  what_is_refused, a_replay_that_is_stopped, goes_on_in_the_next_file, beyond,
-	  few_files_are_open, freed_space_is_whole_pages, freed_ranges, freed_ranges_of_a_store,
-	  dropped_files_are_gone, a_file_that_ends_at_that_place_is_dropped,
-	  replay_passes_a_dropped_file, the_current_file_is_emptied,
-	  a_failed_append_leaves_its_place, a_failed_append_at_the_end_of_a_file,
-	  a_new_file_that_fails, no_space_to_reserve, no_way_to_reserve, a_failed_flush_is_final,
-	  names_that_cannot_be_flushed, flushes_that_are_passed_over,
-	  a_flush_covers_those_before_us, what_was_flushed_before_us_is_not_again, a_real_directory)
+	  few_files_are_open, freed_space_is_whole_pages, freed_ranges, freed_while_it_is_measured,
+	  freed_ranges_of_a_store, dropped_files_are_gone,
+	  a_file_that_ends_at_that_place_is_dropped, replay_passes_a_dropped_file,
+	  the_current_file_is_emptied, a_failed_append_leaves_its_place,
+	  a_failed_append_at_the_end_of_a_file, a_new_file_that_fails, no_space_to_reserve,
+	  no_way_to_reserve, a_failed_flush_is_final, names_that_cannot_be_flushed,
+	  flushes_that_are_passed_over, a_flush_covers_those_before_us,
+	  what_was_flushed_before_us_is_not_again, a_real_directory)
