@@ -70,12 +70,16 @@ struct check_disk *check_disk_numbered(struct check *c, uint32_t number)
 
 static int open_pool(struct check *c, struct check_pool *p, struct why *why)
 {
+	struct pool_id found;
 	int fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
 
 	p->dirfd = -1;
 	if (fd < 0)
 		return refuse(why, -errno, "%s: %s", p->dir, strerror(errno));
 	err = lock_refuse_own_kind(fd, p->dir, why);
+	if (!err && pool_id_is_known(&p->id) &&
+	    (pool_marker_read(fd, &found) || memcmp(&found, &p->id, sizeof(found))))
+		err = refuse(why, -ESTALE, "the directory is not this pool: %s", p->dir);
 	if (!err)
 		err = lock_exclusive(fd, p->dir, why);
 	if (err)
@@ -138,6 +142,7 @@ static int add_pool(void *arg, const struct pool_record *r)
 	if (!p)
 		return -ENOMEM;
 	p->number = r->number;
+	p->id = r->id;
 	p->dirfd = -1;
 	memcpy(p->name, r->name, sizeof(p->name));
 	memcpy(p->dir, r->dir, sizeof(p->dir));

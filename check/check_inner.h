@@ -19,6 +19,7 @@ struct check_pool {
 	uint32_t number;
 	char name[201], dir[PATH_MAX];
 	int dirfd; /* -1: it is not there */
+	struct pool_id id;
 };
 
 /* A recorded disk, and what was found of its image. */

@@ -14,6 +14,7 @@
 
 #include "file.h"
 #include "identity.h"
+#include "pool_marker.h"
 #include "why.h"
 
 #define CATALOGUE_SCHEMA 5
@@ -45,6 +46,7 @@ struct pool_record {
 	uint32_t number;
 	char name[201];
 	char dir[PATH_MAX];
+	struct pool_id id;
 };
 
 struct group_record {

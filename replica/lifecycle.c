@@ -23,6 +23,7 @@
 #include "jobs.h"
 #include "notes.h"
 #include "pairs.h"
+#include "pool_known.h"
 #include "scan.h"
 #include "snapshots.h"
 #include "tandem.h"
@@ -172,26 +173,28 @@ static int open_pool(struct tandem *t, struct pool *p, struct why *why)
 	return err ? err : watch_pool(t->watch, p);
 }
 
-/* One that is not there now is shown, and looked for again at each rescan. */
-static int add_known_pool(struct tandem *t, uint32_t number, const char *name, const char *dir,
-			  bool recorded)
+static int add_recorded_pool(void *arg, const struct pool_record *r)
 {
-	struct why why = { 0 };
 	struct pool *p;
-	int err = pool_new(number, name, dir, &p);
+	int err = pool_new(r->number, r->name, r->dir, &p);
 
 	if (err)
 		return err;
-	p->recorded = recorded;
-	open_pool(t, p, &why);
-	err = tandem_list_pool(t, p);
+	p->recorded = true;
+	p->id = r->id;
+	err = tandem_list_pool(arg, p);
 	pool_unref(p);
 	return err;
 }
 
-static int add_recorded_pool(void *arg, const struct pool_record *r)
+/* One that is not there now is shown, and looked for again at each rescan. */
+static void open_recorded_pools(struct tandem *t)
 {
-	return add_known_pool(arg, r->number, r->name, r->dir, true);
+	for (size_t i = 1; i < t->pool_count; i++) {
+		struct why why = { 0 };
+
+		pool_open_known(t, t->pools[i], &why);
+	}
 }
 
 static int add_option_pool(struct tandem *t, const char *name, const char *dir, struct why *why)
@@ -214,7 +217,7 @@ static int add_option_pool(struct tandem *t, const char *name, const char *dir, 
 	/* What the command refuses later, it must refuse at the start: it is there or we don't start. */
 	p = tandem_pool_named(t, name);
 	if (p->dirfd < 0)
-		err = open_pool(t, p, why); /* says why not */
+		err = pool_open_known(t, p, why); /* says why not */
 	pool_unref(p);
 	return err;
 }
@@ -225,6 +228,7 @@ static int open_pools(struct tandem *t, const struct tandem_options *o, struct w
 
 	if (err)
 		return refuse(why, err, "the catalogue's pools: %s", strerror(-err));
+	open_recorded_pools(t);
 	for (size_t i = 0; !err && i < o->pool_count; i++)
 		err = add_option_pool(t, o->pool_names[i], o->pool_dirs[i], why);
 	return err;

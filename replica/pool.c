@@ -101,6 +101,23 @@ static int refuse_to_open(const struct pool *p, int err, struct why *why)
 		      err == -ENOENT ? "no such directory" : strerror(-err));
 }
 
+int pool_is_another(const struct pool *p, struct why *why)
+{
+	return refuse(why, -ESTALE,
+		      "the directory is not this pool: mount its file system, then Rescan: %s",
+		      p->dir);
+}
+
+static int check_identity(const struct pool *p, int fd, struct why *why)
+{
+	struct pool_id id;
+
+	if (!pool_id_is_known(&p->id) ||
+	    (!pool_marker_read(fd, &id) && !memcmp(&id, &p->id, sizeof(id))))
+		return 0;
+	return pool_is_another(p, why);
+}
+
 static int open_locked(struct pool *p, struct why *why)
 {
 	int fd = directory_open(p->dir), err;
@@ -109,7 +126,7 @@ static int open_locked(struct pool *p, struct why *why)
 		return refuse_to_open(p, -errno, why);
 	err = lock_refuse_own_kind(fd, p->dir, why);
 	if (!err)
-		err = lock_exclusive(fd, p->dir, why);
+		err = check_identity(p, fd, why) ?: lock_exclusive(fd, p->dir, why);
 	if (err) {
 		close(fd);
 		return err;
@@ -126,4 +143,12 @@ int pool_open(struct pool *p, struct why *why)
 	if (!err)
 		pool_sample(p);
 	return err;
+}
+
+void pool_close(struct pool *p, const char *problem)
+{
+	if (p->dirfd >= 0)
+		close(atomic_exchange(&p->dirfd, -1));
+	set_problem(p, problem);
+	pool_sample(p);
 }

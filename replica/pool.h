@@ -16,6 +16,7 @@
 #include <sys/statvfs.h>
 
 #include "parents.h"
+#include "pool_marker.h"
 #include "why.h"
 
 #define POOL_NAME_MAX 200
@@ -37,6 +38,7 @@ struct pool {
 	uint32_t number; /* never given to another pool */
 	char name[POOL_NAME_MAX + 1];
 	char dir[PATH_MAX];
+	struct pool_id id; /* when it is known, no other directory is the pool */
 	atomic_uint refs;
 	atomic_uint remembered; /* without a reference: what it is stays, its directory is closed */
 	_Atomic int dirfd;      /* -1: not there; locked against other daemons when it is */
@@ -57,6 +59,9 @@ void pool_remember(struct pool *p);
 void pool_forget(struct pool *p);
 /* Opens and locks the directory. When it can't, the pool's problem says why, too. */
 int pool_open(struct pool *p, struct why *why);
+void pool_close(struct pool *p, const char *problem);
+/* -ESTALE, and why: what is at its path is not the pool. */
+int pool_is_another(const struct pool *p, struct why *why);
 /* Asks the store now, and may wait for it: after the directory was changed, and now and then. */
 void pool_sample(struct pool *p);
 void pool_status(struct pool *p, struct pool_status *out);

@@ -10,6 +10,7 @@
 #include "operations.h"
 #include "clones.h"
 #include "pairs.h"
+#include "pool_known.h"
 #include "scan.h"
 #include "watch.h"
 
@@ -42,20 +43,15 @@ static int check_pool_dir(struct tandem *t, const char *name, const char *dir, c
 	return 0;
 }
 
-static int record_pool(struct tandem *t, const char *name, const char *path, uint32_t *number)
+static int record_new(struct tandem *t, struct pool *p)
 {
-	struct pool_record r = { 0 };
 	struct catalogue_txn *txn;
 	int err = tandem_txn(t, &txn);
 
 	if (err)
 		return err;
-	catalogue_new_number(txn, &r.number);
-	snprintf(r.name, sizeof(r.name), "%s", name);
-	snprintf(r.dir, sizeof(r.dir), "%s", path);
-	catalogue_put_pool(txn, &r);
-	*number = r.number;
-	return tandem_commit(t);
+	catalogue_new_number(txn, &p->number);
+	return pool_put_record(t, p);
 }
 
 static int add_pool(struct tandem *t, const char *name, const char *dir, bool plan, struct why *why)
@@ -80,8 +76,10 @@ static int add_pool(struct tandem *t, const char *name, const char *dir, bool pl
 	if (err || plan)
 		goto out;
 	err = watch_pool(t->watch, p);
-	if (!err)
-		err = record_pool(t, name, path, &p->number);
+	if (!err) {
+		pool_identify(t, p);
+		err = record_new(t, p);
+	}
 	p->recorded = true;
 	if (!err)
 		err = tandem_list_pool(t, p);
@@ -225,7 +223,7 @@ static void open_again(struct tandem *t, struct pool *p)
 {
 	struct why why = { 0 };
 
-	if (p->dirfd >= 0 || pool_open(p, &why) || watch_pool(t->watch, p))
+	if (p->dirfd >= 0 || pool_open_known(t, p, &why))
 		return;
 	atomic_fetch_add(&p->changes, 1);
 	tandem_changed(t, NULL);

@@ -140,6 +140,10 @@ void record_encode_pool(struct record *w, const struct pool_record *r)
 	put_u(w, r->number, 4);
 	put_bytes(w, r->name, strlen(r->name));
 	put_bytes(w, r->dir, strlen(r->dir));
+	if (!pool_id_is_known(&r->id))
+		return; /* as before pools had any */
+	memcpy(w->bytes + w->len, r->id.bytes, sizeof(r->id.bytes));
+	w->len += sizeof(r->id.bytes);
 }
 
 int record_decode_pool(const void *bytes, size_t len, struct pool_record *out)
@@ -149,6 +153,10 @@ int record_decode_pool(const void *bytes, size_t len, struct pool_record *out)
 	out->number = get_u(&r, 4);
 	get_string(&r, out->name, sizeof(out->name));
 	get_string(&r, out->dir, sizeof(out->dir));
+	out->id = (struct pool_id){ 0 };
+	if (!r.bad && r.left)
+		for (size_t i = 0; i < sizeof(out->id.bytes); i++)
+			out->id.bytes[i] = get_u(&r, 1);
 	return r.bad ? -EIO : 0;
 }
 

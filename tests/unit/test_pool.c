@@ -63,4 +63,44 @@ START_TEST(what_is_not_there)
 }
 END_TEST
 
-UNIT_MAIN("pool", NULL, NULL, opens_and_locks, what_is_not_there)
+START_TEST(is_known_by_its_marker)
+{
+	struct pool_id id = { 0 }, again = { 0 };
+	struct pool_status status;
+	struct why why = { 0 };
+	struct pool *p;
+	int fd;
+
+	ck_assert_int_eq(pool_new(1, "p", unit_dir(), &p), 0);
+	ck_assert_int_eq(pool_open(p, &why), 0);
+	ck_assert_int_eq(pool_marker_read(p->dirfd, &id), -ENOENT);
+	/* What who died in between has left. */
+	fd = openat(p->dirfd, POOL_MARKER ".new", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	close(fd);
+	ck_assert_int_eq(pool_marker_make(p->dirfd, &id), 0);
+	ck_assert(pool_id_is_known(&id));
+	ck_assert_int_eq(faccessat(p->dirfd, POOL_MARKER ".new", F_OK, 0), -1);
+	ck_assert_int_eq(pool_marker_make(p->dirfd, &again), 0);
+	ck_assert_mem_eq(&id, &again, sizeof(id));
+	pool_close(p, "closed");
+	pool_status(p, &status);
+	ck_assert(!status.ready && !status.space_known);
+	ck_assert_str_eq(status.problem, "closed");
+
+	p->id = id;
+	ck_assert_int_eq(pool_open(p, &why), 0);
+	pool_close(p, "closed");
+	p->id.bytes[3] ^= 1;
+	ck_assert_int_eq(pool_open(p, &why), -ESTALE);
+	ck_assert_int_eq(p->dirfd, -1);
+	p->id = (struct pool_id){ 0 };
+	ck_assert_int_eq(pool_open(p, &why), 0);
+	fd = openat(p->dirfd, POOL_MARKER, O_WRONLY | O_APPEND | O_CLOEXEC);
+	ck_assert_int_eq(write(fd, "x", 1), 1);
+	close(fd);
+	ck_assert_int_eq(pool_marker_make(p->dirfd, &id), -EIO); /* what is no marker stays */
+	pool_unref(p);
+}
+END_TEST
+
+UNIT_MAIN("pool", NULL, NULL, opens_and_locks, what_is_not_there, is_known_by_its_marker)
