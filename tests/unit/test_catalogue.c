@@ -237,6 +237,8 @@ static int see_pool(void *arg, const struct pool_record *r)
 
 	s->numbers[s->count++] = r->number;
 	ck_assert_str_eq(r->name, r->number == 4 ? "fast" : "");
+	ck_assert(pool_id_is_known(&r->id) == (r->number == 4));
+	ck_assert(r->number != 4 || r->id.bytes[15] == 0xfe);
 	return 0;
 }
 
@@ -268,6 +270,7 @@ START_TEST(pools)
 	struct catalogue_txn *txn = begun();
 
 	memset(fast.dir, 'd', sizeof(fast.dir) - 1);
+	fast.id.bytes[15] = 0xfe;
 	ck_assert_int_eq(catalogue_put_pool(txn, &fast), 0);
 	ck_assert_int_eq(catalogue_put_pool(txn, &other), 0);
 	ck_assert_int_eq(catalogue_commit(txn), 0);
