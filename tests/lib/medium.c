@@ -730,20 +730,20 @@ static void do_again(struct medium *m, const struct call *c)
 		content->mtime = c->mtime;
 	switch (c->kind) {
 	case WRITE:
-		f->ops->write(f, c->data, c->len, c->off, c->how);
+		must(!f->ops->write(f, c->data, c->len, c->off, c->how));
 		break;
 	case FLUSH:
 		if (!m->lose || !strstr(content->path, m->lose))
 			f->ops->flush(f);
 		break;
 	case ZERO:
-		f->ops->zero(f, c->off, c->len, c->how);
+		must(!f->ops->zero(f, c->off, c->len, c->how));
 		break;
 	case ALLOCATE:
-		f->ops->allocate(f, c->off, c->len, c->how);
+		must(!f->ops->allocate(f, c->off, c->len, c->how));
 		break;
 	case RESIZE:
-		f->ops->resize(f, c->len);
+		must(!f->ops->resize(f, c->len));
 		break;
 	case MAKE:
 	case MAKE_DIRECTORY:

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PAGES_ROOM (64u << 20)
+#define PAGES_ROOM (256u << 20)
 
 struct pages;
 

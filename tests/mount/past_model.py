@@ -299,8 +299,8 @@ class Life:
         name = self.rng.choice(list(self.model.snapshots))
         snapshot = self.model.snapshots[name]
         if snapshot.held:
-            if self.do_on(name, "Unhold Tag=test"):
-                snapshot.held = False
+            self.do_on(name, "Unhold Tag=test")   # refused, if the daemon died before it was held
+            snapshot.held = False
             return
         snapshot.leaving = True
         # What a clone still needs of it stays.
@@ -315,8 +315,10 @@ class Life:
 
     def hold(self):
         name = self.rng.choice(list(self.model.snapshots))
-        if not self.model.snapshots[name].held and self.do_on(name, "Hold Tag=test"):
-            self.model.snapshots[name].held = True
+        snapshot = self.model.snapshots[name]
+        if not snapshot.held:
+            snapshot.held = True   # also if the daemon dies before it says so
+            snapshot.held = self.do_on(name, "Hold Tag=test")
 
     def to_restore(self):
         """What is asked for, of whom, and what the disk is then."""

@@ -76,9 +76,20 @@ static struct guest {
 	char found[SIZE];
 } * guest;
 
+/* Of both. */
+struct kind {
+	const char *source, *target;
+	bool is_container;
+};
+static const struct kind raw = { "a.img", "b.img", false }, vhd = { "a.vhd", "b.vhd", true },
+			 vhdx = { "a.vhdx", "b.vhdx", true };
+
 static struct why why;
 static uint64_t *seed;
 static struct disk *source;
+static const struct kind *kind;
+static enum sync_mode mode;
+static bool at_flush;
 
 static unsigned below(unsigned bound)
 {
@@ -101,7 +112,8 @@ static void open_source(void)
 {
 	int err;
 
-	source = guest->source ? tandem_disk_numbered(temp.t, guest->source) : temp_disk("a.img");
+	source = guest->source ? tandem_disk_numbered(temp.t, guest->source)
+			       : temp_disk(kind->source);
 	err = source ? disk_open(source, true) : -ENOENT;
 	if (err)
 		power_cut_wrong("the source does not open: %d", err);
@@ -251,7 +263,7 @@ static void guest_looks_at_target(void)
 	int had;
 
 	if (!guest->pair || guest->mode != MODE_ASYNCHRONOUS || n == EVENTS || facts().first ||
-	    !read_target(bytes))
+	    !facts().whole || !read_target(bytes))
 		return;
 	had = find_image(bytes, 0, guest->count);
 	if (had < 0)
@@ -264,7 +276,9 @@ static void guest_looks_at_target(void)
 static void make(void)
 {
 	struct pair_request q = {
-		.target = "b.img",
+		.target = kind->target,
+		.existing = kind->is_container,
+		.force = kind->is_container,
 		.mode = guest->mode,
 		.at_flush = guest->at_flush,
 		.objective_s = guest->mode == MODE_ASYNCHRONOUS ? 2 : 0,
@@ -297,37 +311,59 @@ static void something(void)
 
 /* ---- a life ---- */
 
-static enum sync_mode mode;
-static bool at_flush;
-
 static void begin(void)
 {
 	guest = power_cut_memory(sizeof(*guest));
 	setenv("TANDEMFS_IO_URING", "off", 1);
 }
 
+/* A container has several blocks, where it can. */
+static void create(const char *name)
+{
+	struct create_disk c = {
+		.name = name,
+		.size = SIZE,
+		.block_size = !strcmp(name, vhd.source) || !strcmp(name, vhd.target) ? 16 * BLOCK
+										     : 0,
+		.mode = 0600,
+		.uid = geteuid(),
+		.gid = getegid(),
+	};
+	struct disk *d;
+
+	if (tandem_create_disk(temp.t, &c, &d, &why))
+		power_cut_wrong("no disk: %s", why.message);
+	disk_unref(d);
+}
+
+static void write_first(void)
+{
+	static _Alignas(4096) char bytes[BLOCK];
+
+	fill(bytes, 1, 7);
+	for (unsigned b = 0; b < BLOCKS; b += 3) {
+		if (disk_write(source, bytes, BLOCK, (uint64_t)b * BLOCK, 0))
+			power_cut_wrong("no content");
+		guest->images[0][b] = 7;
+	}
+	if (disk_flush(source))
+		power_cut_wrong("no content");
+}
+
 /* Every fourth begins without its mirror. */
 static void prepare(uint64_t *from)
 {
 	struct guest new = { .mode = mode, .at_flush = at_flush };
-	char bytes[BLOCK];
-	int fd;
 
 	seed = from;
 	*guest = new;
-	fill(bytes, 1, 7);
-	fd = open(temp_path("a.img"), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0 || ftruncate(fd, SIZE))
-		power_cut_wrong("no image");
-	for (unsigned b = 0; b < BLOCKS; b += 3) {
-		if (pwrite(fd, bytes, BLOCK, (off_t)b * BLOCK) != BLOCK)
-			power_cut_wrong("no image");
-		guest->images[0][b] = 7;
-	}
-	close(fd);
 	start();
+	create(kind->source);
+	if (kind->is_container)
+		create(kind->target);
 	pairs_start(temp.t);
 	open_source();
+	write_first();
 	if (below(4)) {
 		make();
 		clock_pass(SECOND);
@@ -489,8 +525,9 @@ static void go_on(const struct pair_facts *f)
 	if (memcmp(is, target, SIZE) != 0)
 		power_cut_wrong("they are not the same at the end");
 	if (power_cut_may_come())
-		bytes = power_cut_written("b.img");
-	if (facts().mode == MODE_SYNCHRONOUS && bytes > marked)
+		bytes = power_cut_written(kind->target);
+	/* A container's own tables are written, too. */
+	if (facts().mode == MODE_SYNCHRONOUS && !kind->is_container && bytes > marked)
 		power_cut_wrong("%llu bytes were copied, and %llu were marked",
 				(unsigned long long)bytes, (unsigned long long)marked);
 }
@@ -543,39 +580,66 @@ static void look(uint64_t calls, uint64_t *from)
 
 static const struct power_cut lives = { begin, prepare, live, look, 30 };
 
-static void holds(enum sync_mode of, bool acknowledges_at_flush, unsigned first, unsigned states)
+static void holds(const struct kind *of, enum sync_mode in, bool acknowledges_at_flush,
+		  unsigned first, unsigned states)
 {
 	char said[POWER_CUT_WHY];
 
-	mode = of;
+	kind = of;
+	mode = in;
 	at_flush = acknowledges_at_flush;
 	ck_assert_msg(power_cut(&lives, first, unit_scaled(states), NULL, said), "%s", said);
 }
 
 START_TEST(synchronous)
 {
-	holds(MODE_SYNCHRONOUS, false, 1000, 1000);
+	holds(&raw, MODE_SYNCHRONOUS, false, 1000, 1000);
 }
 END_TEST
 
 START_TEST(acknowledged_at_flush)
 {
-	holds(MODE_SYNCHRONOUS, true, 2000, 1000);
+	holds(&raw, MODE_SYNCHRONOUS, true, 2000, 1000);
 }
 END_TEST
 
 START_TEST(asynchronous)
 {
-	holds(MODE_ASYNCHRONOUS, false, 3000, 1000);
+	holds(&raw, MODE_ASYNCHRONOUS, false, 3000, 1000);
+}
+END_TEST
+
+START_TEST(synchronous_vhd)
+{
+	holds(&vhd, MODE_SYNCHRONOUS, false, 6000, 500);
+}
+END_TEST
+
+START_TEST(asynchronous_vhd)
+{
+	holds(&vhd, MODE_ASYNCHRONOUS, false, 7000, 500);
+}
+END_TEST
+
+START_TEST(synchronous_vhdx)
+{
+	holds(&vhdx, MODE_SYNCHRONOUS, false, 8000, 500);
+}
+END_TEST
+
+START_TEST(asynchronous_vhdx)
+{
+	holds(&vhdx, MODE_ASYNCHRONOUS, false, 9000, 500);
 }
 END_TEST
 
 /* Without the flushes of that file something is lost, or said that is not so. */
-static void is_needed(enum sync_mode of, const char *file)
+static void is_needed(const struct kind *of, enum sync_mode in, const char *file)
 {
 	char said[POWER_CUT_WHY];
 
-	mode = of;
+	kind = of;
+	mode = in;
 	at_flush = false;
 	ck_assert_msg(!power_cut(&lives, 5000, 3000, file, said),
 		      "nothing is lost without flushes of %s", file);
@@ -583,25 +647,40 @@ static void is_needed(enum sync_mode of, const char *file)
 
 START_TEST(flushes_are_needed_by_synchronous_ones)
 {
-	is_needed(MODE_SYNCHRONOUS, "/pairs/");
-	is_needed(MODE_SYNCHRONOUS, "/a.img");
-	is_needed(MODE_SYNCHRONOUS, "/b.img");
+	is_needed(&raw, MODE_SYNCHRONOUS, "/pairs/");
+	is_needed(&raw, MODE_SYNCHRONOUS, "/a.img");
+	is_needed(&raw, MODE_SYNCHRONOUS, "/b.img");
 }
 END_TEST
 
 START_TEST(and_by_asynchronous_ones)
 {
-	is_needed(MODE_ASYNCHRONOUS, "/pairs/");
-	is_needed(MODE_ASYNCHRONOUS, "/b.img");
-	is_needed(MODE_ASYNCHRONOUS, "/log/");
+	is_needed(&raw, MODE_ASYNCHRONOUS, "/pairs/");
+	is_needed(&raw, MODE_ASYNCHRONOUS, "/b.img");
+	is_needed(&raw, MODE_ASYNCHRONOUS, "/log/");
+}
+END_TEST
+
+START_TEST(and_of_containers)
+{
+	is_needed(&vhd, MODE_SYNCHRONOUS, "/a.vhd");
+	is_needed(&vhd, MODE_SYNCHRONOUS, "/b.vhd");
+	is_needed(&vhdx, MODE_ASYNCHRONOUS, "/b.vhdx");
 }
 END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = { synchronous, acknowledged_at_flush, asynchronous,
+	const TTest *const tests[] = { synchronous,
+				       acknowledged_at_flush,
+				       asynchronous,
+				       synchronous_vhd,
+				       asynchronous_vhd,
+				       synchronous_vhdx,
+				       asynchronous_vhdx,
 				       flushes_are_needed_by_synchronous_ones,
-				       and_by_asynchronous_ones };
+				       and_by_asynchronous_ones,
+				       and_of_containers };
 
 	if (!access("/dev/shm", W_OK))
 		setenv("TMPDIR", "/dev/shm", 1);
