@@ -9,6 +9,7 @@
 
 #define PAGE 4096u
 #define CHAINS 1024u
+#define NEIGHBOURS 8u
 /* The time of every file. */
 #define TIME 1600000000
 
@@ -40,10 +41,10 @@ static struct page *unused;
 
 /* ---- pages ---- */
 
-/* Many numbers are multiples of a MiB's. */
+/* Many numbers are multiples of a MiB's. Neighbours are in one chain, so that a hole is few of them. */
 static size_t chain_of(uint64_t number)
 {
-	return (number * 0x9e3779b97f4a7c15) >> 32 & (CHAINS - 1);
+	return (number / NEIGHBOURS * 0x9e3779b97f4a7c15) >> 32 & (CHAINS - 1);
 }
 
 static struct page **find(const struct memory *m, uint64_t number)
@@ -85,20 +86,23 @@ static void drop(struct memory *m, struct page **link)
 	m->pages--;
 }
 
+static void drop_in_chain(struct memory *m, size_t i, uint64_t first, uint64_t end)
+{
+	for (struct page **link = &m->chains[i]; *link;)
+		if ((*link)->number >= first && (*link)->number < end)
+			drop(m, link);
+		else
+			link = &(*link)->next;
+}
+
 static void drop_between(struct memory *m, uint64_t first, uint64_t end)
 {
-	if (end - first < CHAINS) {
-		for (uint64_t n = first; n < end; n++)
-			if (*find(m, n))
-				drop(m, find(m, n));
-		return;
-	}
-	for (size_t i = 0; i < CHAINS; i++)
-		for (struct page **link = &m->chains[i]; *link;)
-			if ((*link)->number >= first && (*link)->number < end)
-				drop(m, link);
-			else
-				link = &(*link)->next;
+	if (end - first >= CHAINS * NEIGHBOURS)
+		for (size_t i = 0; i < CHAINS; i++)
+			drop_in_chain(m, i, first, end);
+	else
+		for (uint64_t n = first; n < end; n += NEIGHBOURS - n % NEIGHBOURS)
+			drop_in_chain(m, chain_of(n), first, end);
 }
 
 static void zero(struct memory *m, uint64_t at, uint64_t len)
