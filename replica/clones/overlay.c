@@ -71,14 +71,13 @@ static int make_file(struct snapshots *s, uint32_t number, uint64_t size)
 	return err;
 }
 
-/* The image is the last to go: what a crash leaves is found by it. */
+/* The image is the last to go, once its past has, durably: what a crash leaves is found by it. */
 static void remove_files(struct snapshots *s, uint32_t number)
 {
 	char name[NUMBER_MAX];
 
 	name_of(number, name);
-	past_remove_files(s->t, number);
-	if (s->overlays->dirfd >= 0)
+	if (!past_remove_files(s->t, number) && s->overlays->dirfd >= 0)
 		unlinkat(s->overlays->dirfd, name, 0);
 }
 
@@ -262,8 +261,10 @@ static void remove_left_over(struct snapshots *s, const char *name)
 
 	if (number && number <= UINT32_MAX && is_known(s, number))
 		return;
-	if (number && number <= UINT32_MAX && track_get(s->t->catalogue, number, &track) == -ENOENT)
-		past_remove_files(s->t, number);
+	if (number && number <= UINT32_MAX &&
+	    track_get(s->t->catalogue, number, &track) == -ENOENT &&
+	    past_remove_files(s->t, number))
+		return;
 	unlinkat(s->overlays->dirfd, name, 0);
 }
 

@@ -278,13 +278,13 @@ int snapshots_attach(struct tandem *t, struct disk *d, char reason[200])
 	return err;
 }
 
-void past_remove_files(struct tandem *t, uint32_t number)
+int past_remove_files(struct tandem *t, uint32_t number)
 {
-	int past = open_dir(t->state_dirfd, "past"), fd;
+	int past = open_dir(t->state_dirfd, "past"), fd, err;
 	char name[16];
 
 	if (past < 0)
-		return;
+		return past == -ENOENT ? 0 : past;
 	snprintf(name, sizeof(name), "%u", number);
 	fd = open_dir(past, name);
 	if (fd >= 0) {
@@ -293,9 +293,12 @@ void past_remove_files(struct tandem *t, uint32_t number)
 		unlinkat(fd, "log", AT_REMOVEDIR);
 		unlinkat(fd, "store", AT_REMOVEDIR);
 		close(fd);
-		unlinkat(past, name, AT_REMOVEDIR);
 	}
+	err = unlinkat(past, name, AT_REMOVEDIR) && errno != ENOENT ? -errno : 0;
+	if (!err && fsync(past))
+		err = -errno;
 	close(past);
+	return err;
 }
 
 /* ---- of a disk without its image ---- */

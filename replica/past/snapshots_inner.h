@@ -253,8 +253,8 @@ int past_reopen(struct disk *d, struct history **out);
  */
 int past_unsettled(struct tandem *t, uint32_t number, uint64_t settled, uint64_t *bytes,
 		   bool *torn);
-/* STATE/past/NUMBER goes. */
-void past_remove_files(struct tandem *t, uint32_t number);
+/* STATE/past/NUMBER goes, durably. */
+int past_remove_files(struct tandem *t, uint32_t number);
 /* -EBUSY unless the disk is Ready or ReadOnly. */
 int past_check_served(struct disk *d, struct why *why);
 /* Nor is it being restored. */
