@@ -15,16 +15,14 @@
  * transaction uses and gives up.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "catalogue_inner.h"
+#include "cut_disks.h"
 #include "groups.h"
-#include "power_cut.h"
-#include "snapshots.h"
 #include "unit.h"
 
 static uint64_t *seed;
@@ -178,265 +176,56 @@ END_TEST
 
 /* ---- snapshots of two disks ---- */
 
-#define DISKS 2
-#define BLOCK 4096u
-#define BLOCKS 40u
-#define SIZE (BLOCK * BLOCKS)
-#define SECTOR 512u
-#define WRITES 120u
 #define EVENTS 70u
-#define TAKEN 30u
-
-static struct guest {
-	uint32_t disks[DISKS];
-	unsigned count;
-	uint64_t began[WRITES]; /* in calls; of the write that made the image */
-	uint16_t images[WRITES][DISKS][BLOCKS];
-	unsigned flushes;
-	struct {
-		unsigned disk, has;
-		uint64_t ended;
-	} flushed[EVENTS];
-	unsigned snapshots;
-	struct taken {
-		unsigned image;
-		uint32_t numbers[DISKS];
-		uint64_t began, ended, goes, gone; /* UINT64_MAX: never */
-	} taken[TAKEN];
-} * guest;
-
-static struct disk *disks[DISKS];
-static const char *const labels[DISKS] = { "a.img", "b.img" };
-
-static void begin_guest(void)
-{
-	guest = power_cut_memory(sizeof(*guest));
-	setenv("TANDEMFS_IO_URING", "off", 1);
-}
-
-static void start(void)
-{
-	temp.options.block_size = BLOCK;
-	if (tandem_open(&temp.options, &temp.t, &why))
-		power_cut_wrong("it does not start: %s", why.message);
-	tandem_settle(temp.t, &why);
-	if (snapshots_start(temp.t))
-		power_cut_wrong("snapshots do not start");
-	for (unsigned i = 0; i < DISKS; i++) {
-		disks[i] = temp_disk(labels[i]);
-		if (!disks[i] || disk_open(disks[i], true))
-			power_cut_wrong("%s does not open", labels[i]);
-	}
-}
-
-static void stop(void)
-{
-	for (unsigned i = 0; i < DISKS; i++) {
-		disk_close(disks[i]);
-		disk_unref(disks[i]);
-	}
-	tandem_close(temp.t);
-}
-
-static void fill_blocks(char *buf, unsigned count, uint16_t stamp)
-{
-	for (size_t at = 0; at < count * BLOCK; at += sizeof(stamp))
-		memcpy(buf + at, &stamp, sizeof(stamp));
-}
-
-static void write_some(unsigned i, unsigned first, unsigned blocks)
-{
-	static _Alignas(4096) char buf[SIZE];
-	unsigned n = guest->count + 1;
-
-	if (n == WRITES)
-		return;
-	memcpy(guest->images[n], guest->images[n - 1], sizeof(guest->images[n]));
-	for (unsigned b = first; b < first + blocks; b++)
-		guest->images[n][i][b] = n;
-	guest->began[n] = power_cut_now();
-	guest->count = n;
-	fill_blocks(buf, blocks, n);
-	if (disk_write(disks[i], buf, blocks * BLOCK, first * BLOCK, below(2) ? IO_DIRECT : 0))
-		power_cut_wrong("a write fails");
-}
-
-static void flush_one(void)
-{
-	unsigned n = guest->flushes, i = below(DISKS), has = guest->count;
-
-	if (n == EVENTS)
-		return;
-	if (disk_flush(disks[i]))
-		power_cut_wrong("a flush fails");
-	guest->flushed[n].disk = i;
-	guest->flushed[n].has = has;
-	guest->flushed[n].ended = power_cut_now();
-	guest->flushes = n + 1;
-}
-
-static void take(void)
-{
-	struct taken *s = &guest->taken[guest->snapshots];
-	struct snapshot_facts made[DISKS];
-	char name[16];
-
-	if (guest->snapshots == TAKEN)
-		return;
-	*s = (struct taken){ guest->count, { 0 },      power_cut_now(),
-			     UINT64_MAX,   UINT64_MAX, UINT64_MAX };
-	snprintf(name, sizeof(name), "s%u", guest->snapshots);
-	guest->snapshots++;
-	if (tandem_snapshot(temp.t, disks, DISKS, name, false, made, &why))
-		power_cut_wrong("no snapshot: %s", why.message);
-	for (unsigned i = 0; i < DISKS; i++)
-		s->numbers[i] = made[i].number;
-	s->ended = power_cut_now();
-}
-
-static void delete_one(void)
-{
-	struct taken *s;
-
-	if (!guest->snapshots)
-		return;
-	s = &guest->taken[below(guest->snapshots)];
-	if (s->goes != UINT64_MAX)
-		return;
-	s->goes = power_cut_now();
-	if (tandem_delete_snapshots(temp.t, s->numbers, DISKS, false, false, &why))
-		power_cut_wrong("it is not deleted: %s", why.message);
-	s->gone = power_cut_now();
-}
-
-static void settle_one(void)
-{
-	if (tandem_settle_disk(temp.t, disks[below(DISKS)], &why))
-		power_cut_wrong("it does not settle: %s", why.message);
-}
 
 static void prepare(uint64_t *from)
 {
-	seed = from;
-	memset(guest, 0, sizeof(*guest));
-	for (unsigned i = 0; i < DISKS; i++) {
-		int fd = open(temp_path(labels[i]), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-		if (fd < 0 || ftruncate(fd, SIZE) || close(fd))
-			power_cut_wrong("no image");
-	}
-	start();
+	cut_seed(from);
+	cut_make();
+	cut_start();
 	if (tandem_create_group(temp.t, "db", false, &why))
 		power_cut_wrong("no group: %s", why.message);
-	if (below(2))
-		take();
-	stop();
-	/* All of that is there in any case. */
-	for (unsigned n = 0; n < guest->snapshots; n++)
-		guest->taken[n].began = guest->taken[n].ended = 0;
+	if (cut_below(2))
+		cut_take();
+	cut_stop();
+	cut_made();
 }
 
 static void live(uint64_t *from)
 {
-	seed = from;
-	start();
+	cut_seed(from);
+	cut_start();
 	for (unsigned events = EVENTS; events; events--) {
-		unsigned what = below(100), first = below(BLOCKS);
+		unsigned what = cut_below(100), i = cut_below(CUT_DISKS);
 
 		if (what < 55)
-			write_some(below(DISKS), first,
-				   1 + below(below(2) ? 3 : BLOCKS - first) % (BLOCKS - first));
+			cut_write(cut_open[i], &cut->of[i]);
 		else if (what < 65)
-			flush_one();
+			cut_flush(cut_open[i], &cut->of[i]);
 		else if (what < 78)
-			take();
+			cut_take();
 		else if (what < 88)
-			delete_one();
+			cut_delete();
 		else
-			settle_one();
+			cut_settle();
 	}
-	if (below(2))
-		stop();
+	if (cut_below(2))
+		cut_stop();
 }
 
 /* ---- what is left ---- */
 
-static uint64_t now; /* in calls */
-static unsigned begun;
-
-static void check_present(unsigned i)
+static void check_present(unsigned i, uint64_t calls)
 {
-	static char bytes[SIZE];
-	unsigned flushed = 0;
-	size_t done;
+	static char bytes[CUT_SIZE];
+	const struct cut_content *c = &cut->of[i];
+	unsigned first = cut_first(c, calls), last = cut_last(c, calls), sector;
 
-	for (unsigned n = 0; n < guest->flushes; n++)
-		if (guest->flushed[n].disk == i && guest->flushed[n].ended <= now)
-			flushed = guest->flushed[n].has;
-	if (disk_read(disks[i], bytes, SIZE, 0, 0, &done) || done != SIZE)
-		power_cut_wrong("%s cannot be read", labels[i]);
-	for (unsigned at = 0; at < SIZE; at += SECTOR) {
-		unsigned n = flushed;
-		uint16_t value;
-
-		memcpy(&value, bytes + at, sizeof(value));
-		while (n <= begun && guest->images[n][i][at / BLOCK] != value)
-			n++;
-		if (n > begun || memcmp(bytes + at, bytes + at + 2, SECTOR - 2) != 0)
-			power_cut_wrong("sector %u of %s is %u, and nothing of images %u to %u",
-					at / SECTOR, labels[i], value, flushed, begun);
-	}
-}
-
-static bool check_content(unsigned i, const struct snapshot_facts *f, unsigned image)
-{
-	static char bytes[SIZE], block[BLOCK];
-	size_t done;
-	bool right = !moment_open(disks[i], f->generation);
-
-	if (!right)
-		return false;
-	right = !moment_read(disks[i], f->generation, bytes, SIZE, 0, &done) && done == SIZE;
-	moment_close(disks[i], f->generation);
-	for (unsigned b = 0; right && b < BLOCKS; b++) {
-		fill_blocks(block, 1, guest->images[image][i][b]);
-		right = !memcmp(block, bytes + b * BLOCK, BLOCK);
-	}
-	return right;
-}
-
-static void check_one(unsigned n)
-{
-	const struct taken *s = &guest->taken[n];
-	struct snapshot_facts f[DISKS];
-	unsigned there = 0;
-	char name[16];
-
-	snprintf(name, sizeof(name), "s%u", n);
-	for (unsigned i = 0; i < DISKS; i++) {
-		if (snapshot_named(temp.t, disks[i], name, &f[there]))
-			continue;
-		if (f[there].state != SNAPSHOT_SYNCHRONIZED ||
-		    !check_content(i, &f[there], s->image))
-			power_cut_wrong("%s of %s is not what it was", name, labels[i]);
-		there++;
-	}
-	if (there == 1)
-		power_cut_wrong("%s is of one disk only", name);
-	if (there && f[0].generation != f[1].generation)
-		power_cut_wrong("%s is of two moments", name);
-	if (!there && s->ended <= now && s->goes >= now)
-		power_cut_wrong("%s is gone", name);
-	if (there && s->gone <= now)
-		power_cut_wrong("%s was deleted, and is back", name);
-	if (there && s->began > now)
-		power_cut_wrong("%s was never made", name);
-}
-
-static void check_all(void)
-{
-	for (unsigned n = 0; n < guest->snapshots; n++)
-		check_one(n);
+	cut_read(cut_open[i], bytes);
+	if (!cut_fits(c, bytes, first, last, &sector))
+		power_cut_wrong("sector %u of disk %u is %u, and nothing of images %u to %u",
+				sector, i, *(const uint16_t *)(bytes + (size_t)sector * CUT_SECTOR),
+				first, last);
 }
 
 /* The group was made long before. */
@@ -448,37 +237,22 @@ static void check_group(void)
 		power_cut_wrong("the group is gone");
 }
 
-static void go_on(void)
-{
-	static _Alignas(4096) char buf[SIZE];
-	struct snapshot_facts made[DISKS];
-
-	if (tandem_snapshot(temp.t, disks, DISKS, NULL, false, made, &why))
-		power_cut_wrong("no snapshot afterwards: %s", why.message);
-	for (unsigned i = 0; i < DISKS; i++)
-		if (disk_write(disks[i], buf, SIZE, 0, 0) ||
-		    tandem_settle_disk(temp.t, disks[i], &why))
-			power_cut_wrong("it cannot be written over");
-	check_all();
-}
-
 static void look(uint64_t calls, uint64_t *from)
 {
-	seed = from;
-	now = calls;
-	for (begun = 0; begun < guest->count && guest->began[begun + 1] < calls; begun++)
-		;
-	start();
+	cut_seed(from);
+	cut_start();
 	check_group();
-	check_all();
+	cut_check_taken(calls);
 	/* Else they are what this made of them. */
-	for (unsigned i = 0; i < DISKS && !power_cut_again(); i++)
-		check_present(i);
-	if (power_cut_may_come() || below(2))
-		go_on();
+	for (unsigned i = 0; i < CUT_DISKS && !power_cut_again(); i++)
+		check_present(i, calls);
+	if (power_cut_may_come() || cut_below(2)) {
+		cut_write_over();
+		cut_check_taken(calls);
+	}
 }
 
-static const struct power_cut guests = { begin_guest, prepare, live, look, 40 };
+static const struct power_cut guests = { cut_begin, prepare, live, look, 40 };
 
 START_TEST(snapshots_of_two_disks)
 {
