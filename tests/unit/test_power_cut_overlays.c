@@ -264,8 +264,9 @@ static void check_content(struct overlay *o, enum snapshot_state state)
 		last = 0;
 	if (!cut_fits(&o->c, bytes, first, last, &sector))
 		power_cut_wrong("sector %u of the overlay %u is %u, and nothing of images %u to %u",
-				sector, o->number, *(const uint16_t *)(bytes + sector * CUT_SECTOR),
-				first, last);
+				sector, o->number,
+				*(const uint16_t *)(bytes + (size_t)sector * CUT_SECTOR), first,
+				last);
 }
 
 static void check_snapshot(unsigned taken, unsigned disk)

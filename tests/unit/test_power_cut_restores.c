@@ -10,9 +10,9 @@
  * aborted to the byte or followed by the images to theirs, and then everything is written over.
  *
  * Broken on purpose, once each, and found by a fifth of this: the restores, or their Aborts, are recorded
- * one disk after the other; restores are not recorded; what was filled is not settled before the
- * restore's record goes. Not found: restore_quiet does nothing, which it takes guests to see that write while
- * the disks are switched.
+ * one disk after the other; restores are not recorded; nothing is settled before the disks are switched;
+ * what was filled is not settled before the restore's record goes. Not found: restore_quiet does
+ * nothing, which it takes guests to see that write while the disks are switched.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -259,51 +259,71 @@ static void read_both(void)
 		cut_read(cut_open[i], bytes[i]);
 }
 
-static bool both_fit(const unsigned first[CUT_DISKS], const unsigned last[CUT_DISKS])
+/* The images that each disk may be of. */
+struct span {
+	unsigned first[CUT_DISKS], last[CUT_DISKS];
+};
+
+static bool both_fit(const struct span *s)
 {
 	unsigned sector;
 
-	return cut_fits(&cut->of[0], bytes[0], first[0], last[0], &sector) &&
-	       cut_fits(&cut->of[1], bytes[1], first[1], last[1], &sector);
+	return cut_fits(&cut->of[0], bytes[0], s->first[0], s->last[0], &sector) &&
+	       cut_fits(&cut->of[1], bytes[1], s->first[1], s->last[1], &sector);
+}
+
+static unsigned answered(void)
+{
+	unsigned n = 0;
+
+	while (n < told->count && told->switches[n].ended <= now)
+		n++;
+	return n;
+}
+
+/* Unless that switch happened, if there is one. */
+static struct span span_before(unsigned n)
+{
+	struct span s;
+
+	for (unsigned i = 0; i < CUT_DISKS; i++) {
+		s.first[i] = cut_first(&cut->of[i], now);
+		s.last[i] = cut_last(&cut->of[i], now);
+		if (n < told->count && told->switches[n].of[i] &&
+		    s.last[i] >= told->switches[n].to[i])
+			s.last[i] = told->switches[n].before[i];
+	}
+	return s;
+}
+
+/* It happened: then nothing was written since. */
+static bool has_happened(unsigned n, struct span s)
+{
+	bool began = true;
+
+	for (unsigned i = 0; i < CUT_DISKS; i++)
+		if (told->switches[n].of[i]) {
+			s.first[i] = s.last[i] = told->switches[n].to[i];
+			began = began && cut_last(&cut->of[i], now) >= s.last[i];
+		}
+	return began && both_fit(&s);
 }
 
 /* Every switch that was answered has happened, and the next one, for which calls were made, perhaps. */
 static void check_present(void)
 {
-	unsigned first[CUT_DISKS], last[CUT_DISKS], sector[CUT_DISKS], known;
-	bool none, all = false;
+	unsigned n = answered(), sector;
+	struct span s = span_before(n);
 
-	/* So many were answered. */
-	for (known = 0; known < told->count && told->switches[known].ended <= now; known++)
-		;
-	for (unsigned i = 0; i < CUT_DISKS; i++) {
-		first[i] = cut_first(&cut->of[i], now);
-		last[i] = cut_last(&cut->of[i], now);
-		if (known < told->count && told->switches[known].of[i] &&
-		    last[i] >= told->switches[known].to[i])
-			last[i] = told->switches[known].before[i];
-	}
-	none = both_fit(first, last);
-	if (!none && known < told->count) {
-		unsigned to[CUT_DISKS], from[CUT_DISKS];
-		bool began = true;
-
-		for (unsigned i = 0; i < CUT_DISKS; i++) {
-			bool of = told->switches[known].of[i];
-
-			from[i] = of ? told->switches[known].to[i] : first[i];
-			to[i] = of ? from[i] : last[i];
-			began = began && cut_last(&cut->of[i], now) >= to[i];
-		}
-		all = began && both_fit(from, to);
-	}
-	for (unsigned i = 0; i < CUT_DISKS && !none && !all; i++)
-		if (!cut_fits(&cut->of[i], bytes[i], first[i], last[i], &sector[i]))
+	if (both_fit(&s) || (n < told->count && has_happened(n, s)))
+		return;
+	for (unsigned i = 0; i < CUT_DISKS; i++)
+		if (!cut_fits(&cut->of[i], bytes[i], s.first[i], s.last[i], &sector))
 			power_cut_wrong("sector %u of disk %u is %u, and nothing of images %u to "
 					"%u; %u switches were answered",
-					sector[i], i,
-					*(const uint16_t *)(bytes[i] + sector[i] * CUT_SECTOR),
-					first[i], last[i], known);
+					sector, i,
+					*(const uint16_t *)(bytes[i] + (size_t)sector * CUT_SECTOR),
+					s.first[i], s.last[i], n);
 }
 
 /* It is what it was for who took it up before, or what he aborted it to. */
