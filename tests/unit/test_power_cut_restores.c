@@ -9,10 +9,10 @@
  * of both or of none, and it and all others hold to the byte what they held. A restore goes on, is
  * aborted to the byte or followed by the images to theirs, and then everything is written over.
  *
- * Broken on purpose, once each, and found by a fifth of this: the restores, or their Aborts, are recorded
- * one disk after the other; restores are not recorded; nothing is settled before the disks are switched;
- * what was filled is not settled before the restore's record goes. Not found: restore_quiet does
- * nothing, which it takes guests to see that write while the disks are switched.
+ * Broken on purpose, once each, and found by a fifth of this: the restores are recorded one disk after
+ * the other, or not at all; nothing is settled before the disks are switched; what was filled is not
+ * settled before the restore's record goes. By all of it: Aborts are recorded one after the other. Not
+ * found: restore_quiet does nothing, which it takes guests to see that write while the disks are switched.
  */
 #include <errno.h>
 #include <fcntl.h>
