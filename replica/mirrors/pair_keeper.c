@@ -206,7 +206,8 @@ static int synchronize(struct pair *p, struct disk *source)
 
 	pthread_mutex_lock(&p->changing);
 	r = pair_record_of(p);
-	if (!err && (r.copy_state != COPY_UNSYNCHRONIZED || pair_is_async(&r)))
+	/* One that is gone may not have its target any more: nobody would close it. */
+	if (!err && (pair_is_gone(p) || r.copy_state != COPY_UNSYNCHRONIZED || pair_is_async(&r)))
 		err = -ECANCELED;
 	if (!err && p->leg.to != target) {
 		err = pair_engage(p, source, &why);
@@ -287,7 +288,7 @@ static void try_again(struct pair *p)
 
 	pthread_mutex_lock(&p->changing);
 	r = pair_record_of(p);
-	if (pair_follow(FACT_TARGET_TRIED, &r))
+	if (!pair_is_gone(p) && pair_follow(FACT_TARGET_TRIED, &r))
 		pair_resume(p, &why);
 	pthread_mutex_unlock(&p->changing);
 }

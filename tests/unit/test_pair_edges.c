@@ -531,6 +531,35 @@ START_TEST(nothing_stays_of_those_that_go)
 }
 END_TEST
 
+static bool is_let_go(void *target)
+{
+	return !disk_is_open(target) && !atomic_load(&((struct disk *)target)->target_use);
+}
+
+/* Whatever its keeper is about to do just then. */
+START_TEST(one_that_goes_at_once_leaves_its_target)
+{
+	struct disk *target;
+	int err;
+
+	temp_make("b.img", SIZE);
+	temp_rescan();
+	target = temp_disk("b.img");
+	for (unsigned i = 0; i < 200; i++) {
+		ck_assert_msg(!mirror("b.img",
+				      (struct pair_request){ .existing = true, .force = true }),
+			      "after %u of them: %s", i, why.message);
+		usleep(unit_below(&seed, 1000));
+		do
+			err = operate(OP_DETACH, true);
+		while (err == -EBUSY);
+		ck_assert_msg(!err, "%s", why.message);
+		ck_assert(unit_until(is_let_go, target, 10));
+	}
+	disk_unref(target);
+}
+END_TEST
+
 UNIT_MAIN("pair_edges", setup, teardown, two_want_one_target, a_split_target_is_shrunk,
 	  a_split_target_grows, its_source_grows_to_what_a_split_target_has,
 	  a_target_in_use_is_not_taken_away, unprepared, a_reader_of_the_target_is_in_nobodys_way,
@@ -538,4 +567,4 @@ UNIT_MAIN("pair_edges", setup, teardown, two_want_one_target, a_split_target_is_
 	  a_file_of_marks_without_a_mirror, a_crash_in_a_resize, a_target_that_cannot_shrink,
 	  a_host_that_stops_with_its_target, whether_the_host_stops_is_set,
 	  a_loss_that_cannot_be_recorded, what_cannot_be_recorded_is_not_done, stopped_with_clients,
-	  nothing_stays_of_those_that_go)
+	  nothing_stays_of_those_that_go, one_that_goes_at_once_leaves_its_target)
