@@ -9,8 +9,8 @@
  *      target's disk and the mirror are gone, D
  *   -> the images change places -> requests go on -> the old file is called FILE.left-TIME
  *
- * After a crash before the last step the old file has its name still, and is in Conflict
- * with the disk, whose name in the mount it would have.
+ * After a crash before the last step the old file has its name still: it is a disk like others,
+ * and in Conflict with the one that moved, where that has its name in the mount.
  *
  * Locks: see pair_swap.h.
  */

@@ -734,7 +734,7 @@ static void do_again(struct medium *m, const struct call *c)
 		break;
 	case FLUSH:
 		if (!m->lose || !strstr(content->path, m->lose))
-			f->ops->flush(f);
+			must(!f->ops->flush(f));
 		break;
 	case ZERO:
 		must(!f->ops->zero(f, c->off, c->len, c->how));
