@@ -33,39 +33,22 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cut_guest.h"
 #include "fake_clock.h"
 #include "pairs_inner.h"
 #include "power_cut.h"
 #include "snapshots_inner.h"
 #include "unit.h"
 
-#define BLOCK 4096u
-#define BLOCKS 256u
-#define SECTOR 512u
-#define SIZE (BLOCK * BLOCKS)
 #define SECOND 1000000000ull
-#define WRITES 100u
 #define EVENTS 60u
-#define MOST 8u
-
-struct written {
-	uint64_t began, ended; /* in calls; UINT64_MAX: not at all */
-	uint64_t ended_ms;
-};
 
 static struct guest {
 	_Atomic uint64_t passed;
 	enum sync_mode mode;
 	bool at_flush;
 	uint32_t source, pair; /* numbers; 0: not known yet */
-	unsigned count;
-	struct written writes[WRITES]; /* from 1 on; 0 is what was there before */
-	uint16_t images[WRITES][BLOCKS];
-	unsigned flushes;
-	struct {
-		unsigned has;
-		uint64_t ended;
-	} flushed[EVENTS];
+	struct cut_guest g;
 	unsigned reads; /* of the target */
 	struct {
 		unsigned had;
@@ -73,15 +56,17 @@ static struct guest {
 	} read[EVENTS];
 	/* After a cut, if there is to be another one while it is taken up: what a target may become. */
 	bool fails_over;
-	char found[SIZE];
+	char found[GUEST_SIZE];
 } * guest;
 
 /* Of both. */
 struct kind {
 	const char *source, *target;
 	bool is_container;
+	uint32_t block_size; /* 0: the format's choice */
 };
-static const struct kind raw = { "a.img", "b.img", false }, vhd = { "a.vhd", "b.vhd", true },
+static const struct kind raw = { "a.img", "b.img" },
+			 vhd = { "a.vhd", "b.vhd", true, 16 * GUEST_BLOCK },
 			 vhdx = { "a.vhdx", "b.vhdx", true };
 
 static struct why why;
@@ -156,118 +141,29 @@ static void settle(void)
 
 /* ---- the guest ---- */
 
-static void fill(char *buf, unsigned count, uint16_t stamp)
-{
-	for (size_t at = 0; at < count * BLOCK; at += sizeof(stamp))
-		memcpy(buf + at, &stamp, sizeof(stamp));
-}
-
-static void begin_write(unsigned first, unsigned count, uint16_t stamp)
-{
-	unsigned n = guest->count + 1;
-
-	memcpy(guest->images[n], guest->images[n - 1], sizeof(guest->images[n]));
-	for (unsigned b = first; b < first + count; b++)
-		guest->images[n][b] = stamp;
-	guest->writes[n] = (struct written){ power_cut_now(), UINT64_MAX, 0 };
-	guest->count = n;
-}
-
-static void end_write(void)
-{
-	struct written *w = &guest->writes[guest->count];
-
-	w->ended_ms = clock_ms();
-	w->ended = power_cut_now();
-}
-
-/* Half of them in a few regions, so that what was not flushed is written again. */
-static void guest_writes(void)
-{
-	static _Alignas(4096) char buf[MOST * BLOCK];
-	unsigned count = 1 + below(MOST), how = below(8);
-	unsigned first = below(2) ? below(BLOCKS - MOST) : below(24);
-	int err;
-
-	if (guest->count + 1 == WRITES)
-		return;
-	begin_write(first, count, how ? guest->count + 1 : 0);
-	fill(buf, count, guest->count);
-	err = how ? disk_write(source, buf, count * BLOCK, (uint64_t)first * BLOCK,
-			       how % 2 ? IO_DIRECT : 0)
-		  : disk_zero(source, (uint64_t)first * BLOCK, count * BLOCK, ZERO_PUNCH);
-	if (err)
-		power_cut_wrong("a write fails: %d", err);
-	end_write();
-}
-
-static void guest_flushes(void)
-{
-	unsigned has = guest->count, n = guest->flushes;
-
-	if (n == EVENTS)
-		return;
-	if (disk_flush(source))
-		power_cut_wrong("a flush fails");
-	guest->flushed[n].has = has;
-	guest->flushed[n].ended = power_cut_now();
-	guest->flushes = n + 1;
-}
-
-static bool read_disk(struct disk *d, char *bytes)
-{
-	size_t done = 0;
-	bool read = d && !disk_open(d, false);
-
-	if (!read)
-		return false;
-	read = !disk_read(d, bytes, SIZE, 0, 0, &done) && done == SIZE;
-	disk_close(d);
-	return read;
-}
-
 static bool read_target(char *bytes)
 {
 	struct pair_facts f = facts();
 	struct disk *d = temp_disk(f.target);
-	bool read = read_disk(d, bytes);
+	bool read = guest_reads(d, bytes);
 
 	disk_unref(d);
 	return read;
 }
 
-/* The newest image that these are, not older than low; or -1. */
-static int find_image(const char *bytes, unsigned low, unsigned high)
-{
-	char block[BLOCK];
-
-	for (unsigned n = high + 1; n-- > low;) {
-		unsigned b = 0;
-
-		for (; b < BLOCKS; b++) {
-			fill(block, 1, guest->images[n][b]);
-			if (memcmp(block, bytes + b * BLOCK, BLOCK) != 0)
-				break;
-		}
-		if (b == BLOCKS)
-			return n;
-	}
-	return -1;
-}
-
 /* Who has seen something there sees nothing older later. */
 static void guest_looks_at_target(void)
 {
-	static char bytes[SIZE];
+	static char bytes[GUEST_SIZE];
 	unsigned n = guest->reads;
 	int had;
 
 	if (!guest->pair || guest->mode != MODE_ASYNCHRONOUS || n == EVENTS || facts().first ||
 	    !facts().whole || !read_target(bytes))
 		return;
-	had = find_image(bytes, 0, guest->count);
+	had = guest_find(&guest->g, bytes, 0, guest->g.count);
 	if (had < 0)
-		power_cut_wrong("its target is none of %u images", guest->count + 1);
+		power_cut_wrong("its target is none of %u images", guest->g.count + 1);
 	guest->read[n].had = had;
 	guest->read[n].ended = power_cut_now();
 	guest->reads = n + 1;
@@ -296,9 +192,9 @@ static void something(void)
 	unsigned n = below(100);
 
 	if (n < 48)
-		guest_writes();
+		guest_writes(&guest->g, source, seed);
 	else if (n < 60)
-		guest_flushes();
+		guest_flushes(&guest->g, source);
 	else if (n < 66)
 		guest_looks_at_target();
 	else if (n < 80)
@@ -317,14 +213,12 @@ static void begin(void)
 	setenv("TANDEMFS_IO_URING", "off", 1);
 }
 
-/* A container has several blocks, where it can. */
 static void create(const char *name)
 {
 	struct create_disk c = {
 		.name = name,
-		.size = SIZE,
-		.block_size = !strcmp(name, vhd.source) || !strcmp(name, vhd.target) ? 16 * BLOCK
-										     : 0,
+		.size = GUEST_SIZE,
+		.block_size = kind->block_size,
 		.mode = 0600,
 		.uid = geteuid(),
 		.gid = getegid(),
@@ -336,15 +230,16 @@ static void create(const char *name)
 	disk_unref(d);
 }
 
+/* Every third block. */
 static void write_first(void)
 {
-	static _Alignas(4096) char bytes[BLOCK];
+	static _Alignas(4096) char bytes[GUEST_BLOCK];
 
-	fill(bytes, 1, 7);
-	for (unsigned b = 0; b < BLOCKS; b += 3) {
-		if (disk_write(source, bytes, BLOCK, (uint64_t)b * BLOCK, 0))
+	guest_fill(bytes, 1, 7);
+	for (unsigned b = 0; b < GUEST_BLOCKS; b += 3) {
+		if (disk_write(source, bytes, GUEST_BLOCK, (uint64_t)b * GUEST_BLOCK, 0))
 			power_cut_wrong("no content");
-		guest->images[0][b] = 7;
+		guest->g.images[0][b] = 7;
 	}
 	if (disk_flush(source))
 		power_cut_wrong("no content");
@@ -357,13 +252,17 @@ static void prepare(uint64_t *from)
 
 	seed = from;
 	*guest = new;
+	if (!kind->is_container)
+		guest_make_image(&guest->g, kind->source);
 	start();
-	create(kind->source);
-	if (kind->is_container)
+	if (kind->is_container) {
+		create(kind->source);
 		create(kind->target);
+	}
 	pairs_start(temp.t);
 	open_source();
-	write_first();
+	if (kind->is_container)
+		write_first();
 	if (below(4)) {
 		make();
 		clock_pass(SECOND);
@@ -396,48 +295,25 @@ static void live(uint64_t *from)
 
 /* ---- what is left of it ---- */
 
-static struct {
-	unsigned flushed, seen, begun; /* images */
-} left;
+static struct guest_left left;
+static unsigned seen; /* an image */
 
 static void find_left(uint64_t calls)
 {
-	memset(&left, 0, sizeof(left));
-	for (unsigned n = 1; n <= guest->count && guest->writes[n].began < calls; n++)
-		left.begun = n;
-	for (unsigned n = 0; n < guest->flushes; n++)
-		if (guest->flushed[n].ended <= calls)
-			left.flushed = guest->flushed[n].has;
+	left = guest_left(&guest->g, calls);
+	seen = 0;
 	for (unsigned n = 0; n < guest->reads; n++)
-		if (guest->read[n].ended <= calls && guest->read[n].had > left.seen)
-			left.seen = guest->read[n].had;
-}
-
-/* Not older than what was flushed, each sector by itself. */
-static void check_sectors(const char *of, const char *bytes)
-{
-	for (unsigned at = 0; at < SIZE; at += SECTOR) {
-		unsigned n = left.flushed;
-		uint16_t value;
-
-		memcpy(&value, bytes + at, sizeof(value));
-		if (memcmp(bytes + at, bytes + at + 2, SECTOR - 2) != 0)
-			power_cut_wrong("sector %u of the %s is torn", at / SECTOR, of);
-		while (n <= left.begun && guest->images[n][at / BLOCK] != value)
-			n++;
-		if (n > left.begun)
-			power_cut_wrong("sector %u of the %s is %u, and nothing of images %u to %u",
-					at / SECTOR, of, value, left.flushed, left.begun);
-	}
+		if (guest->read[n].ended <= calls && guest->read[n].had > seen)
+			seen = guest->read[n].had;
 }
 
 /* Of an asynchronous one: what it is as old as at most. */
 static unsigned oldest(const struct pair_facts *f)
 {
-	unsigned n = left.seen;
+	unsigned n = seen;
 
-	while (n < left.begun && guest->writes[n + 1].ended != UINT64_MAX &&
-	       guest->writes[n + 1].ended_ms < f->sync_time_ms)
+	while (n < left.begun && guest->g.writes[n + 1].ended != UINT64_MAX &&
+	       guest->g.writes[n + 1].ended_ms < f->sync_time_ms)
 		n++;
 	return n;
 }
@@ -446,11 +322,13 @@ static void check_moment(const struct pair_facts *f, const char *of, const char 
 {
 	unsigned low = oldest(f);
 
-	if (power_cut_again() && !memcmp(bytes, guest->found, SIZE))
+	if (power_cut_again() && !memcmp(bytes, guest->found, GUEST_SIZE))
 		return;
-	if (find_image(bytes, low, left.begun) < 0)
+	if (guest_find(&guest->g, bytes, low, left.begun) < 0)
 		power_cut_wrong("the %s is none of images %u to %u%s", of, low, left.begun,
-				find_image(bytes, 0, left.begun) < 0 ? ", nor an older one" : "");
+				guest_find(&guest->g, bytes, 0, left.begun) < 0
+					? ", nor an older one"
+					: "");
 }
 
 static void check_marked(const struct pair_facts *f, const char *s, const char *t)
@@ -458,15 +336,16 @@ static void check_marked(const struct pair_facts *f, const char *s, const char *
 	struct marks *marks = the_pair()->leg.marks;
 	uint64_t run;
 
-	for (unsigned at = 0; at < SIZE; at += SECTOR)
-		if (memcmp(s + at, t + at, SECTOR) != 0 && !marks_differs(marks, at, SECTOR, &run))
+	for (unsigned at = 0; at < GUEST_SIZE; at += GUEST_SECTOR)
+		if (memcmp(s + at, t + at, GUEST_SECTOR) != 0 &&
+		    !marks_differs(marks, at, GUEST_SECTOR, &run))
 			power_cut_wrong("sector %u differs, and is not marked; it is %d",
-					at / SECTOR, f->state);
-	if (f->state == COPY_SYNCHRONIZED && memcmp(s, t, SIZE) != 0)
+					at / GUEST_SECTOR, f->state);
+	if (f->state == COPY_SYNCHRONIZED && memcmp(s, t, GUEST_SIZE) != 0)
 		power_cut_wrong("it is Synchronized, and differs");
 }
 
-static char was[SIZE], is[SIZE], target[SIZE];
+static char was[GUEST_SIZE], is[GUEST_SIZE], target[GUEST_SIZE];
 
 /* Before anybody copies: what is recorded is true. */
 static void check_left(const struct pair_facts *f)
@@ -479,7 +358,7 @@ static void check_left(const struct pair_facts *f)
 		check_moment(f, "target", target);
 		return;
 	}
-	check_sectors("target", target);
+	guest_check(&guest->g, left, "target", target);
 	check_marked(f, was, target);
 }
 
@@ -493,12 +372,12 @@ static void fail_over(const struct pair_facts *f)
 		return;
 	if (!whole && now.mode == MODE_ASYNCHRONOUS)
 		return;
-	if (!read_disk(source, is))
+	if (!guest_reads(source, is))
 		power_cut_wrong("what it failed over to cannot be read");
 	if (now.mode == MODE_ASYNCHRONOUS)
 		check_moment(f, "new source", is);
 	else
-		check_sectors("new source", is);
+		guest_check(&guest->g, left, "new source", is);
 	_exit(0);
 }
 
@@ -518,11 +397,11 @@ static void go_on(const struct pair_facts *f)
 		clock_pass(61 * SECOND);
 		settle();
 	}
-	if (!read_disk(source, is) || !read_target(target))
+	if (!guest_reads(source, is) || !read_target(target))
 		power_cut_wrong("one of them cannot be read at the end");
-	if (memcmp(is, was, SIZE) != 0)
+	if (memcmp(is, was, GUEST_SIZE) != 0)
 		power_cut_wrong("the source was changed");
-	if (memcmp(is, target, SIZE) != 0)
+	if (memcmp(is, target, GUEST_SIZE) != 0)
 		power_cut_wrong("they are not the same at the end");
 	if (power_cut_may_come())
 		bytes = power_cut_written(kind->target);
@@ -550,14 +429,14 @@ static void look(uint64_t calls, uint64_t *from)
 	find_left(calls);
 	start();
 	open_source();
-	if (!read_disk(source, was))
+	if (!guest_reads(source, was))
 		power_cut_wrong("the source cannot be read");
-	check_sectors("source", was);
+	guest_check(&guest->g, left, "source", was);
 	if (power_cut_may_come()) {
 		guest->fails_over = false;
-		memcpy(guest->found, was, SIZE);
+		memcpy(guest->found, was, GUEST_SIZE);
 	} else if (power_cut_again() && !guest->fails_over &&
-		   memcmp(was, guest->found, SIZE) != 0) {
+		   memcmp(was, guest->found, GUEST_SIZE) != 0) {
 		power_cut_wrong("the source was changed by being taken up");
 	}
 	find_pair();
