@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "groups_inner.h"
+#include "pairs.h"
 #include "scan.h"
 
 #define OBJECT_NAME_MAX (sizeof("groups/") + NAME_BYTES_MAX)
@@ -23,6 +24,7 @@ void group_announce(struct tandem *t, const char *name, const char *how, const c
 	events_emit(t->events, EVENT_INFORMATION, "GroupChanged", object_of(name, object), "%s%s",
 		    how, member ? event_word(word, sizeof(word), member) : "");
 	tandem_changed(t, NULL);
+	joint_groups_changed(t);
 }
 
 static int unrecorded(struct why *why, int err)

@@ -49,7 +49,7 @@ struct cycle {
 	struct disk *source, *target;
 	struct history *from;
 	struct moment_record moment; /* of the source: what the target becomes */
-	bool meets;                  /* its moment is that of others, too */
+	bool meets, joint;           /* its moment is that of others, too; its end as well */
 	unsigned stops;
 	unsigned rewrites; /* before the moment: what is read of it is of one disk */
 	void *buffers[CHUNKS];
@@ -214,8 +214,9 @@ static bool goes_on(struct cycle *c, uint64_t copied)
 	struct pair *p = c->p;
 
 	while (!job_pause_point(p->of->t->jobs, p->job, copied, &p->interrupt)) {
-		if (!c->meets || atomic_load(&p->stop) || atomic_load(&p->leg.failed) ||
-		    keeper_is_ending(p) || !atomic_exchange(&p->interrupt, false))
+		if (!(c->meets || (c->joint && async_drain_wanted(p) == DRAIN_NONE)) ||
+		    atomic_load(&p->stop) || atomic_load(&p->leg.failed) || keeper_is_ending(p) ||
+		    !atomic_exchange(&p->interrupt, false))
 			return false;
 		copied = 0;
 	}
@@ -437,13 +438,58 @@ static int keep_base(struct pair *p, struct disk *target, struct pair_record *r)
 	return err;
 }
 
+int async_check_conclusion(struct cycle *c, struct pair_record *r)
+{
+	struct pair *p = c->p;
+	int err = 0;
+
+	*r = pair_record_of(p);
+	pthread_mutex_lock(&p->applying);
+	if (is_ended(c) || !pair_writes(r) || marks_were_cut(p->leg.marks) ||
+	    marks_size(p->leg.marks) < c->moment.size || disk_state(c->source) == DISK_CHANGED ||
+	    atomic_load(&p->rewrites) != c->rewrites)
+		err = -EAGAIN;
+	pthread_mutex_unlock(&p->applying);
+	if (!err && r->first)
+		err = operations_complete_name(c->target);
+	if (err)
+		return err == -EBUSY ? -EAGAIN : err; /* somebody looks for disks */
+	r->copy_state = COPY_SYNCHRONIZED;
+	r->first = r->written = false;
+	r->steady = true;
+	r->shows = 0;
+	r->of = c->moment.generation;
+	r->sync_time_ms = c->moment.time_ms;
+	return 0;
+}
+
+void async_concluded(struct cycle *c, uint64_t shown)
+{
+	if (shown)
+		retire_base(c->p, c->target, shown);
+	atomic_store(&c->p->applied, 0);
+	c->p->fitted = c->moment.size;
+}
+
+static int conclude_alone(struct cycle *c)
+{
+	struct pair *p = c->p;
+	struct pair_record was, r;
+	int err;
+
+	pthread_mutex_lock(&p->changing);
+	was = pair_record_of(p);
+	err = async_check_conclusion(c, &r) ?: pair_set(p, was.copy_state, &r);
+	if (!err)
+		async_concluded(c, was.shows);
+	pthread_mutex_unlock(&p->changing);
+	return err;
+}
+
 /* Both are the same as of the moment, and durably so. */
 static int conclude(struct cycle *c)
 {
 	struct pair *p = c->p;
-	struct pair_record r;
-	enum copy_state from;
-	uint64_t shown;
 	bool settled = !beside_is_kept(c->target) || settle(c->target);
 	int err = disk_flush(c->target);
 
@@ -451,36 +497,7 @@ static int conclude(struct cycle *c)
 		leg_lose(&p->leg, err);
 		return err;
 	}
-	pthread_mutex_lock(&p->changing);
-	r = pair_record_of(p);
-	from = r.copy_state;
-	shown = r.shows;
-	pthread_mutex_lock(&p->applying);
-	if (is_ended(c) || !pair_writes(&r) || marks_were_cut(p->leg.marks) ||
-	    marks_size(p->leg.marks) < c->moment.size || disk_state(c->source) == DISK_CHANGED ||
-	    atomic_load(&p->rewrites) != c->rewrites)
-		err = -EAGAIN;
-	pthread_mutex_unlock(&p->applying);
-	if (!err && r.first)
-		err = operations_complete_name(c->target);
-	if (err == -EBUSY) /* somebody looks for disks */
-		err = -EAGAIN;
-	if (!err) {
-		r.copy_state = COPY_SYNCHRONIZED;
-		r.first = r.written = false;
-		r.steady = true;
-		r.shows = 0;
-		r.of = c->moment.generation;
-		r.sync_time_ms = c->moment.time_ms;
-		err = pair_set(p, from, &r);
-	}
-	if (!err && shown)
-		retire_base(p, c->target, shown);
-	if (!err) {
-		atomic_store(&p->applied, 0);
-		p->fitted = c->moment.size;
-	}
-	pthread_mutex_unlock(&p->changing);
+	err = c->joint ? meeting_conclude(p, c) : conclude_alone(c);
 	if (!err && settled)
 		beside_refresh(p);
 	return err;
@@ -528,9 +545,11 @@ static int send(struct cycle *c)
 		return err;
 	marks_watch(c->p->leg.marks);
 	c->rewrites = atomic_load(&c->p->rewrites);
-	c->meets = meeting_is_called(c->p);
-	err = c->meets ? meeting_attend(c->p, c->source, &c->moment)
-		       : take_moment(c->source, &c->moment);
+	c->meets = meeting_is_called(c->p, &c->p->meeting);
+	c->joint = !c->meets && meeting_is_called(c->p, &c->p->joint);
+	err = c->meets   ? meeting_attend(c->p, &c->p->meeting, c->source, &c->moment)
+	      : c->joint ? meeting_attend(c->p, &c->p->joint, c->source, &c->moment)
+			 : take_moment(c->source, &c->moment);
 	if (err)
 		return err;
 	g = c->moment.generation;
@@ -687,8 +706,10 @@ bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next)
 	enum drain drain = async_drain_wanted(p);
 	unsigned asked = async_drain_asked(p);
 	bool in_step = is_in_step(p, r), prove = async_is_to_prove(p, r);
-	bool meets = meeting_is_called(p);
+	bool joint = meeting_is_called(p, &p->joint);
+	bool meets = meeting_is_called(p, &p->meeting) || joint;
 
+	atomic_store(&p->behind, !in_step);
 	if (in_step)
 		atomic_store(&p->in_step_ms, time_ms);
 	tell_objective(p, r);
@@ -699,9 +720,11 @@ bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next)
 		async_cycle_ended(p, asked, 0);
 	if (in_step && !meets && (!prove || asked))
 		return false;
+	if (atomic_load(&p->jointly) && r->copy_state == COPY_SYNCHRONIZED && !asked && !joint)
+		return false;
 	if (p->cycle_at > *next) /* its objective is shorter by now */
 		p->cycle_at = *next;
-	if (r->copy_state == COPY_SYNCHRONIZED && !asked && !prove && now < p->cycle_at) {
+	if (r->copy_state == COPY_SYNCHRONIZED && !asked && !prove && !joint && now < p->cycle_at) {
 		*next = p->cycle_at;
 		return false;
 	}
@@ -715,11 +738,12 @@ void async_cycle_ended(struct pair *p, unsigned asked, int err)
 	/* One that was stopped in the middle goes on, whenever its time would be. */
 	if (err)
 		p->cycle_at = 0;
-	if (p->meeting == MEETING_GOING) {
-		p->meeting = err ? MEETING_OFF : MEETING_MET;
+	meeting_cycle_ended(p);
+	if (p->meeting.is == MEETING_GOING) {
+		p->meeting.is = err ? MEETING_OFF : MEETING_MET;
 		p->drain = err ? p->drain : DRAIN_DONE;
 	} else if (!err && asked && asked == p->drain_asked && p->drain == DRAIN_WANTED &&
-		   p->meeting == MEETING_NONE) {
+		   p->meeting.is == MEETING_NONE) {
 		p->drain = DRAIN_DONE;
 	}
 	pthread_cond_broadcast(&p->poked);

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Asynchronous mirrors whose targets become what their sources were at one moment, and stay that. For
- * a group that stops, or takes over:
+ * Asynchronous mirrors whose targets become what their sources were at one moment. For a group that
+ * stops, or takes over, and then they stay that:
  *
  *   each keeper comes to where its cycle takes a moment, with what is set from there on watched: HERE
  *   -> one moment of all sources: GO
  *   -> each target becomes what its source was then, durably, and no other cycle begins: MET
+ *
+ * And for the next generation of a consistent group:
+ *
+ *   HERE -> GO -> each target has all of it, durably, and shows what it was still: READY
+ *   -> the records of all say so, in one transaction -> MET
  *
  * Writers wait for nobody. Whoever does not come, or does not get there, ends it for all; then each
  * follows its source as before.
@@ -22,40 +27,41 @@
 
 /* ---- by the keeper ---- */
 
-bool meeting_is_called(struct pair *p)
+bool meeting_is_called(struct pair *p, struct meeting *m)
 {
 	bool called;
 
 	pthread_mutex_lock(&p->lock);
-	called = p->meeting == MEETING_CALLED;
+	called = m->is == MEETING_CALLED;
 	pthread_mutex_unlock(&p->lock);
 	return called;
 }
 
-/* Under lock. */
-static bool is_wanted(const struct pair *p)
+/* Under lock. An operation is not kept waiting by a generation. */
+static bool stays(const struct pair *p, const struct meeting *m)
 {
-	return p->meeting == MEETING_HERE && !p->ending && !p->gone && !atomic_load(&p->stop) &&
-	       !atomic_load(&p->leg.failed);
+	return !p->ending && !p->gone && !atomic_load(&p->stop) && !atomic_load(&p->leg.failed) &&
+	       (m != &p->joint || p->drain == DRAIN_NONE);
 }
 
-int meeting_attend(struct pair *p, struct disk *source, struct moment_record *out)
+int meeting_attend(struct pair *p, struct meeting *m, struct disk *source,
+		   struct moment_record *out)
 {
 	uint64_t until = monotonic_ns() + MEET_NS, g = 0;
 	int err = 0;
 
 	pthread_mutex_lock(&p->lock);
-	if (p->meeting == MEETING_CALLED) {
-		p->meeting = MEETING_HERE;
+	if (m->is == MEETING_CALLED) {
+		m->is = MEETING_HERE;
 		pthread_cond_broadcast(&p->poked);
 	}
-	while (is_wanted(p) && clock_wait(&p->poked, &p->lock, until))
+	while (m->is == MEETING_HERE && stays(p, m) && clock_wait(&p->poked, &p->lock, until))
 		;
-	if (p->meeting == MEETING_GO) {
-		p->meeting = MEETING_GOING;
-		g = p->meeting_at;
-	} else if (p->meeting == MEETING_HERE) {
-		p->meeting = MEETING_OFF;
+	if (m->is == MEETING_GO) {
+		m->is = MEETING_GOING;
+		g = m->at;
+	} else if (m->is == MEETING_HERE) {
+		m->is = MEETING_OFF;
 	}
 	pthread_cond_broadcast(&p->poked);
 	pthread_mutex_unlock(&p->lock);
@@ -69,37 +75,85 @@ int meeting_attend(struct pair *p, struct disk *source, struct moment_record *ou
 	return err;
 }
 
+/* Who has agreed to it waits for the record, and for nothing else. */
+int meeting_conclude(struct pair *p, struct cycle *c)
+{
+	struct meeting *m = &p->joint;
+	bool met;
+
+	pthread_mutex_lock(&p->lock);
+	if (m->is == MEETING_GOING) {
+		m->is = MEETING_READY;
+		p->ready = c;
+		pthread_cond_broadcast(&p->poked);
+	}
+	while (m->is == MEETING_AGREED || (m->is == MEETING_READY && stays(p, m)))
+		pthread_cond_wait(&p->poked, &p->lock);
+	met = m->is == MEETING_MET;
+	p->ready = NULL;
+	pthread_mutex_unlock(&p->lock);
+	return met ? 0 : -EAGAIN;
+}
+
+/* Under lock. What does not get there is told; what was told is over. */
+void meeting_cycle_ended(struct pair *p)
+{
+	struct meeting *m = &p->joint;
+
+	if (m->is == MEETING_GOING || m->is == MEETING_READY)
+		m->is = MEETING_OFF;
+	else if (m->is == MEETING_CALLED_OFF || m->is == MEETING_MET)
+		m->is = MEETING_NONE;
+}
+
 /* ---- by who calls them ---- */
 
 struct meeting_of {
 	struct tandem *t;
+	bool joint; /* for a generation */
 	struct pair *const *pairs;
 	size_t count, called;
 	struct disk **sources; /* references */
 	uint64_t until;
 };
 
-static int call(struct pair *p, struct why *why)
+static struct meeting *of(const struct meeting_of *m, struct pair *p)
+{
+	return m->joint ? &p->joint : &p->meeting;
+}
+
+/* Under lock. One that ends is seen by its keeper first. */
+static int ask_to_join(struct pair *p)
+{
+	if (p->joint.is != MEETING_NONE || p->drain != DRAIN_NONE)
+		return -EBUSY;
+	p->poke = true;
+	pthread_cond_broadcast(&p->poked);
+	return 0;
+}
+
+static int call(const struct meeting_of *m, struct pair *p, struct why *why)
 {
 	int err;
 
 	pthread_mutex_lock(&p->lock);
-	err = async_ask_to_drain(p);
+	err = m->joint ? ask_to_join(p) : async_ask_to_drain(p);
 	if (!err)
-		p->meeting = MEETING_CALLED;
+		of(m, p)->is = MEETING_CALLED;
 	pthread_mutex_unlock(&p->lock);
 	return err ? refuse(why, err, "another operation waits for its next generation") : 0;
 }
 
-static int await(struct meeting_of *m, struct pair *p, enum meeting is, struct why *why)
+static int await(struct meeting_of *m, struct pair *p, enum meeting_state is, struct why *why)
 {
+	const struct meeting *at = of(m, p);
 	int err;
 
 	pthread_mutex_lock(&p->lock);
-	while (p->meeting != is && p->meeting != MEETING_OFF && async_can_drain(p) &&
+	while (at->is != is && at->is != MEETING_OFF && async_can_drain(p) &&
 	       clock_wait(&p->poked, &p->lock, m->until))
 		;
-	err = p->meeting == is ? 0 : -ETIMEDOUT;
+	err = at->is == is ? 0 : -ETIMEDOUT;
 	pthread_mutex_unlock(&p->lock);
 	return err ? refuse(why, err, "what it lacks could not be copied in time") : 0;
 }
@@ -134,15 +188,16 @@ static int take_moment(struct meeting_of *m, uint64_t *g, struct why *why)
 static int send_off(struct meeting_of *m, size_t i, uint64_t g, struct why *why)
 {
 	struct pair *p = m->pairs[i];
+	struct meeting *at = of(m, p);
 	struct disk *source = m->sources[i];
 	int err = moment_pin(source, g);
 	bool goes = false;
 
 	pthread_mutex_lock(&p->lock);
-	if (!err && p->meeting == MEETING_HERE) {
+	if (!err && at->is == MEETING_HERE) {
 		goes = true;
-		p->meeting = MEETING_GO;
-		p->meeting_at = g;
+		at->is = MEETING_GO;
+		at->at = g;
 		pthread_cond_broadcast(&p->poked);
 	}
 	pthread_mutex_unlock(&p->lock);
@@ -158,19 +213,98 @@ static int send_off(struct meeting_of *m, size_t i, uint64_t g, struct why *why)
 static void call_off(struct meeting_of *m, size_t i)
 {
 	struct pair *p = m->pairs[i];
+	struct meeting *at = of(m, p);
 	uint64_t g = 0;
 
 	pthread_mutex_lock(&p->lock);
-	if (p->meeting == MEETING_GO) {
-		p->meeting = MEETING_OFF;
-		g = p->meeting_at;
+	if (at->is == MEETING_GO) {
+		at->is = MEETING_OFF;
+		g = at->at;
 	}
+	if (m->joint)
+		at->is = at->is == MEETING_GOING || at->is == MEETING_READY ||
+					 at->is == MEETING_CALLED_OFF
+				 ? MEETING_CALLED_OFF
+				 : MEETING_NONE;
+	pthread_cond_broadcast(&p->poked);
 	pthread_mutex_unlock(&p->lock);
 	if (g) {
 		moment_unpin(m->sources[i], g);
 		collector_add(m->t->snapshots->collector, m->sources[i], g);
 	}
-	async_release(p);
+	if (!m->joint)
+		async_release(p);
+}
+
+/* Under changing of all. */
+static int agree(struct meeting_of *m)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < m->count && !err; i++) {
+		struct pair *p = m->pairs[i];
+
+		pthread_mutex_lock(&p->lock);
+		if (p->joint.is == MEETING_READY && stays(p, &p->joint))
+			p->joint.is = MEETING_AGREED;
+		else
+			err = -EAGAIN;
+		pthread_mutex_unlock(&p->lock);
+	}
+	return err;
+}
+
+/* Likewise. */
+static void dismiss(struct meeting_of *m, int err)
+{
+	for (size_t i = 0; i < m->count; i++) {
+		struct pair *p = m->pairs[i];
+
+		pthread_mutex_lock(&p->lock);
+		if (p->joint.is == MEETING_AGREED)
+			p->joint.is = err ? MEETING_CALLED_OFF : MEETING_MET;
+		pthread_cond_broadcast(&p->poked);
+		pthread_mutex_unlock(&p->lock);
+	}
+}
+
+/* Likewise. They show it from here on, also after a crash; or what they showed. */
+static int conclude_agreed(struct meeting_of *m)
+{
+	struct pair_step *steps = calloc(m->count, sizeof(*steps));
+	int err = steps ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < m->count && !err; i++) {
+		steps[i].p = m->pairs[i];
+		steps[i].from = pair_record_of(m->pairs[i]).copy_state;
+		err = async_check_conclusion(m->pairs[i]->ready, &steps[i].r);
+	}
+	if (!err) {
+		uint64_t *shown = calloc(m->count, sizeof(*shown));
+
+		for (size_t i = 0; i < m->count && shown; i++)
+			shown[i] = pair_record_of(m->pairs[i]).shows;
+		err = shown ? pair_record_steps(steps, m->count) : -ENOMEM;
+		for (size_t i = 0; i < m->count && !err; i++)
+			async_concluded(m->pairs[i]->ready, shown[i]);
+		free(shown);
+	}
+	free(steps);
+	return err;
+}
+
+/* All are READY, or were. By number, as who operates a group. */
+static int conclude_all(struct meeting_of *m)
+{
+	int err;
+
+	for (size_t i = 0; i < m->count; i++)
+		pthread_mutex_lock(&m->pairs[i]->changing);
+	err = agree(m) ?: conclude_agreed(m);
+	dismiss(m, err);
+	for (size_t i = m->count; i-- > 0;)
+		pthread_mutex_unlock(&m->pairs[i]->changing);
+	return err;
 }
 
 static int meet(struct meeting_of *m, size_t *which, struct why *why)
@@ -180,7 +314,7 @@ static int meet(struct meeting_of *m, size_t *which, struct why *why)
 
 	for (size_t i = 0; i < m->count && !err; i++) {
 		*which = i;
-		err = call(m->pairs[i], why);
+		err = call(m, m->pairs[i], why);
 		m->called += !err;
 	}
 	m->until = monotonic_ns() + MEET_NS;
@@ -201,11 +335,27 @@ static int meet(struct meeting_of *m, size_t *which, struct why *why)
 		*which = one && !err ? i : *which;
 		err = err ? err : one;
 	}
-	m->until = monotonic_ns() + MEET_NS;
+	/* A generation takes what it takes. */
+	m->until = m->joint ? UINT64_MAX : monotonic_ns() + MEET_NS;
 	for (size_t i = 0; i < m->count && !err; i++) {
 		*which = i;
-		err = await(m, m->pairs[i], MEETING_MET, why);
+		err = await(m, m->pairs[i], m->joint ? MEETING_READY : MEETING_MET, why);
 	}
+	return err || !m->joint ? err : conclude_all(m);
+}
+
+static int hold(struct meeting_of *m, size_t *which, struct why *why)
+{
+	int err;
+
+	*which = 0;
+	m->sources = calloc(m->count + 1, sizeof(struct disk *));
+	err = m->sources ? meet(m, which, why) : refuse(why, -ENOMEM, "out of memory");
+	while (err && m->called-- > 0)
+		call_off(m, m->called);
+	for (size_t i = 0; i < m->count && m->sources; i++)
+		disk_unref(m->sources[i]);
+	free(m->sources);
 	return err;
 }
 
@@ -213,15 +363,15 @@ int async_meet(struct tandem *t, struct pair *const *pairs, size_t count, size_t
 	       struct why *why)
 {
 	struct meeting_of m = { .t = t, .pairs = pairs, .count = count };
-	int err;
 
-	*which = 0;
-	m.sources = calloc(count + 1, sizeof(struct disk *));
-	err = m.sources ? meet(&m, which, why) : refuse(why, -ENOMEM, "out of memory");
-	while (err && m.called-- > 0)
-		call_off(&m, m.called);
-	for (size_t i = 0; i < count && m.sources; i++)
-		disk_unref(m.sources[i]);
-	free(m.sources);
-	return err;
+	return hold(&m, which, why);
+}
+
+int async_make_joint(struct tandem *t, struct pair *const *pairs, size_t count)
+{
+	struct meeting_of m = { .t = t, .joint = true, .pairs = pairs, .count = count };
+	struct why why = { 0 };
+	size_t which;
+
+	return hold(&m, &which, &why);
 }

@@ -114,7 +114,7 @@ void async_release(struct pair *p)
 {
 	pthread_mutex_lock(&p->lock);
 	p->drain = DRAIN_NONE;
-	p->meeting = MEETING_NONE;
+	p->meeting.is = MEETING_NONE;
 	pthread_mutex_unlock(&p->lock);
 	keeper_poke(p);
 }

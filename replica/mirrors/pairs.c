@@ -571,6 +571,7 @@ void pairs_start(struct tandem *t)
 	if (!t->pairs || t->read_only)
 		return;
 	take_pending_back(t);
+	joint_start(t);
 	for (struct pair *p = NULL; (p = pairs_after(t->pairs, p));)
 		if (!pair_is_gone(p))
 			keeper_start(p);
@@ -602,6 +603,7 @@ void pairs_stop(struct tandem *t)
 		keeper_end(p);
 		pair_forget_images(p);
 	}
+	joint_stop(ps);
 	/* What cannot be flushed is marked still at the next start. */
 	for (struct pair *p = NULL; t->serving && (p = pairs_after(ps, p));)
 		if (p->leg.marks && !atomic_load(&p->leg.failed))

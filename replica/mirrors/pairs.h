@@ -112,6 +112,9 @@ void tandem_end_verify(struct tandem *t, uint32_t job, enum job_state as);
 /* Such a job is suspended, or goes on. */
 void pairs_look_at_proofs(struct tandem *t);
 
+/* Of a group: its members, or whether it is consistent. With no lock of theirs held. */
+void joint_groups_changed(struct tandem *t);
+
 /* Those that were made pending are so no more, in one transaction. By number. */
 int pairs_finish(struct tandem *t, const uint32_t *numbers, size_t count, struct why *why);
 

@@ -30,6 +30,23 @@
 
 struct swap;
 
+/* Asynchronous mirrors at a moment that all of them have; see pair_meet.c. */
+struct meeting {
+	enum meeting_state {
+		MEETING_NONE,
+		MEETING_CALLED,
+		MEETING_HERE,
+		MEETING_GO,
+		MEETING_GOING, /* the keeper has taken over the pin */
+		MEETING_READY, /* of a generation: the target has it, durably, and waits to be said so */
+		MEETING_AGREED, /* likewise: that is being recorded */
+		MEETING_MET,
+		MEETING_OFF,        /* it does not get there */
+		MEETING_CALLED_OFF, /* others do not; the keeper has not seen that yet */
+	} is;
+	uint64_t at; /* the moment, which it has a pin of */
+};
+
 struct pair {
 	struct pair *next;
 	struct pairs *of;
@@ -59,18 +76,13 @@ struct pair {
 	pthread_mutex_t applying; /* held while it writes to its target; taken after changing */
 	unsigned stops;           /* under applying: how often that was stopped */
 	enum drain { DRAIN_NONE, DRAIN_WANTED, DRAIN_DONE } drain; /* under lock */
-	unsigned drain_asked; /* likewise: the number of who wants it, or wanted it last */
-	/* Likewise, while it is wanted: at a moment that others have, too. See pair_meet.c. */
-	enum meeting {
-		MEETING_NONE,
-		MEETING_CALLED,
-		MEETING_HERE,
-		MEETING_GO,
-		MEETING_GOING, /* the keeper has taken over the pin */
-		MEETING_MET,
-		MEETING_OFF, /* it does not get there */
-	} meeting;
-	uint64_t meeting_at; /* likewise: that moment, which it has a pin of */
+	unsigned drain_asked;   /* likewise: the number of who wants it, or wanted it last */
+	struct meeting meeting; /* likewise, while it is wanted, for an operation */
+	/* Of a consistent group: see pair_joint.c. */
+	struct meeting joint;     /* under lock: for a generation that all get, or none */
+	struct cycle *ready;      /* likewise: what is to be concluded with others */
+	_Atomic uint32_t jointly; /* the group without which it has no generation; 0: none */
+	_Atomic bool behind;      /* its target lacks something, as far as its keeper knows */
 	uint64_t read; /* under changing: who has its target open sees that generation of it; 0 */
 	_Atomic uint64_t applied;    /* bytes of the next generation that the target has */
 	_Atomic uint64_t in_step_ms; /* it had everything then; 0: see its record */
@@ -111,6 +123,7 @@ struct pairs {
 	uint8_t owner[BESIDE_OWNER]; /* this state, towards others: see beside.h */
 	pthread_mutex_t managing;    /* who starts and ends keepers; none of them takes it */
 	bool ending;
+	struct joint_keeper *joint; /* NULL: nobody serves */
 };
 
 /* ---- pairs.c ---- */
@@ -285,6 +298,12 @@ bool async_is_due(struct pair *p, const struct pair_record *r, uint64_t *next);
  * was written since then.
  */
 void async_cycle_ended(struct pair *p, unsigned asked, int err);
+/*
+ * Under changing, for a cycle whose target has all and is flushed: *r is what is to be recorded, or it
+ * is not whole after all; and once it is recorded. shown: what the target showed.
+ */
+int async_check_conclusion(struct cycle *c, struct pair_record *r);
+void async_concluded(struct cycle *c, uint64_t shown);
 /* The number of who wants one; 0: nobody does. */
 unsigned async_drain_asked(struct pair *p);
 enum drain async_drain_wanted(struct pair *p);
@@ -300,9 +319,25 @@ bool async_is_to_prove(struct pair *p, const struct pair_record *r);
  */
 int async_meet(struct tandem *t, struct pair *const *pairs, size_t count, size_t *which,
 	       struct why *why);
+/*
+ * The next generation of each, or of none: recorded in one transaction. Writers wait for nobody. An
+ * operation on one of them ends it. -errno: it did not come to that.
+ */
+int async_make_joint(struct tandem *t, struct pair *const *pairs, size_t count);
 /* By the keeper, whose next moment is to be that of all; and that moment, with a pin. */
-bool meeting_is_called(struct pair *p);
-int meeting_attend(struct pair *p, struct disk *source, struct moment_record *out);
+bool meeting_is_called(struct pair *p, struct meeting *m);
+int meeting_attend(struct pair *p, struct meeting *m, struct disk *source,
+		   struct moment_record *out);
+/* Likewise: it has that generation, but for the record. 0: that is recorded, and concluded. */
+int meeting_conclude(struct pair *p, struct cycle *c);
+/* Under lock: the cycle has ended, well or not. */
+void meeting_cycle_ended(struct pair *p);
+
+/* ---- pair_joint.c ---- */
+
+/* Before keepers start; and after they have ended. */
+void joint_start(struct tandem *t);
+void joint_stop(struct pairs *ps);
 
 /* ---- pair_mode.c ---- */
 

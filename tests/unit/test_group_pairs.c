@@ -462,7 +462,7 @@ END_TEST
 
 static uint64_t met_at(uint32_t pair)
 {
-	return pair_of_number(temp.t->pairs, pair)->meeting_at;
+	return pair_of_number(temp.t->pairs, pair)->meeting.at;
 }
 
 static void make_async(void)

@@ -114,12 +114,12 @@ static void *meet(void *arg)
 	return NULL;
 }
 
-static enum meeting meeting_of(struct pair *p)
+static enum meeting_state meeting_of(struct pair *p)
 {
-	enum meeting is;
+	enum meeting_state is;
 
 	pthread_mutex_lock(&p->lock);
-	is = p->meeting;
+	is = p->meeting.is;
 	pthread_mutex_unlock(&p->lock);
 	return is;
 }
@@ -169,10 +169,10 @@ static struct pair *make_other(void)
 	return p;
 }
 
-static void be(struct pair *p, enum meeting is, bool ending)
+static void be(struct pair *p, enum meeting_state is, bool ending)
 {
 	pthread_mutex_lock(&p->lock);
-	p->meeting = is;
+	p->meeting.is = is;
 	p->ending = ending;
 	pthread_cond_broadcast(&p->poked);
 	pthread_mutex_unlock(&p->lock);
@@ -189,12 +189,12 @@ START_TEST(who_never_sets_out)
 	ck_assert(unit_until(is_called, slow, 20));
 	be(slow, MEETING_HERE, false);
 	ck_assert(unit_until(is_to_go, slow, 20));
-	ck_assert(history_is_pinned(atomic_load(&other->history), slow->meeting_at));
+	ck_assert(history_is_pinned(atomic_load(&other->history), slow->meeting.at));
 	be(slow, MEETING_GO, true);
 	pthread_join(thread, NULL);
 	ck_assert_int_eq(c.err, -ETIMEDOUT);
 	ck_assert_uint_eq(c.which, 1);
-	ck_assert(!history_is_pinned(atomic_load(&other->history), slow->meeting_at));
+	ck_assert(!history_is_pinned(atomic_load(&other->history), slow->meeting.at));
 	ck_assert(meeting_of(pair) == MEETING_NONE && meeting_of(slow) == MEETING_NONE);
 }
 END_TEST
@@ -223,7 +223,7 @@ START_TEST(who_leaves_before_all_are_there)
 	pthread_join(thread, NULL);
 	ck_assert_int_eq(c.err, -ETIMEDOUT);
 	ck_assert_uint_eq(c.which, 0);
-	ck_assert_uint_eq(late->meeting_at, 0);
+	ck_assert_uint_eq(late->meeting.at, 0);
 	ck_assert_int_eq(facts().state, COPY_SUSPENDED);
 }
 END_TEST
