@@ -9,6 +9,7 @@
 
 #include "bytes.h"
 #include "fake_file.h"
+#include "pages.h"
 #include "unit.h"
 #include "vhdx_inner.h"
 #include "vhdx_build.h"
@@ -301,7 +302,7 @@ START_TEST(creates)
 	ck_assert_int_eq(try_create("vhdx", 64ull << 40, 0, 0), 0);
 	ck_assert_int_eq(try_create("vhdx-differencing", MIB, 0, 0), -EOPNOTSUPP);
 	/* The file has no room for it. */
-	ck_assert_int_eq(try_create("vhdx-fixed", 64 * MIB, 0, 0), -EFBIG);
+	ck_assert_int_eq(try_create("vhdx-fixed", PAGES_ROOM, 0, 0), -EFBIG);
 }
 END_TEST
 
