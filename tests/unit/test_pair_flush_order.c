@@ -237,6 +237,15 @@ static bool is_verified(void *arg)
 	return !facts().verifying;
 }
 
+/* While the disk is resized what is new differs for a moment, and the keeper may come by just then. */
+static bool begins_to_verify(void *arg)
+{
+	int err = tandem_verify_pair(temp.t, number, false, arg, &why);
+
+	ck_assert(!err || err == -EBUSY);
+	return !err;
+}
+
 /* Each of these waits for what is on its way, so that nothing of it comes later. */
 START_TEST(what_ends_it_waits_first)
 {
@@ -259,7 +268,7 @@ START_TEST(what_ends_it_waits_first)
 		ck_assert_int_eq(disk_resize(source, SIZE + (i % 2) * MIB, true), 0);
 		await(COPY_SYNCHRONIZED);
 	}
-	ck_assert_int_eq(tandem_verify_pair(temp.t, number, false, &job, &why), 0);
+	ck_assert(unit_until(begins_to_verify, &job, 60));
 	ck_assert(unit_until(is_verified, NULL, 60));
 	ck_assert_uint_eq(facts().mended, 0);
 	for (unsigned i = 0; i < 2; i++) {
