@@ -394,7 +394,9 @@ static void look_for_past(struct check *c, const char *directory, uint32_t numbe
 	char where[40];
 
 	snprintf(where, sizeof(where), "%s/%u", directory, number);
-	if (track_get(c->catalogue, number, &track) == -ENOENT)
+	/* One that is gone goes with the next start. */
+	if (track_get(c->catalogue, number, &track) == -ENOENT &&
+	    track_gone(c->catalogue, number - 1) != number)
 		report(&c->report, FINDING_LEFT, where, "no disk has that number and a past");
 }
 

@@ -144,7 +144,7 @@ static const struct parameter remove_pool_parameters[] = {
 static int remove_pool(const struct request *r)
 {
 	const char *name = r->args[REMOVE_POOL_NAME].text;
-	int err = tandem_remove_pool(r->ctl->tandem, name, r->plan, &r->result->why);
+	int err = tandem_remove_pool(r->ctl->tandem, name, r->force, r->plan, &r->result->why);
 
 	if (err)
 		return err;
@@ -291,8 +291,8 @@ const struct command root_commands[] = {
 	  .help = "its disks stay" },
 	{ .name = "AddPool", .parameters = add_pool_parameters, .run = add_pool,
 	  .help = "a second directory of images" },
-	{ .name = "RemovePool", .parameters = remove_pool_parameters, .run = remove_pool,
-	  .help = "its images stay" },
+	{ .name = "RemovePool", .parameters = remove_pool_parameters, .force = true,
+	  .run = remove_pool, .help = "its images stay" },
 	{ .name = "Rescan", .run = rescan, .help = "look for images now" },
 	{ .name = "Settle", .run = settle_all, .help = "every image has everything" },
 	{ .name = "Set", .parameters = set_parameters, .needs_any = true, .run = set_settings,

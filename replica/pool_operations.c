@@ -147,23 +147,26 @@ static int claim_all(struct pool *p, struct disk **disks, size_t count, struct w
 	return 0;
 }
 
-/* Nobody flushes them after this. */
-static int flush_all(struct pool *p, struct disk **disks, size_t count, struct why *why)
+/* Nobody flushes them after this; *failed is how many of them could not be. */
+static int flush_all(struct pool *p, struct disk **disks, size_t count, bool force,
+		     unsigned *failed, struct why *why)
 {
 	for (size_t i = 0; i < count; i++) {
 		struct disk *d = disks[i];
 		int err = d->pool == p && d->image && !d->image->read_only ? disk_flush(d) : 0;
 
-		if (err)
-			return refuse(why, err, "%s cannot be flushed: %s", d->label,
-				      strerror(-err));
+		if (err && !force)
+			return refuse_advise(why, err, "RemovePool Name= Force",
+					     "%s cannot be flushed: %s", d->label, strerror(-err));
+		*failed += err != 0;
 	}
 	return 0;
 }
 
-static int remove_pool(struct tandem *t, struct pool *p, bool plan, struct why *why)
+static int remove_pool(struct tandem *t, struct pool *p, bool force, bool plan, struct why *why)
 {
 	char object[POOL_NAME_MAX + 8];
+	unsigned failed = 0;
 	struct catalogue_txn *txn;
 	size_t count;
 	struct disk **disks = tandem_disks(t, &count);
@@ -172,7 +175,7 @@ static int remove_pool(struct tandem *t, struct pool *p, bool plan, struct why *
 	if (err)
 		goto out;
 	if (!plan)
-		err = flush_all(p, disks, count, why);
+		err = flush_all(p, disks, count, force, &failed, why);
 	if (!plan && !err) {
 		err = tandem_txn(t, &txn);
 		if (!err) {
@@ -195,21 +198,25 @@ static int remove_pool(struct tandem *t, struct pool *p, bool plan, struct why *
 		tandem_unlist_pool(t, p);
 		parents_settle(t);
 		snprintf(object, sizeof(object), "pools/%s", p->name);
-		events_emit(t->events, EVENT_INFORMATION, "PoolRemoved", object, "%s", "");
+		if (failed)
+			events_emit(t->events, EVENT_MAJOR, "PoolRemoved", object, "Unflushed=%u",
+				    failed);
+		else
+			events_emit(t->events, EVENT_INFORMATION, "PoolRemoved", object, "%s", "");
 	}
 out:
 	disks_free(disks, count);
 	return err;
 }
 
-int tandem_remove_pool(struct tandem *t, const char *name, bool plan, struct why *why)
+int tandem_remove_pool(struct tandem *t, const char *name, bool force, bool plan, struct why *why)
 {
 	struct pool *p;
 	int err;
 
 	pthread_mutex_lock(&t->discovery);
 	p = name[0] ? tandem_pool_named(t, name) : NULL;
-	err = p ? remove_pool(t, p, plan, why)
+	err = p ? remove_pool(t, p, force, plan, why)
 		: refuse(why, -ENOENT, "there is no pool '%s'", name);
 	pool_unref(p);
 	pthread_mutex_unlock(&t->discovery);

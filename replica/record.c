@@ -206,6 +206,8 @@ void record_encode_track(struct record *w, const struct track_record *r)
 	put_u(w, r->restore_from, 8);
 	put_u(w, r->restore_before, 8);
 	put_u(w, r->swept, 8);
+	if (r->gone)
+		put_u(w, true, 1);
 }
 
 int record_decode_track(const void *bytes, size_t len, struct track_record *out)
@@ -222,6 +224,8 @@ int record_decode_track(const void *bytes, size_t len, struct track_record *out)
 	t.restore_before = get_u(&r, 8);
 	if (!r.bad && r.left) /* there was a time without it */
 		t.swept = get_u(&r, 8);
+	if (!r.bad && r.left)
+		t.gone = get_u(&r, 1);
 	if (r.bad)
 		return -EIO;
 	*out = t;

@@ -191,7 +191,7 @@ int tandem_accept_disk(struct tandem *t, struct disk *d, bool force, bool plan, 
 int tandem_add_pool(struct tandem *t, const char *name, const char *dir, bool plan,
 		    struct why *why);
 /* -EBUSY while one of its disks is open. */
-int tandem_remove_pool(struct tandem *t, const char *name, bool plan, struct why *why);
+int tandem_remove_pool(struct tandem *t, const char *name, bool force, bool plan, struct why *why);
 /* Looks through every directory now, and returns when done. */
 int tandem_rescan(struct tandem *t, bool plan, struct why *why);
 struct tandem_settings tandem_get_settings(struct tandem *t);

@@ -131,25 +131,32 @@ int track_put(struct catalogue_txn *t, uint32_t disk, const struct track_record 
 	return catalogue_put_record(t, t->c->tracks, &key, &w);
 }
 
-int track_get(struct catalogue *c, uint32_t disk, struct track_record *r)
+static int read_track(const struct catalogue *c, MDB_txn *txn, uint32_t disk,
+		      struct track_record *r)
 {
 	struct key key = key_of1(disk);
 	MDB_val k = key_val(&key), v;
+	int err = from_mdb(mdb_get(txn, c->tracks, &k, &v));
+
+	return err ? err : record_decode_track(v.mv_data, v.mv_size, r);
+}
+
+int track_get(struct catalogue *c, uint32_t disk, struct track_record *r)
+{
 	MDB_txn *txn;
 	int err = catalogue_begin_read(c, &txn);
 
 	if (err)
 		return err;
-	err = from_mdb(mdb_get(txn, c->tracks, &k, &v));
-	if (!err)
-		err = record_decode_track(v.mv_data, v.mv_size, r);
+	err = read_track(c, txn, disk, r);
 	catalogue_end_read(c, txn);
-	return err;
+	return !err && r->gone ? -ENOENT : err;
 }
 
 struct track_visit {
 	int (*fn)(void *, uint32_t, const struct track_record *);
 	void *arg;
+	bool gone;
 };
 
 static int visit_track(void *arg, MDB_val k, MDB_val v)
@@ -157,18 +164,57 @@ static int visit_track(void *arg, MDB_val k, MDB_val v)
 	struct track_visit *visit = arg;
 	struct track_record r;
 	uint64_t disk;
+	int err;
 
 	if (!key_read(k.mv_data, k.mv_size, &disk, 1) || disk > UINT32_MAX)
 		return -EIO;
-	return record_decode_track(v.mv_data, v.mv_size, &r) ?: visit->fn(visit->arg, disk, &r);
+	err = record_decode_track(v.mv_data, v.mv_size, &r);
+	return err || r.gone != visit->gone ? err : visit->fn(visit->arg, disk, &r);
 }
 
 int tracks_each(struct catalogue *c,
 		int (*fn)(void *arg, uint32_t disk, const struct track_record *t), void *arg)
 {
-	struct track_visit visit = { fn, arg };
+	struct track_visit visit = { .fn = fn, .arg = arg };
 
 	return catalogue_each(c, c->tracks, NULL, visit_track, &visit);
+}
+
+struct gone_search {
+	uint32_t after, found;
+};
+
+static int match_gone(void *arg, uint32_t disk, const struct track_record *r)
+{
+	struct gone_search *search = arg;
+
+	(void)r;
+	if (disk > search->after)
+		search->found = disk;
+	return search->found != 0;
+}
+
+uint32_t track_gone(struct catalogue *c, uint32_t after)
+{
+	struct gone_search search = { .after = after };
+	struct track_visit visit = { .fn = match_gone, .arg = &search, .gone = true };
+
+	catalogue_each(c, c->tracks, NULL, visit_track, &visit);
+	return search.found;
+}
+
+int track_removed(struct catalogue *c, uint32_t disk)
+{
+	struct key key = key_of1(disk);
+	struct track_record r;
+	struct catalogue_txn *t;
+	int err = catalogue_begin(c, &t);
+
+	if (err)
+		return err;
+	if (!read_track(c, t->txn, disk, &r) && r.gone)
+		catalogue_del_record(t, c->tracks, &key);
+	return catalogue_commit(t);
 }
 
 /* Goes on from `start` as long as there are keys that begin with it. */
@@ -221,11 +267,17 @@ int track_forget(struct catalogue_txn *t, uint32_t disk)
 	const struct catalogue *c = t->c;
 	const MDB_dbi all[] = { c->versions, c->by_last, c->totals,   c->store_segments,
 				c->moments,  c->tracks,  c->snapshots };
+	struct track_record track = { 0 };
+	bool had = read_track(c, t->txn, disk, &track) != -ENOENT;
 	int err = 0;
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && !err; i++)
 		err = forget_in(t, all[i], disk);
 	if (!err)
 		err = origin_forget(t, disk);
+	if (!err && had) {
+		track = (struct track_record){ .gone = true };
+		err = track_put(t, disk, &track);
+	}
 	return remember(t, err);
 }

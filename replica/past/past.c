@@ -284,7 +284,7 @@ int past_remove_files(struct tandem *t, uint32_t number)
 	char name[16];
 
 	if (past < 0)
-		return past == -ENOENT ? 0 : past;
+		return past == -ENOENT ? track_removed(t->catalogue, number) : past;
 	snprintf(name, sizeof(name), "%u", number);
 	fd = open_dir(past, name);
 	if (fd >= 0) {
@@ -298,7 +298,14 @@ int past_remove_files(struct tandem *t, uint32_t number)
 	if (!err && fsync(past))
 		err = -errno;
 	close(past);
-	return err;
+	return err ? err : track_removed(t->catalogue, number);
+}
+
+/* What keeps it from going now will be asked again at the next start. */
+void past_remove_left_overs(struct tandem *t)
+{
+	for (uint32_t number = 0; (number = track_gone(t->catalogue, number));)
+		past_remove_files(t, number);
 }
 
 /* ---- of a disk without its image ---- */

@@ -277,6 +277,8 @@ int snapshots_load(struct tandem *t, struct why *why)
 		err = clones_new(s, &s->clones);
 	if (!err)
 		err = overlays_load(s);
+	if (!err && !t->read_only)
+		past_remove_left_overs(t);
 	return err ? refuse(why, err, "the catalogue's snapshots: %s", strerror(-err)) : 0;
 }
 

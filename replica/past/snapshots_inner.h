@@ -255,6 +255,8 @@ int past_unsettled(struct tandem *t, uint32_t number, uint64_t settled, uint64_t
 		   bool *torn);
 /* STATE/past/NUMBER goes, durably. */
 int past_remove_files(struct tandem *t, uint32_t number);
+/* What a crash has kept from it, before anybody uses a disk. */
+void past_remove_left_overs(struct tandem *t);
 /* -EBUSY unless the disk is Ready or ReadOnly. */
 int past_check_served(struct disk *d, struct why *why);
 /* Nor is it being restored. */

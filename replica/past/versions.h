@@ -100,14 +100,22 @@ struct track_record {
 	uint64_t limit;                        /* bytes; 0: none */
 	uint64_t restore_from, restore_before; /* see history_restore; 0: none is running */
 	uint64_t swept; /* catalogue_crashes() up to which what they left in the store is gone */
+	bool gone; /* forgotten, and only its files may be left: nobody else sees this record */
 };
 int track_put(struct catalogue_txn *txn, uint32_t disk, const struct track_record *t);
 int track_get(struct catalogue *c, uint32_t disk, struct track_record *t); /* -ENOENT */
 /* By disk. fn must not write. */
 int tracks_each(struct catalogue *c,
 		int (*fn)(void *arg, uint32_t disk, const struct track_record *t), void *arg);
-/* Everything of that disk: the record, moments, versions, totals, snapshots. May be a lot. */
+/*
+ * Everything of that disk: the record, moments, versions, totals, snapshots. May be a lot. That it had
+ * them stays known until its files are removed, which is done after this is committed.
+ */
 int track_forget(struct catalogue_txn *txn, uint32_t disk);
+/* The first of those after that number; 0: none. */
+uint32_t track_gone(struct catalogue *c, uint32_t after);
+/* Its files are removed. */
+int track_removed(struct catalogue *c, uint32_t disk);
 
 /* A snapshot: a name for a moment, and a relationship. */
 struct snapshot_record {

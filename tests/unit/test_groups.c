@@ -254,7 +254,7 @@ START_TEST(of_a_removed_pool)
 	disk_unref(made);
 	ck_assert_int_eq(add("fast:c.img"), 0);
 	ck_assert_str_eq(members(), "a.img Ready, b.img Ready, fast:c.img Ready");
-	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, &why), 0);
+	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, false, &why), 0);
 	ck_assert_str_eq(members(), "a.img Ready, b.img Ready, c.img Missing");
 	ck_assert_int_eq(tandem_add_pool(temp.t, "fast", pool, false, &why), 0);
 	ck_assert_str_eq(members(), "a.img Ready, b.img Ready, fast:c.img Ready");

@@ -263,6 +263,11 @@ START_TEST(forgotten)
 	ck_assert_int_eq(track_forget(txn, 99), 0);
 	commit(txn);
 	ck_assert_int_eq(track_get(c, 2, &got), -ENOENT);
+	ck_assert_uint_eq(track_gone(c, 0), 2);
+	ck_assert_uint_eq(track_gone(c, 2), 0);
+	ck_assert_int_eq(track_removed(c, 1), 0);
+	ck_assert_int_eq(track_removed(c, 2), 0);
+	ck_assert_uint_eq(track_gone(c, 0), 0);
 	ck_assert_uint_eq(moments(2).count, 0);
 	ck_assert_uint_eq(snapshots().count, 4);
 	for (size_t i = 0; i < 4; i++)

@@ -543,7 +543,7 @@ START_TEST(to_a_pool_and_back)
 	check_is("b.img");
 	check_content();
 	/* Its name is that of the pool from here on, if that is where it is called so. */
-	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, &why), 0);
+	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, false, &why), 0);
 	again();
 	disk_facts(source, &f);
 	ck_assert_str_eq(f.mount_dir, "");

@@ -481,7 +481,7 @@ START_TEST(adds_and_removes_a_pool)
 	d = tandem_disk_called(temp.t, "fast:a.img");
 	ck_assert_uint_eq(d->number, number);
 	ck_assert_int_eq(disk_open(d, false), 0);
-	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, &why), -EBUSY);
+	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, false, &why), -EBUSY);
 	ck_assert_str_eq(temp_state("fast:b.img"), "Ready");
 	ck_assert_int_eq(disk_open(d, false), 0);
 	disk_close(d);
@@ -493,13 +493,13 @@ START_TEST(adds_and_removes_a_pool)
 	temp_open_and_crash();
 	temp_open();
 	ck_assert_uint_eq(temp_number("fast:a.img"), number);
-	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", true, &why), 0);
+	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, true, &why), 0);
 	ck_assert_str_eq(temp_state("fast:a.img"), "Ready");
-	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, &why), 0);
+	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, false, &why), 0);
 	ck_assert_uint_eq(temp_count(), 1);
 	ck_assert_uint_eq(temp_events("PoolRemoved pools/fast"), 1);
-	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, &why), -ENOENT);
-	ck_assert_int_eq(tandem_remove_pool(temp.t, "", false, &why), -ENOENT);
+	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, false, &why), -ENOENT);
+	ck_assert_int_eq(tandem_remove_pool(temp.t, "", false, false, &why), -ENOENT);
 	ck_assert_int_eq(tandem_add_pool(temp.t, "again", second, false, &why), 0);
 	ck_assert_uint_eq(temp_number("again:a.img"), number);
 }
@@ -520,7 +520,7 @@ START_TEST(pools_that_are_refused)
 	ck_assert_int_eq(tandem_add_pool(temp.t, "p", second, false, &why), 0);
 	ck_assert_int_eq(tandem_add_pool(temp.t, "q", second, false, &why), -EEXIST);
 	ck_assert_int_eq(tandem_add_pool(temp.t, "p", unit_dir(), false, &why), -EEXIST);
-	ck_assert_int_eq(tandem_remove_pool(temp.t, "p", false, &why), 0);
+	ck_assert_int_eq(tandem_remove_pool(temp.t, "p", false, false, &why), 0);
 	/* Refused ones hold no locks. */
 	ck_assert_int_eq(tandem_add_pool(temp.t, "q", second, false, &why), 0);
 }
@@ -620,7 +620,7 @@ START_TEST(a_pool_and_a_disk_of_one_name)
 	temp_close();
 	temp_open();
 	ck_assert_msg(temp_events("To=Ready") == 0, "stopping makes nothing Ready");
-	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, &why), 0);
+	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, false, &why), 0);
 	ck_assert_str_eq(temp_state("fast"), "Ready");
 	ck_assert_uint_eq(temp_events("StateChanged disks/fast From=Conflict To=Ready"), 1);
 }

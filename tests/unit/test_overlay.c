@@ -549,11 +549,11 @@ START_TEST(its_pool_goes_and_comes_back)
 		ck_assert_uint_eq(byte, i);
 		byte = i + 1;
 		ck_assert_int_eq(disk_write(over, &byte, 1, 5, 0), 0);
-		ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, &why), -EBUSY);
+		ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, false, &why), -EBUSY);
 		close_over();
 		disk_unref(d);
 		ck_assert_uint_gt(open_below(pool), 0);
-		ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, &why), 0);
+		ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, false, &why), 0);
 		ck_assert_ptr_null(snapshot_overlay(temp.t, f.number));
 		ck_assert_uint_eq(open_below(pool), 0);
 		ck_assert_int_eq(tandem_add_pool(temp.t, "fast", pool, false, &why), 0);

@@ -540,10 +540,14 @@ START_TEST(a_log_that_is_damaged)
 	kill_in_the_middle();
 	damage_log(temp_number("a.img"));
 	n = target_generation();
-	/* Where nothing of it was flushed it looks like one that was cut off. */
+	/*
+	 * Where nothing of it was flushed it looks like one that was cut off; and where the first
+	 * record was settled already, it is not looked at.
+	 */
 	err = operate(OP_FAILOVER, false);
-	ck_assert_msg(err == -EIO || err == -EPERM, "%d: %s", err, why.message);
-	ck_assert_ptr_nonnull(strstr(why.message, "cannot be read"));
+	ck_assert_msg(err == -EIO ? strstr(why.message, "cannot be read") != NULL
+				  : err == -EPERM && strstr(why.message, "in its write log only"),
+		      "%d: %s", err, why.message);
 	ck_assert_ptr_nonnull(strstr(why.advice, "Failover Force"));
 	ck_assert_uint_eq(target_generation(), n);
 	ck_assert_str_eq(facts().source, "a.img");

@@ -306,7 +306,7 @@ START_TEST(in_another_pool)
 	temp_open();
 	ck_assert_str_eq(temp_state("p:child.vhd"), "Ready");
 	ck_assert_str_eq(temp_state("base.vhd"), "ReadOnly");
-	ck_assert_int_eq(tandem_remove_pool(temp.t, "p", false, &why), 0);
+	ck_assert_int_eq(tandem_remove_pool(temp.t, "p", false, false, &why), 0);
 	ck_assert_str_eq(temp_state("base.vhd"), "Ready");
 	/* The other way round it would be missed. */
 	ck_assert_int_eq(tandem_add_pool(temp.t, "p", second, false, &why), 0);
@@ -316,7 +316,7 @@ START_TEST(in_another_pool)
 	disk_facts(d, &facts);
 	disk_unref(d);
 	ck_assert_str_eq(facts.parent, "p:gold.vhd");
-	ck_assert_int_eq(tandem_remove_pool(temp.t, "p", false, &why), -EBUSY);
+	ck_assert_int_eq(tandem_remove_pool(temp.t, "p", false, false, &why), -EBUSY);
 	/* A setting does not make a parent writable. */
 	d = temp_disk("p:gold.vhd");
 	ck_assert_int_eq(tandem_set_disk_read_only(temp.t, d, true, false, &why), 0);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The past of a disk over stops, deaths, and what happens to its image. */
+#include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -192,6 +194,45 @@ START_TEST(deletes_the_disk)
 }
 END_TEST
 
+static bool dies_removing;
+
+int unlinkat(int dirfd, const char *name, int flags)
+{
+	int (*real)(int, const char *, int) = dlsym(RTLD_NEXT, "unlinkat");
+
+	if (dies_removing && flags & AT_REMOVEDIR)
+		_exit(0);
+	return real(dirfd, name, flags);
+}
+
+/* Its records are gone by then, and nothing is left of its files after the next start. */
+START_TEST(deletes_the_disk_and_dies)
+{
+	uint32_t number = p.d->number;
+	char path[64];
+	pid_t pid;
+	int status;
+
+	make_some();
+	stop();
+	pid = fork();
+	if (pid == 0) {
+		go_on();
+		dies_removing = true;
+		tandem_delete_disk(temp.t, p.d, NULL, true, false, &why);
+		_exit(1);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	snprintf(path, sizeof(path), ".tandem/past/%u", number);
+	ck_assert(there_is(path));
+	begin();
+	ck_assert_ptr_null(temp_disk("a.img"));
+	ck_assert(!there_is(path));
+	ck_assert_uint_eq(track_gone(temp.t->catalogue, 0), 0);
+}
+END_TEST
+
 /* Without snapshots it is a disk like any other again. */
 START_TEST(deletes_the_disk_later)
 {
@@ -304,4 +345,5 @@ START_TEST(another_has_its_name)
 END_TEST
 
 UNIT_MAIN("past", setup, teardown, a_stop, without_its_image, a_death, deletes_the_disk,
-	  deletes_the_disk_later, renames, the_image_is_gone, another_has_its_name)
+	  deletes_the_disk_and_dies, deletes_the_disk_later, renames, the_image_is_gone,
+	  another_has_its_name)

@@ -270,7 +270,7 @@ START_TEST(in_a_second_pool)
 	snprintf(other, sizeof(other), "%s/b.img", dir);
 	ck_assert_int_eq(rename(path, other), 0);
 	becomes("fast:b.img", "Ready");
-	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, &why), 0);
+	ck_assert_int_eq(tandem_remove_pool(temp.t, "fast", false, false, &why), 0);
 	temp_forget();
 	ck_assert_int_eq(rename(other, path), 0);
 	temp_make("c.img", 512);
