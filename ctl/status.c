@@ -77,6 +77,12 @@ static void add_disks(const struct facts *f, struct text *out)
 	table_end(&table, out);
 }
 
+/* Its source may go, and what is lost with it is no more than that. */
+static bool keeps_objective(const struct replica_facts *r)
+{
+	return r->objective_s != REPLICA_UNKNOWN && r->copy_state == COPY_SYNCHRONIZED;
+}
+
 static void add_replicas(const struct facts *f, struct text *out)
 {
 	char percent[16], buf[VALUE_TEXT_MAX];
@@ -100,8 +106,7 @@ static void add_replicas(const struct facts *f, struct text *out)
 		table_add(&table, percent);
 		table_add(&table,
 			  r->sync_type == SYNC_MIRROR ? value_human_size(buf, r->behind) : "");
-		table_add(&table,
-			  r->objective_s == REPLICA_UNKNOWN ? "" : value_age(buf, r->objective_s));
+		table_add(&table, keeps_objective(r) ? value_age(buf, r->objective_s) : "");
 	}
 	table_end(&table, out);
 }

@@ -63,7 +63,7 @@ static void fill_facts(const struct job *j, uint64_t now, struct job_facts *f)
 	if (j->started_ns)
 		f->elapsed_ms = ((j->ended_ns ? j->ended_ns : now) - j->started_ns) / 1000000;
 	if (!j->ended_ns && !j->turn.suspended)
-		f->rate = pace_rate(&j->pace, now, j->done);
+		f->rate = pace_rate(&j->pace, now, j->copied);
 	if (f->rate && j->total >= j->done)
 		f->left_s = (j->total - j->done) / f->rate;
 }

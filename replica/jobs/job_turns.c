@@ -85,6 +85,10 @@ void job_give_back(struct jobs *js, struct job *j, uint64_t copied, struct aroun
 		a->disks[i] = j->slowed[i];
 		j->slowed[i] = NULL;
 	}
+	if (copied) {
+		j->copied += copied;
+		pace_note(&j->pace, monotonic_ns(), j->copied);
+	}
 	turns_give_back(&js->turns, &j->turn, monotonic_ns(), copied);
 	pthread_cond_broadcast(&js->changed);
 }
@@ -97,7 +101,7 @@ static void take_turn(struct job *j, const struct around *a)
 		return;
 	j->started_ns = monotonic_ns();
 	j->started_ms = clock_ms();
-	pace_note(&j->pace, j->started_ns, j->done);
+	pace_note(&j->pace, j->started_ns, j->copied);
 	job_set_state(j, JOB_RUNNING);
 }
 

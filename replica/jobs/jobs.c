@@ -133,7 +133,6 @@ void job_progress(struct jobs *js, uint32_t id, uint64_t done, uint64_t total)
 	if (j) {
 		j->done = done;
 		j->total = total;
-		pace_note(&j->pace, monotonic_ns(), done);
 	}
 	pthread_mutex_unlock(&js->lock);
 	jobs_tell_change(js);

@@ -58,7 +58,7 @@ struct job_facts {
 	char waits_for[64];   /* "": for nothing */
 	uint64_t done, total; /* bytes; total 0: not known yet */
 	unsigned percent;     /* 100 only once it is Completed */
-	uint64_t rate;        /* bytes in a second; 0: not known, or none */
+	uint64_t rate;        /* bytes copied in a second; 0: not known, or none */
 	uint64_t left_s;      /* UINT64_MAX: not known, or it has ended */
 	uint64_t submitted_ms, started_ms, changed_ms; /* since 1970; started 0: not yet */
 	uint64_t elapsed_ms;

@@ -23,6 +23,7 @@ struct job {
 	bool major;
 	struct disk *slowed[2]; /* while it has a turn, and comes before their guests; references */
 	uint64_t done, total;
+	uint64_t copied; /* in all: a guest that writes meanwhile makes `done` less, not this */
 	struct pace pace;
 	uint64_t submitted_ms, started_ms, changed_ms;
 	uint64_t started_ns, ended_ns;

@@ -330,6 +330,28 @@ START_TEST(nobody_comes_between)
 }
 END_TEST
 
+/* Guests that write as fast as it copies make no way, and it copies nevertheless. */
+START_TEST(how_fast_it_is)
+{
+	struct job_facts f;
+
+	begin(2, PRIORITY_SAME);
+	ck_assert(job_pause_point(js, 2, 0, NULL));
+	ck_assert_uint_eq(facts(2).rate, 0);
+	ck_assert_uint_eq(facts(2).left_s, UINT64_MAX);
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert(job_pause_point(js, 2, 1000, NULL));
+		job_progress(js, 2, 2000 - 1000 * i, (uint64_t)1 << 60);
+	}
+	f = facts(2);
+	ck_assert_uint_gt(f.rate, 0);
+	ck_assert_uint_eq(f.left_s, ((uint64_t)1 << 60) / f.rate);
+	job_suspend(js, 2, true);
+	ck_assert_uint_eq(facts(2).rate, 0);
+	job_end(js, 2, JOB_COMPLETED, 0);
+}
+END_TEST
+
 START_TEST(a_rate_that_is_lifted)
 {
 	pthread_t thread;
@@ -446,6 +468,6 @@ END_TEST
 
 UNIT_MAIN("jobs", setup, temp_tandem_end, from_begin_to_end, other_ends, found, so_many_ended_ones,
 	  forgotten_after_a_while, without_jobs, at_most_two_at_a_time, suspended_until_start,
-	  a_turn_of_others, nobody_comes_between, a_rate_that_is_lifted, in_a_hurry_nobody_waits,
-	  stopped_while_it_waits, ended_by_others_while_it_waits, low_waits_for_a_request,
-	  high_comes_before_guests, percents)
+	  a_turn_of_others, nobody_comes_between, how_fast_it_is, a_rate_that_is_lifted,
+	  in_a_hurry_nobody_waits, stopped_while_it_waits, ended_by_others_while_it_waits,
+	  low_waits_for_a_request, high_comes_before_guests, percents)
