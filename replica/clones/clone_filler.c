@@ -273,8 +273,11 @@ void filler_begin_job(struct clone *c)
 		.suspended = r.copy_state == COPY_SUSPENDED,
 	};
 
-	if (!job_begin(t->jobs, &spec))
-		c->job = r.number;
+	if (job_begin(t->jobs, &spec))
+		return;
+	c->job = r.number;
+	/* It may be suspended since before a restart. */
+	job_progress(t->jobs, r.number, clone_done(t, &r), r.size);
 }
 
 void filler_start(struct clone *c)

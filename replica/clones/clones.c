@@ -117,12 +117,12 @@ static void label_of(struct tandem *t, uint32_t number, char label[DISK_LABEL_MA
 	disk_unref(d);
 }
 
-static unsigned percent_of(struct tandem *t, const struct clone_record *r)
+uint64_t clone_done(struct tandem *t, const struct clone_record *r)
 {
 	struct disk *d = tandem_disk_numbered(t, r->target);
 	struct history *h = d ? atomic_load(&d->history) : NULL;
 	struct track_record track;
-	uint64_t left = r->size, done;
+	uint64_t left = r->size;
 
 	if (h && history_has_origin(h))
 		left = history_lacking(h);
@@ -130,8 +130,7 @@ static unsigned percent_of(struct tandem *t, const struct clone_record *r)
 		 origin_lacking(t->catalogue, r->target, track.block_size, &left) == -ENOENT)
 		left = 0; /* it was filled just now */
 	disk_unref(d);
-	done = r->size - (left < r->size ? left : r->size);
-	return percent_of_bytes(done, r->size);
+	return r->size - (left < r->size ? left : r->size);
 }
 
 /* What is not filled is not to be had, or relied on, from a source in such a state; else 0. */
@@ -165,7 +164,7 @@ static void complete_facts(struct tandem *t, const struct clone_record *r, bool 
 		label_of(t, r->target, f->target);
 	if (filled || !r->target)
 		return;
-	f->percent = percent_of(t, r);
+	f->percent = percent_of_bytes(clone_done(t, r), r->size);
 	if (f->state != COPY_BROKEN)
 		f->source_state = trouble_of(t, r->source);
 }

@@ -41,6 +41,8 @@ struct clone *clone_of_target(struct clones *c, uint32_t target);
 struct clone *clone_of_number(struct clones *c, uint32_t number);
 /* From Unsynchronized to Synchronized, ... */
 void clone_announce(struct clone *c, const char *from, const char *to);
+/* Bytes of its target that it does not lack. */
+uint64_t clone_done(struct tandem *t, const struct clone_record *r);
 
 /*
  * It is filled, which takes a snapshot's place, or goes: in a transaction; and after the commit.
