@@ -65,6 +65,13 @@ static bool has(struct walk *w, MDB_dbi dbi, struct key k)
 	return is_there(w, dbi, key_val(&k));
 }
 
+static bool has_past(struct walk *w, uint32_t disk)
+{
+	struct track_record t = { 0 };
+
+	return catalogue_read_track(w->c, w->txn, disk, &t) != -ENOENT && !t.gone;
+}
+
 static bool has_disk(struct walk *w, uint32_t number)
 {
 	uint32_t be = htobe32(number);
@@ -172,7 +179,7 @@ static const char *look_version(struct walk *w, MDB_val k, MDB_val v)
 	if (n[0] != w->disk) {
 		end_disk(w);
 		w->disk = n[0];
-		if (!has(w, w->c->tracks, key_of1(n[0])))
+		if (!has_past(w, n[0]))
 			return "is of a disk without a past";
 	}
 	w->sum.count++;
@@ -201,7 +208,7 @@ static const char *look_totals(struct walk *w, MDB_val k, MDB_val v)
 	if (!key_read(k.mv_data, k.mv_size, &n, 1) || v.mv_size != 16 ||
 	    !get_le((const uint8_t *)v.mv_data + 8, 8))
 		return "is no record of totals";
-	return has(w, w->c->tracks, key_of1(n)) ? NULL : "is of a disk without a past";
+	return has_past(w, n) ? NULL : "is of a disk without a past";
 }
 
 static const char *look_store_segment(struct walk *w, MDB_val k, MDB_val v)
@@ -225,7 +232,7 @@ static const char *look_moment(struct walk *w, MDB_val k, MDB_val v)
 		return "is of another generation than its key";
 	if (!n[1] || n[1] >= w->generation)
 		return "is of a generation that was not reached";
-	return has(w, w->c->tracks, key_of1(n[0])) ? NULL : "is of a disk without a past";
+	return has_past(w, n[0]) ? NULL : "is of a disk without a past";
 }
 
 static const char *look_track(struct walk *w, MDB_val k, MDB_val v)
@@ -236,6 +243,8 @@ static const char *look_track(struct walk *w, MDB_val k, MDB_val v)
 	if (!key_read(k.mv_data, k.mv_size, &n, 1) || !is_number(w, n) ||
 	    record_decode_track(v.mv_data, v.mv_size, &t))
 		return "is no record of a past";
+	if (t.gone)
+		return NULL;
 	if (t.block_size < 4096 || t.block_size > 1 << 20 || t.block_size & (t.block_size - 1))
 		return "has blocks of a size that there is not";
 	return NULL;
@@ -260,7 +269,7 @@ static const char *look_origin(struct walk *w, MDB_val k, MDB_val v)
 	if (!key_read(k.mv_data, k.mv_size, &n, 1) ||
 	    record_decode_origin(v.mv_data, v.mv_size, &o))
 		return "is no record of an origin";
-	if (!has(w, w->c->tracks, key_of1(n)))
+	if (!has_past(w, n))
 		return "is of a disk without a past";
 	return o.source != n ? NULL : "is the disk itself";
 }

@@ -125,6 +125,11 @@ bool catalogue_reserve(struct catalogue *c, uint64_t more);
 int catalogue_get_meta(struct catalogue *c, MDB_txn *txn, const char *name, uint64_t *value);
 int catalogue_put_meta(struct catalogue *c, MDB_txn *txn, const char *name, uint64_t value);
 
+struct track_record;
+/* -ENOENT; one that is gone is there. */
+int catalogue_read_track(const struct catalogue *c, MDB_txn *txn, uint32_t disk,
+			 struct track_record *r);
+
 /* What was committed when it began, until catalogue_end_read(). */
 int catalogue_begin_read(struct catalogue *c, MDB_txn **txn);
 void catalogue_end_read(struct catalogue *c, MDB_txn *txn);

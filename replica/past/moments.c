@@ -131,8 +131,8 @@ int track_put(struct catalogue_txn *t, uint32_t disk, const struct track_record 
 	return catalogue_put_record(t, t->c->tracks, &key, &w);
 }
 
-static int read_track(const struct catalogue *c, MDB_txn *txn, uint32_t disk,
-		      struct track_record *r)
+int catalogue_read_track(const struct catalogue *c, MDB_txn *txn, uint32_t disk,
+			 struct track_record *r)
 {
 	struct key key = key_of1(disk);
 	MDB_val k = key_val(&key), v;
@@ -148,7 +148,7 @@ int track_get(struct catalogue *c, uint32_t disk, struct track_record *r)
 
 	if (err)
 		return err;
-	err = read_track(c, txn, disk, r);
+	err = catalogue_read_track(c, txn, disk, r);
 	catalogue_end_read(c, txn);
 	return !err && r->gone ? -ENOENT : err;
 }
@@ -212,7 +212,7 @@ int track_removed(struct catalogue *c, uint32_t disk)
 
 	if (err)
 		return err;
-	if (!read_track(c, t->txn, disk, &r) && r.gone)
+	if (!catalogue_read_track(c, t->txn, disk, &r) && r.gone)
 		catalogue_del_record(t, c->tracks, &key);
 	return catalogue_commit(t);
 }
@@ -268,7 +268,7 @@ int track_forget(struct catalogue_txn *t, uint32_t disk)
 	const MDB_dbi all[] = { c->versions, c->by_last, c->totals,   c->store_segments,
 				c->moments,  c->tracks,  c->snapshots };
 	struct track_record track = { 0 };
-	bool had = read_track(c, t->txn, disk, &track) != -ENOENT;
+	bool had = catalogue_read_track(c, t->txn, disk, &track) != -ENOENT;
 	int err = 0;
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && !err; i++)

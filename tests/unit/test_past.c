@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "catalogue_check.h"
 #include "past_disk.h"
 #include "unit.h"
 
@@ -205,6 +206,23 @@ int unlinkat(int dirfd, const char *name, int flags)
 	return real(dirfd, name, flags);
 }
 
+static void is_bad(void *arg, const char *database, const char *key, const char *what)
+{
+	ck_abort_msg("%s/%s %s", database, key, what);
+}
+
+static void check_catalogue(void)
+{
+	struct catalogue *c;
+	uint64_t records;
+	bool clean;
+
+	ck_assert_int_eq(catalogue_open_to_read(temp_path(".tandem"), &c, &clean, &why), 0);
+	ck_assert_int_eq(catalogue_check(c, is_bad, NULL, &records), 0);
+	ck_assert_uint_gt(records, 0);
+	catalogue_close(c);
+}
+
 /* Its records are gone by then, and nothing is left of its files after the next start. */
 START_TEST(deletes_the_disk_and_dies)
 {
@@ -226,6 +244,7 @@ START_TEST(deletes_the_disk_and_dies)
 	ck_assert_int_eq(status, 0);
 	snprintf(path, sizeof(path), ".tandem/past/%u", number);
 	ck_assert(there_is(path));
+	check_catalogue();
 	begin();
 	ck_assert_ptr_null(temp_disk("a.img"));
 	ck_assert(!there_is(path));
