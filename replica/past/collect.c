@@ -114,6 +114,17 @@ static size_t run_of(const struct freed *list, size_t count)
 	return n;
 }
 
+/* Those that were only emptied, as they were appended to then, and are not any more. */
+static void drop_empty(const struct work *w, const struct sweep *s)
+{
+	struct segments *store = history_store(w->h);
+
+	for (uint64_t n = segments_number_from(store, 1); n && n + 1 < s->count;
+	     n = segments_number_from(store, n + 1))
+		if (!s->used[n])
+			drop_segment(w, n);
+}
+
 /* Of versions that are not in the catalogue any more. */
 static void give_back(struct work *w)
 {
@@ -137,6 +148,8 @@ static void give_back(struct work *w)
 		if (!dropped)
 			segments_free_range(store, w->freed[i].from, w->freed[i + n - 1].to);
 	}
+	if (known)
+		drop_empty(w, &s);
 	free(s.used);
 	collector_gave(w->t->snapshots->collector);
 	w->count = 0;

@@ -16,11 +16,6 @@ uint64_t segments_flushed_before(struct segments *s)
 	return atomic_load(&s->durable);
 }
 
-uint64_t segments_number_from(struct segments *s, uint64_t number)
-{
-	return segment_from(s, number);
-}
-
 static int head_of(struct segments *s, uint64_t number, bool *has, struct segment_head *head)
 {
 	struct segment *seg;

@@ -19,8 +19,6 @@ int segments_survey(struct segments *s, uint64_t from,
 		    void *arg);
 /* All before this place was flushed, as the newest file says; 0: nothing is known. */
 uint64_t segments_flushed_before(struct segments *s);
-/* The smallest number of a segment that is there, and not smaller than this one; 0: none. */
-uint64_t segments_number_from(struct segments *s, uint64_t number);
 /* Its head is one, and its own. */
 int segments_has_head(struct segments *s, uint64_t number, bool *has);
 /* Whole pages between these two offsets of a segment that take space. */

@@ -113,6 +113,11 @@ int segments_drop_before(struct segments *s, uint64_t place)
 
 /* ---- how much ---- */
 
+uint64_t segments_number_from(struct segments *s, uint64_t number)
+{
+	return segment_from(s, number);
+}
+
 /* Measured once: there may be thousands, and hardly any is open. */
 uint64_t segments_allocated_in(struct segments *s, uint64_t segment)
 {

@@ -124,6 +124,8 @@ int segments_drop_before(struct segments *s, uint64_t place);
 int segments_free_range(struct segments *s, uint64_t from, uint64_t to);
 /* Nothing in that segment (place / SEGMENT_SIZE) is needed. The current one is only emptied. */
 int segments_drop(struct segments *s, uint64_t segment);
+/* The smallest number of a segment that is there, and not smaller than this one; 0: none. */
+uint64_t segments_number_from(struct segments *s, uint64_t number);
 /* What a record takes in the file. */
 uint64_t record_space(uint64_t length);
 /* Bytes of disk space that all files have; and that one, 0 where there is none. */

@@ -3,7 +3,9 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -206,6 +208,38 @@ START_TEST(read_meanwhile)
 }
 END_TEST
 
+static size_t store_files(void)
+{
+	char pattern[PATH_MAX + 64];
+	glob_t found;
+	size_t count;
+
+	snprintf(pattern, sizeof(pattern), "%s/.tandem/past/%u/store/*", temp.dir, p.d->number);
+	ck_assert_int_eq(glob(pattern, 0, NULL, &found), 0);
+	count = found.gl_pathc;
+	globfree(&found);
+	return count;
+}
+
+/* The file that is appended to is only emptied, and after a stop it is another one. */
+START_TEST(files_go_over_stops)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		if (i)
+			again();
+		past_write(&p, 0, SIZE, 1 + 2 * i);
+		past_snapshot(&p, "a");
+		past_write(&p, 0, SIZE, 2 + 2 * i);
+		settle_and_collect();
+		ck_assert_uint_le(store_files(), 2);
+		delete_all();
+		ck_assert(past_is_empty(&p));
+		ck_assert(unit_until(collected, NULL, 10));
+		ck_assert_uint_eq(store_files(), 1);
+	}
+}
+END_TEST
+
 /* What was dropped and not collected is collected after a stop. */
 START_TEST(goes_on_after_a_stop)
 {
@@ -360,4 +394,4 @@ START_TEST(space_that_a_crash_left)
 END_TEST
 
 UNIT_MAIN("collector", setup, teardown, one, shared, exclusive, model, read_meanwhile,
-	  goes_on_after_a_stop, many_at_once, space_that_a_crash_left)
+	  files_go_over_stops, goes_on_after_a_stop, many_at_once, space_that_a_crash_left)
