@@ -253,6 +253,17 @@ static void name_for(char name[SNAPSHOT_NAME_MAX + 1], uint64_t now_ms)
 		 (int)(now_ms % 1000));
 }
 
+/* Two may be begun in a millisecond. */
+static bool is_free(struct tandem *t, struct disk *const *disks, size_t count, const char *name)
+{
+	struct snapshot_facts f;
+
+	for (size_t i = 0; i < count; i++)
+		if (!snapshot_named(t, disks[i], name, &f))
+			return false;
+	return true;
+}
+
 int tandem_restore(struct tandem *t, struct disk *const *disks, const uint64_t *generations,
 		   size_t count, bool force, bool plan, struct snapshot_facts *before,
 		   struct why *why)
@@ -269,7 +280,11 @@ int tandem_restore(struct tandem *t, struct disk *const *disks, const uint64_t *
 	/* One that has ended is still in the list. */
 	for (size_t i = 0; i < count; i++)
 		restorers_end(t->snapshots, disks[i]);
-	name_for(name, past_now(t->snapshots));
+	for (uint64_t now = past_now(t->snapshots);; now++) {
+		name_for(name, now);
+		if (is_free(t, disks, count, name))
+			break;
+	}
 	err = switching_init(&w, t, disks, generations, count);
 	for (size_t i = 0; i < count && !err; i++)
 		err = job_new_number(t, &w.all[i].job);

@@ -237,14 +237,34 @@ static bool nothing_left(void *arg)
 	return !l->versions.count && !l->versions.bytes && l->bytes <= LEFT_MOST;
 }
 
+static int print_segment(void *arg, uint64_t segment, const struct version_totals *totals)
+{
+	(void)arg;
+	fprintf(stderr, "segment %llx: %llu versions\n", (unsigned long long)segment,
+		(unsigned long long)totals->count);
+	return 0;
+}
+
+static void print_left(const struct left *l)
+{
+	const struct past_disk *p = l->p;
+	struct segments *store = history_store(atomic_load(&p->d->history));
+
+	fprintf(stderr, "%s has %llu versions of %llu bytes, and its store %llu bytes\n", p->label,
+		(unsigned long long)l->versions.count, (unsigned long long)l->versions.bytes,
+		(unsigned long long)l->bytes);
+	for (uint64_t n = 0; (n = segments_number_from(store, n + 1));)
+		fprintf(stderr, "segment %llx: %llu bytes\n", (unsigned long long)n,
+			(unsigned long long)segments_allocated_in(store, n));
+	version_segments(temp.t->catalogue, p->d->number, print_segment, NULL);
+}
+
 bool past_is_empty(struct past_disk *p)
 {
 	struct left l = { .p = p };
 	bool empty = unit_until(nothing_left, &l, 10);
 
 	if (!empty)
-		fprintf(stderr, "%s has %llu versions of %llu bytes, and its store %llu bytes\n",
-			p->label, (unsigned long long)l.versions.count,
-			(unsigned long long)l.versions.bytes, (unsigned long long)l.bytes);
+		print_left(&l);
 	return empty;
 }

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "jobs.h"
 #include "past_disk.h"
 #include "snapshots_inner.h"
@@ -593,7 +594,25 @@ START_TEST(a_hidden_moment_of_no_restore_goes)
 }
 END_TEST
 
-UNIT_MAIN("restore abort", setup, teardown, it_is_as_before, what_was_written_since_is_lost,
-	  who_has_it_open_is_asked, there_must_be_one, it_cannot_be_recorded, nor_can_that, a_death,
-	  after_a_death, what_is_accepted_is_no_restore, a_hidden_moment_of_no_restore_goes,
-	  it_waits, nobody_fills_it, its_image_comes_back)
+/* What each replaces has a name that tells when, and nobody else's. */
+START_TEST(several_in_a_millisecond)
+{
+	past_write(&p, 0, SIZE, 1);
+	past_snapshot(&p, "one");
+	past_write(&p, 0, SIZE, 2);
+	/* Until then it is always the same. */
+	atomic_store(&temp.t->snapshots->last_ms, clock_ms() + 3600000);
+	for (unsigned i = 0; i < 3; i++) {
+		restore();
+		await_end();
+	}
+	ck_assert_uint_eq(snapshots_count(p.d), 4);
+	past_check_all(&p);
+}
+END_TEST
+
+UNIT_MAIN("restore abort", setup, teardown, several_in_a_millisecond, it_is_as_before,
+	  what_was_written_since_is_lost, who_has_it_open_is_asked, there_must_be_one,
+	  it_cannot_be_recorded, nor_can_that, a_death, after_a_death,
+	  what_is_accepted_is_no_restore, a_hidden_moment_of_no_restore_goes, it_waits,
+	  nobody_fills_it, its_image_comes_back)
