@@ -82,6 +82,9 @@ need() {
 	done
 }
 
+# grep -q, but of a pipe: all of it is read, else who writes it may end with an error, and the pipe with him.
+shows() { grep "$@" >/dev/null; }
+
 need_root() { [ "$(id -u)" = 0 ] || skip "must be root"; }
 
 percent() {
@@ -260,7 +263,7 @@ served_by() { "$TANDEMFS" --status "$MNT" | sed -n 's/^Daemon: //p'; }
 another_serves() {
 	local pid
 	pid=$(served_by)
-	[ "$pid" != "$1" ] && [ "$pid" != - ] && "$TANDEMFS" --status "$MNT" | grep -q '^State: serving'
+	[ "$pid" != "$1" ] && [ "$pid" != - ] && "$TANDEMFS" --status "$MNT" | shows '^State: serving'
 }
 
 kill_it() {

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * To be preloaded: half of the program's own reads and writes at a place are done in part only, which
- * POSIX allows and a full or interrupted file system does. What is done is right, and how much is told.
- * LMDB takes a short write for an error, so its calls are left alone. SHORTCALLS is a file of three
+ * To be preloaded: half of the reads and writes at a place are done in part only, which POSIX allows
+ * and a full or interrupted file system does. What is done is right, and how much is told. LMDB takes
+ * a short write for an error, so its file is left alone. SHORTCALLS is a file of three
  * numbers of 8 bytes: how many reads, writes and writes of several buffers were short.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <link.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -24,15 +25,6 @@ enum which { READ, WRITE, WRITE_PARTS };
 
 static _Atomic uint64_t own_counts[3], *counts = own_counts;
 static _Atomic uint64_t turn;
-static uintptr_t program;
-
-static int note_program(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	(void)size;
-	(void)arg;
-	program = info->dlpi_addr;
-	return 1; /* it is the first */
-}
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -42,7 +34,6 @@ __attribute__((constructor)) static void begin(void)
 			   : mmap(NULL, sizeof(own_counts), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
 				  0);
 
-	dl_iterate_phdr(note_program, NULL);
 	if (map != MAP_FAILED)
 		counts = map;
 	if (fd >= 0)
@@ -58,20 +49,21 @@ static uint64_t any(void)
 	return x ^ x >> 31;
 }
 
-static bool is_of_program(const void *from)
+static bool is_of_lmdb(int fd)
 {
-	Dl_info info;
+	char link[32], path[4096] = "";
 
-	return dladdr(from, &info) && (uintptr_t)info.dli_fbase == program;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	return readlink(link, path, sizeof(path) - 1) > 0 && strstr(path, "/data.mdb");
 }
 
 /* How much of it to do. */
-static size_t part_of(enum which which, int fd, size_t size, const void *from)
+static size_t part_of(enum which which, int fd, size_t size)
 {
 	uint64_t x = any();
 	size_t unit;
 
-	if (x % 2 || !is_of_program(from))
+	if (x % 2 || is_of_lmdb(fd))
 		return size;
 	unit = fcntl(fd, F_GETFL) & O_DIRECT ? DIRECT_UNIT : 1;
 	if (size <= unit)
@@ -86,7 +78,7 @@ EXPORT ssize_t pread64(int fd, void *buf, size_t size, off_t off)
 
 	if (!next)
 		next = (ssize_t(*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread64");
-	return next(fd, buf, part_of(READ, fd, size, __builtin_return_address(0)), off);
+	return next(fd, buf, part_of(READ, fd, size), off);
 }
 
 EXPORT ssize_t pwrite64(int fd, const void *buf, size_t size, off_t off)
@@ -95,7 +87,7 @@ EXPORT ssize_t pwrite64(int fd, const void *buf, size_t size, off_t off)
 
 	if (!next)
 		next = (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite64");
-	return next(fd, buf, part_of(WRITE, fd, size, __builtin_return_address(0)), off);
+	return next(fd, buf, part_of(WRITE, fd, size), off);
 }
 
 EXPORT ssize_t pwritev64(int fd, const struct iovec *parts, int count, off_t off)
@@ -110,7 +102,7 @@ EXPORT ssize_t pwritev64(int fd, const struct iovec *parts, int count, off_t off
 										"pwritev64");
 	for (int i = 0; i < count; i++)
 		size += parts[i].iov_len;
-	left = part_of(WRITE_PARTS, fd, size, __builtin_return_address(0));
+	left = part_of(WRITE_PARTS, fd, size);
 	if (left == size || count > PARTS_MAX)
 		return next(fd, parts, count, off);
 	for (; left; n++) {
