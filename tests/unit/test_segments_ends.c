@@ -439,9 +439,14 @@ static void check_fates(void)
 
 START_TEST(many_threads_and_writes_that_fail)
 {
+	struct record first = { RECORD_WRITE, 0, 1, 0 };
 	pthread_t threads[TROUBLED + 1];
 	bool failed = false;
+	uint64_t place;
 
+	/* Writers can be through before the trouble maker has run at all: the first failure waits. */
+	ck_assert_int_eq(segments_append(s, &first, "", &place), 0);
+	fake_fail(fake_dir_file(dir, "0000000000000001"), FAKE_WRITE, 1, 1, EIO);
 	for (uintptr_t i = 0; i < TROUBLED + 1; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL,
 						i < TROUBLED ? writer_in_trouble : trouble_maker,
