@@ -318,7 +318,9 @@ static const char *look_member(struct walk *w, MDB_val k, MDB_val v)
 		return "is no member of a group";
 	if (!has(w, w->c->groups, key_of1(n[0])))
 		return "is of a group that is not there";
-	return n[1] <= UINT32_MAX && has_disk(w, n[1]) ? NULL : "is a disk that is not there";
+	if ((n[1] <= UINT32_MAX && has_disk(w, n[1])) || has(w, w->c->pairs, key_of1(n[1])))
+		return NULL;
+	return "is neither a disk nor a mirror";
 }
 
 /* ---- all of them ---- */

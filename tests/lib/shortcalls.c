@@ -17,7 +17,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define EXPORT __attribute__((visibility("default")))
+#include "preloaded.h"
+
 #define DIRECT_UNIT 4096
 #define PARTS_MAX 64
 
@@ -47,14 +48,6 @@ static uint64_t any(void)
 	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
 	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
 	return x ^ x >> 31;
-}
-
-static bool is_of_lmdb(int fd)
-{
-	char link[32], path[4096] = "";
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	return readlink(link, path, sizeof(path) - 1) > 0 && strstr(path, "/data.mdb");
 }
 
 /* How much of it to do. */
