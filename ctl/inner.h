@@ -26,8 +26,11 @@ struct job_facts;
 /* The kind of object a node belongs to. */
 enum object_kind node_object_kind(struct node n);
 
-/* wait/ of a relationship, for a set of CopyStates as bits; open. -EAGAIN, -ESTALE. */
-int wait_node(struct ctl *c, uint32_t replica, uint64_t states, struct node *out);
+/*
+ * Open, as wait/ of a relationship or a group, for a set of CopyStates as bits; or for a job (0: none), and,
+ * of a group, for all that began with it, which is the first. -EAGAIN, -ESTALE.
+ */
+int wait_node(struct ctl *c, uint32_t object, uint64_t states, uint64_t job, struct node *out);
 
 /*
  * What reading a file gives: appended to out. 0 or -errno; -ENOENT when the
@@ -54,6 +57,8 @@ int job_status_render(struct ctl *c, uint32_t object, struct text *out);
 int job_status_json_render(struct ctl *c, uint32_t object, struct text *out);
 int percent_render(struct ctl *c, uint32_t object, struct text *out);
 int job_wait_render(struct ctl *c, uint32_t object, struct text *out);
+/* All of these are Completed; -EAGAIN, -ECANCELED. As of wait_node. */
+int jobs_wait(struct ctl *c, uint32_t group, uint32_t first);
 /* Likewise; `name` is a property's. */
 int property_render(struct ctl *c, uint32_t object, const char *name, struct text *out);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "groups.h"
 #include "inner.h"
 #include "jobs.h"
 #include "json.h"
@@ -200,6 +201,50 @@ int job_wait_render(struct ctl *c, uint32_t object, struct text *out)
 		return -EAGAIN;
 	text_addf(out, "%s\n", enum_name(job_states, f.state));
 	return 0;
+}
+
+/* Of each of its disks the first one from there on; later ones are those of others. */
+static const struct job_facts *first_of(uint32_t disk, uint32_t first, const struct job_facts *jobs,
+					size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (jobs[i].id >= first && jobs[i].disk == disk)
+			return &jobs[i];
+	return NULL;
+}
+
+static int reached(const struct job_facts *f)
+{
+	if (!f)
+		return 0;
+	if (!f->ended)
+		return -EAGAIN;
+	return f->state == JOB_COMPLETED ? 0 : -ECANCELED;
+}
+
+int jobs_wait(struct ctl *c, uint32_t group, uint32_t first)
+{
+	struct group_member *members = NULL;
+	struct job_facts *jobs, f;
+	size_t count, disks = 0;
+	int err;
+
+	/* It goes with the daemon, and so does whoever knows what came of it. */
+	if (job_numbered(c->tandem->jobs, first, &f))
+		return -ECANCELED;
+	err = reached(&f);
+	if (err || !group)
+		return err;
+	err = jobs_list(c->tandem->jobs, &jobs, &count);
+	if (err)
+		return err;
+	if (group_members(c->tandem, group, &members, &disks))
+		err = -ECANCELED;
+	for (size_t i = 0; i < disks && !err; i++)
+		err = reached(first_of(members[i].disk, first, jobs, count));
+	free(members);
+	free(jobs);
+	return err;
 }
 
 uint64_t job_wait_version(struct ctl *c, uint32_t object)

@@ -110,7 +110,7 @@ int changes_content(struct ctl *c, uint32_t object, struct content *out)
 
 const struct objects changes_objects = { find_changes, disk_is_there, .looked_up = true };
 
-/* ---- wait/STATE[,STATE]: a is a set of CopyStates, as bits ---- */
+/* ---- wait/STATE[,STATE]: a is a set of CopyStates, as bits; or b is a job, of a command ---- */
 
 static int find_wait(struct ctl *c, struct node dir, uint8_t row, const char *name,
 		     uint32_t *number)
@@ -148,6 +148,8 @@ int wait_render(struct ctl *c, uint32_t object, struct text *out)
 
 	if (!lookups_get(c->lookups, object, &what))
 		return -ESTALE;
+	if (what.b)
+		return jobs_wait(c, what.object, what.b);
 	if (property_facts(c->tandem, what.object, &r))
 		return -ENODEV;
 	if (what.a & 1u << r.copy_state) {

@@ -122,6 +122,8 @@ void result_add_job(struct result *r, uint32_t job)
 {
 	size_t len = strlen(r->job);
 
+	if (job && (!r->first_job || job < r->first_job))
+		r->first_job = job;
 	/* What does not fit is in jobs/. */
 	if (job && len + sizeof(" 4294967295") <= sizeof(r->job))
 		snprintf(r->job + len, sizeof(r->job) - len, "%s%u", len ? " " : "", job);

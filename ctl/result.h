@@ -49,7 +49,9 @@ struct result {
 		unsigned status; /* 0: none was asked for */
 		uint64_t current, completion;
 	} progress;
-	uint32_t copy; /* the mirror that is copied from now on, for those who wait; 0: none */
+	uint32_t first_job;                      /* the least of these; 0: none */
+	/* For those who wait: what is copied from now on, a relationship or a group of them; 0: its jobs are all. */
+	uint32_t copy;
 };
 
 __attribute__((format(printf, 2, 3))) void result_say(struct result *r, const char *fmt, ...);

@@ -340,10 +340,10 @@ void node_close(struct ctl *c, struct node n)
 		lookups_drop(c->lookups, n.object);
 }
 
-int wait_node(struct ctl *c, uint32_t replica, uint64_t states, struct node *out)
+int wait_node(struct ctl *c, uint32_t object, uint64_t states, uint64_t job, struct node *out)
 {
 	struct node n = { .row = ROW_WAIT };
-	int err = lookups_put(c->lookups, &(struct lookup){ ROW_WAIT, replica, states, 0 },
+	int err = lookups_put(c->lookups, &(struct lookup){ ROW_WAIT, object, states, job },
 			      &n.object);
 
 	if (!err)

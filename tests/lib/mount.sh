@@ -24,7 +24,7 @@
 #
 #   state_is_whole [OPTION...]   what DISKS has is whole, and needs nothing from a daemon but what one
 #                                that died left to do (`tandemfs check`)
-#   always_whole yes|no          ask that after each stop and kill of a daemon from now on
+#   ask_whole=no                 do not ask that after each stop and kill of a daemon any more
 #   check DESCRIPTION COMMAND... the test fails, with the description, if the command does
 #   refuses TEXT COMMAND...      ... unless the command fails and says TEXT on stderr
 #   await SECONDS COMMAND...     ... unless the command, tried every 20 ms, succeeds in that time
@@ -234,8 +234,7 @@ state_is_whole() { # [OPTION...]
 	esac
 }
 
-ask_whole=no
-always_whole() { ask_whole=$1; }
+ask_whole=yes
 
 is_whole_if_asked() {
 	last_state=$1
