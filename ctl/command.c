@@ -156,8 +156,8 @@ static void announce(struct ctl *c, const struct result *result, const struct ca
 		    result->code->value);
 }
 
-static int begin_wait(struct ctl *c, const struct result *result, const struct request *r,
-		      const struct words *words, struct wait_for *out)
+static int begin_wait(struct ctl *c, const struct result *result, const struct words *words,
+		      struct wait_for *out)
 {
 	bool copies = result->copy;
 	int err = 0;
@@ -168,7 +168,7 @@ static int begin_wait(struct ctl *c, const struct result *result, const struct r
 	if (copies)
 		err = wait_node(c, result->copy, 1u << COPY_SYNCHRONIZED, 0, &out->node);
 	else
-		err = wait_node(c, r->group, 0, result->first_job, &out->node);
+		err = wait_node(c, result->group, 0, result->first_job, &out->node);
 	if (err)
 		return -ECANCELED;
 	out->any = true;
@@ -239,7 +239,7 @@ int node_command(struct ctl *c, struct node control, const char *bytes, size_t l
 	err = finish(&r, control, object, counted, err, out);
 	if (err)
 		return err;
-	return wait ? begin_wait(c, &result, &r, &words, wait) : 0;
+	return wait ? begin_wait(c, &result, &words, wait) : 0;
 }
 
 int node_command_interrupted(struct ctl *c, struct node control, const char *bytes, size_t len,

@@ -202,6 +202,17 @@ static int check_token(const struct request *r)
 	return 0;
 }
 
+/* A file that has a name says its pool with it. */
+static int check_place(const struct request *r)
+{
+	const struct argument *a = r->args;
+
+	if (!a[REPLICA_TARGET_VOLUME].given || !a[REPLICA_TARGET_POOL].given)
+		return 0;
+	return refuse_advise(&r->result->why, -EINVAL, "TargetStorageVolume=POOL:FILE",
+			     "TargetStoragePool is for a target whose name we make up");
+}
+
 static int check_clone(const struct request *r)
 {
 	bool tokenized = r->args[REPLICA_SYNC_TYPE].number == SYNC_TOKENIZED_CLONE;
@@ -220,7 +231,7 @@ static int check_clone(const struct request *r)
 				      "a clone needs TargetStorageVolume= or TargetStoragePool=");
 		return check_token(r) ?: check_methodology(r);
 	}
-	return check_methodology(r);
+	return check_place(r) ?: check_methodology(r);
 }
 
 int create_replica_clone(const struct request *r, struct clone_request *out)
@@ -359,7 +370,7 @@ static int check_mirror(const struct request *r)
 	if (!err)
 		err = check_objective(r) ?: check_skew_limit(r) ?: check_acknowledge(r);
 	if (!err)
-		err = check_quorum(r) ?: check_read_only(r) ?: check_target(r);
+		err = check_quorum(r) ?: check_read_only(r) ?: check_place(r) ?: check_target(r);
 	if (!err && !fits_mirror(r->args[REPLICA_COPY_METHODOLOGY].number))
 		err = refuse(
 			&r->result->why, -EOPNOTSUPP,

@@ -39,6 +39,15 @@ static int ask_for_clone(const struct request *r, void *out)
 	return err;
 }
 
+/* Who waits, waits for all that was made. */
+static void wait_for_group(const struct request *r, const struct group_replicas *q, uint32_t *number)
+{
+	struct group_facts g;
+
+	if (!q->plan && !group_named(r->ctl->tandem, q->name, &g))
+		*number = g.number;
+}
+
 static void say_clones(const struct request *r, const struct group_replicas *q,
 		       const struct clone_facts *made)
 {
@@ -77,6 +86,7 @@ static int make_clones(const struct request *r, struct group_replicas *q)
 		err = tandem_clone_group(r->ctl->tandem, q, made, &r->result->why);
 	if (!err)
 		say_clones(r, q, made);
+	wait_for_group(r, q, &r->result->group);
 	free(all);
 	free(made);
 	return err;
@@ -99,7 +109,6 @@ static int make_mirrors(const struct request *r, struct group_replicas *q)
 {
 	struct pair_request *all = calloc(q->count, sizeof(*all));
 	struct pair_facts *made = calloc(q->count, sizeof(*made));
-	struct group_facts g;
 	int err = all && made ? 0 : refuse(&r->result->why, -ENOMEM, "out of memory");
 
 	for (size_t i = 0; i < q->count && !err; i++)
@@ -111,10 +120,8 @@ static int make_mirrors(const struct request *r, struct group_replicas *q)
 		result_say(r->result,
 			   "%s %zu mirror%s, and the group %.200s of them and their targets",
 			   q->plan ? "would make" : "made", q->count, plural(q->count), q->name);
-	/* Who waits, waits for all of them. */
-	if (!err && !q->plan && (!all[0].state || all[0].state == COPY_UNSYNCHRONIZED) &&
-	    !group_named(r->ctl->tandem, q->name, &g))
-		r->result->copy = g.number;
+	if (!err && (!all[0].state || all[0].state == COPY_UNSYNCHRONIZED))
+		wait_for_group(r, q, &r->result->copy);
 	free(all);
 	free(made);
 	return err;

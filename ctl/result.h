@@ -50,8 +50,9 @@ struct result {
 		uint64_t current, completion;
 	} progress;
 	uint32_t first_job;                      /* the least of these; 0: none */
-	/* For those who wait: what is copied from now on, a relationship or a group of them; 0: its jobs are all. */
+	/* For those who wait: what is copied from now on, a relationship or a group of mirrors. */
 	uint32_t copy;
+	uint32_t group; /* or the one whose disks the jobs are of; 0: there is one job */
 };
 
 __attribute__((format(printf, 2, 3))) void result_say(struct result *r, const char *fmt, ...);

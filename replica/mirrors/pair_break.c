@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "groups.h"
 #include "history.h"
 #include "pair_swap.h"
 #include "pairs_inner.h"
@@ -64,6 +65,8 @@ static int check_both(struct breaking *b, struct why *why)
 				     "%s has, or had, a past of its own", b->goes->label);
 	/* The mirror has the target open, while the source is in use. */
 	err = swap_check_disk(b->d, why) ?: swap_check_other(b->goes, 1, why);
+	if (!err && groups_have(b->d->tandem, b->goes->number))
+		err = refuse_advise(why, -EBUSY, "RemoveDisk", "%s is in a group", b->goes->label);
 	if (err || disk_size(b->d) == disk_size(b->goes))
 		return err;
 	return refuse_advise(why, -EBUSY, "Resize", "%s has %llu bytes, and %s has %llu",

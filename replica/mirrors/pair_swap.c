@@ -8,7 +8,6 @@
 
 #include "clones.h"
 #include "close_wait.h"
-#include "groups.h"
 #include "history.h"
 #include "mirror.h"
 #include "names.h"
@@ -60,8 +59,6 @@ int swap_check_other(struct disk *d, unsigned ours, struct why *why)
 	if (disk_is_mirrored(d))
 		return refuse_advise(why, -EBUSY, "Detach them", "%s has mirrors of its own",
 				     d->label);
-	if (groups_have(d->tandem, d->number))
-		return refuse_advise(why, -EBUSY, "RemoveDisk", "%s is in a group", d->label);
 	if (!d->identity.len)
 		return refuse(why, -EOPNOTSUPP, "%s cannot be known again after a restart",
 			      d->label);

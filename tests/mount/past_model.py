@@ -25,7 +25,7 @@ import sys
 import threading
 import time
 
-from disk_calls import KEEP_SIZE, PUNCH_HOLE, fallocate, must, name_of
+from disk_calls import KEEP_SIZE, PUNCH_HOLE, eventually, fallocate, must, name_of
 from past_clones import Clones
 from past_reading import BLOCK, GIVEN_UP, Died, at, calling, command, content, kept, served, stays, values
 from replication import begin, control, read, tree
@@ -166,8 +166,9 @@ class Life:
         try:
             found = content(path)
         except OSError as error:
-            must(self.options["Lossy"] and error.errno == errno.ESTALE and self.is_broken(name),
-                 f"{name} cannot be read: {name_of(error.errno)}")
+            said = f"{name} cannot be read: {name_of(error.errno)}"
+            must(self.options["Lossy"] and error.errno == errno.ESTALE, said)
+            eventually(10, lambda: self.is_broken(name), said + ", and it is not Broken")  # nobody begins before it is
             return
         found = values(found)
         must(snapshot.values in (None, found), f"{name} was something else before")

@@ -405,6 +405,7 @@ START_TEST(refused_mirrors)
 		{ "CreateReplica SyncType=7 AcknowledgeAt=Write", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Token=x", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStoragePool=x", -ENOENT },
+		{ "CreateReplica SyncType=6 TargetStoragePool=x TargetStorageVolume=y.img", -EINVAL },
 		{ "CreateReplica SyncType=6 TargetStoragePool=x TargetElementSupplier=1", -EINVAL },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img RecoveryPointObjective=9", -EOPNOTSUPP },
 		{ "CreateReplica SyncType=6 TargetStorageVolume=c.img Mode=3 RecoveryPointObjective=0", -EINVAL },
