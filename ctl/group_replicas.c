@@ -40,7 +40,8 @@ static int ask_for_clone(const struct request *r, void *out)
 }
 
 /* Who waits, waits for all that was made. */
-static void wait_for_group(const struct request *r, const struct group_replicas *q, uint32_t *number)
+static void wait_for_group(const struct request *r, const struct group_replicas *q,
+			   uint32_t *number)
 {
 	struct group_facts g;
 

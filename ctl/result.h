@@ -49,7 +49,7 @@ struct result {
 		unsigned status; /* 0: none was asked for */
 		uint64_t current, completion;
 	} progress;
-	uint32_t first_job;                      /* the least of these; 0: none */
+	uint32_t first_job; /* the least of these; 0: none */
 	/* For those who wait: what is copied from now on, a relationship or a group of mirrors. */
 	uint32_t copy;
 	uint32_t group; /* or the one whose disks the jobs are of; 0: there is one job */

@@ -458,6 +458,9 @@ static void settle_all(struct tandem *t)
 	qsort(disks, count, sizeof(*disks), newest_first);
 	for (size_t i = 0; i < count && good; i++)
 		good[i] = settle_disk(t, disks[i]);
+	/* By notes that come back the next start would write to an image before it has compared it with its stop. */
+	if (good && count && fsync(t->notes_dirfd))
+		memset(good, false, count);
 	if (good)
 		record_stops(t, disks, good, count, overlays);
 	for (size_t i = 0; i < count; i++)

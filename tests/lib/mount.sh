@@ -24,7 +24,7 @@
 #
 #   state_is_whole [OPTION...]   what DISKS has is whole, and needs nothing from a daemon but what one
 #                                that died left to do (`tandemfs check`)
-#   ask_whole=no                 do not ask that after each stop and kill of a daemon any more
+#   may_be_damaged               that is asked after each stop and kill of a daemon, but not from here on
 #   check DESCRIPTION COMMAND... the test fails, with the description, if the command does
 #   refuses TEXT COMMAND...      ... unless the command fails and says TEXT on stderr
 #   await SECONDS COMMAND...     ... unless the command, tried every 20 ms, succeeds in that time
@@ -235,6 +235,7 @@ state_is_whole() { # [OPTION...]
 }
 
 ask_whole=yes
+may_be_damaged() { ask_whole=no; }
 
 is_whole_if_asked() {
 	last_state=$1
