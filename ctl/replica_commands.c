@@ -198,7 +198,7 @@ static int abort_clone(const struct request *r, const struct replica_facts *c)
 	if (c->sync_type == SYNC_TOKENIZED_CLONE)
 		return drop_token(r, c);
 	if (!r->force)
-		return refuse_advise(&r->result->why, -EPERM, "Abort with Force",
+		return refuse_advise(&r->result->why, -EPERM, "the same with Force",
 				     "%.255s would be deleted, with what was written to it",
 				     c->target);
 	err = tandem_abort_clone(r->ctl->tandem, c->number, r->plan, &r->result->why);

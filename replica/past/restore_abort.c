@@ -99,11 +99,11 @@ static int check(struct disk *d, bool force, struct why *why)
 				     "the restore of %s is aborted already", d->label);
 	openers = disk_openers(d) - f.followed;
 	if (openers && !force)
-		return refuse_advise(while_open(d, why), -EBUSY, "close it, or Abort with Force",
+		return refuse_advise(while_open(d, why), -EBUSY, "close it, or the same with Force",
 				     "%s is open (%u): who has it open would see it change",
 				     d->label, openers);
 	if (f.written && !force)
-		return refuse_advise(why, -EPERM, "Abort with Force",
+		return refuse_advise(why, -EPERM, "the same with Force",
 				     "what was written to %s since the restore began would be lost",
 				     d->label);
 	return 0;
