@@ -168,7 +168,7 @@ static int begin_wait(struct ctl *c, const struct result *result, const struct w
 	if (copies)
 		err = wait_node(c, result->copy, 1u << COPY_SYNCHRONIZED, 0, &out->node);
 	else
-		err = wait_node(c, result->group, 0, result->first_job, &out->node);
+		err = wait_node(c, result->jobs_of, 0, result->first_job, &out->node);
 	if (err)
 		return -ECANCELED;
 	out->any = true;

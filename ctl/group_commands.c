@@ -332,7 +332,7 @@ static int restore_all(const struct request *r, const struct all *all, uint64_t 
 	for (size_t i = 0; i < all->count && !r->plan; i++)
 		result_add_job(r->result,
 			       job_of_disk(r->ctl->tandem->jobs, all->disks[i]->number, true));
-	r->result->group = r->group;
+	r->result->jobs_of = r->group;
 	if (r->plan)
 		result_say(r->result, "%zu disk%s %s %s at once, after snapshots of now",
 			   all->count, plural(all->count), are, moment);
@@ -383,7 +383,7 @@ static int group_abort(const struct request *r)
 		err = refuse(&r->result->why, -EBUSY, "no disk of the group is being restored");
 	else
 		err = abort_restores(r, running, count);
-	r->result->group = r->group;
+	r->result->jobs_of = r->group;
 	free(running);
 	all_end(&all);
 	return err;

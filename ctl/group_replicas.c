@@ -87,7 +87,7 @@ static int make_clones(const struct request *r, struct group_replicas *q)
 		err = tandem_clone_group(r->ctl->tandem, q, made, &r->result->why);
 	if (!err)
 		say_clones(r, q, made);
-	wait_for_group(r, q, &r->result->group);
+	wait_for_group(r, q, &r->result->jobs_of);
 	free(all);
 	free(made);
 	return err;

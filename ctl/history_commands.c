@@ -177,6 +177,7 @@ int restore_disk(const struct request *r, struct disk *d, uint64_t generation)
 		return err;
 	if (!r->plan)
 		result_add_job(r->result, job_of_disk(r->ctl->tandem->jobs, d->number, true));
+	r->result->jobs_of = d->number;
 	if (r->plan)
 		result_say(r->result,
 			   "would be the disk of g%" PRIu64 " at once, after a snapshot of now",
@@ -208,6 +209,7 @@ int abort_restores(const struct request *r, struct disk *const *disks, size_t co
 	int err = tandem_abort_restore(r->ctl->tandem, disks, count, r->force, r->plan,
 				       &r->result->why);
 
+	r->result->jobs_of = disks[0]->number;
 	for (size_t i = 0; i < count && !err && !r->plan; i++)
 		result_add_job(r->result,
 			       job_of_disk(r->ctl->tandem->jobs, disks[i]->number, true));

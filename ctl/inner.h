@@ -27,8 +27,8 @@ struct job_facts;
 enum object_kind node_object_kind(struct node n);
 
 /*
- * Open, as wait/ of a relationship or a group, for a set of CopyStates as bits; or for a job (0: none), and,
- * of a group, for all that began with it, which is the first. -EAGAIN, -ESTALE.
+ * Open, as wait/ of a relationship or a group, for a set of CopyStates as bits; or for jobs of a command, the
+ * first of them (0: none), and whose they are: a disk's, or those of a group; 0: that one. -EAGAIN, -ESTALE.
  */
 int wait_node(struct ctl *c, uint32_t object, uint64_t states, uint64_t job, struct node *out);
 
@@ -57,8 +57,8 @@ int job_status_render(struct ctl *c, uint32_t object, struct text *out);
 int job_status_json_render(struct ctl *c, uint32_t object, struct text *out);
 int percent_render(struct ctl *c, uint32_t object, struct text *out);
 int job_wait_render(struct ctl *c, uint32_t object, struct text *out);
-/* All of these are Completed; -EAGAIN, -ECANCELED. As of wait_node. */
-int jobs_wait(struct ctl *c, uint32_t group, uint32_t first);
+/* As of wait_node: 0 when they are Completed, -EAGAIN, -ECANCELED. */
+int jobs_wait(struct ctl *c, uint32_t of, uint32_t first);
 /* Likewise; `name` is a property's. */
 int property_render(struct ctl *c, uint32_t object, const char *name, struct text *out);
 

@@ -6,12 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clones.h"
 #include "groups.h"
 #include "inner.h"
 #include "jobs.h"
 #include "json.h"
 #include "objects.h"
 #include "rfc3339.h"
+#include "snapshots.h"
 #include "values.h"
 
 static int find_job(struct ctl *c, struct node dir, uint8_t row, const char *name, uint32_t *number)
@@ -203,47 +205,75 @@ int job_wait_render(struct ctl *c, uint32_t object, struct text *out)
 	return 0;
 }
 
-/* Of each of its disks the first one from there on; later ones are those of others. */
-static const struct job_facts *first_of(uint32_t disk, uint32_t first, const struct job_facts *jobs,
-					size_t count)
+/*
+ * What was begun of a disk with a command whose first job has that number: later ones are those of
+ * others, and what has a relationship is none of these, unless it fills a clone. After a restart it has
+ * another number, or none yet.
+ */
+static const struct job_facts *begun_with(uint32_t first, uint32_t disk,
+					  const struct job_facts *jobs, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		if (jobs[i].id >= first && jobs[i].disk == disk)
+		if (jobs[i].id >= first && jobs[i].disk == disk &&
+		    (!jobs[i].replica || !strcmp(jobs[i].operation, "Clone")))
 			return &jobs[i];
 	return NULL;
 }
 
 static int reached(const struct job_facts *f)
 {
-	if (!f)
-		return 0;
 	if (!f->ended)
 		return -EAGAIN;
 	return f->state == JOB_COMPLETED ? 0 : -ECANCELED;
 }
 
-int jobs_wait(struct ctl *c, uint32_t group, uint32_t first)
+/* That is known no more; or it began before, as an abort that was under way. */
+static int is_at_rest(struct ctl *c, uint32_t disk)
 {
-	struct group_member *members = NULL;
-	struct job_facts *jobs, f;
-	size_t count, disks = 0;
+	struct disk *d = tandem_disk_numbered(c->tandem, disk);
+	struct restore_facts f;
+	bool busy = d && (restore_facts(d, &f) || disk_is_clone(d));
+
+	disk_unref(d);
+	return busy ? -EAGAIN : 0;
+}
+
+/* One that failed is told at once: who ended long ago is forgotten. */
+static int disks_wait(struct ctl *c, uint32_t first, const uint32_t *disks, size_t count)
+{
+	struct job_facts *jobs;
+	size_t n;
+	int err = jobs_list(c->tandem->jobs, &jobs, &n), all = 0;
+
+	for (size_t i = 0; i < count && !err; i++) {
+		const struct job_facts *f = begun_with(first, disks[i], jobs, n);
+		int one = f ? reached(f) : is_at_rest(c, disks[i]);
+
+		if (one && all != -ECANCELED)
+			all = one;
+	}
+	free(jobs);
+	return err ? err : all;
+}
+
+int jobs_wait(struct ctl *c, uint32_t of, uint32_t first)
+{
+	struct group_member *members;
+	struct job_facts f;
+	uint32_t *disks;
+	size_t count;
 	int err;
 
-	/* It goes with the daemon, and so does whoever knows what came of it. */
-	if (job_numbered(c->tandem->jobs, first, &f))
-		return -ECANCELED;
-	err = reached(&f);
-	if (err || !group)
-		return err;
-	err = jobs_list(c->tandem->jobs, &jobs, &count);
-	if (err)
-		return err;
-	if (group_members(c->tandem, group, &members, &disks))
-		err = -ECANCELED;
-	for (size_t i = 0; i < disks && !err; i++)
-		err = reached(first_of(members[i].disk, first, jobs, count));
+	if (!of) /* a proof, which goes with the daemon */
+		return job_numbered(c->tandem->jobs, first, &f) ? -ECANCELED : reached(&f);
+	if (group_members(c->tandem, of, &members, &count))
+		return disks_wait(c, first, &of, 1);
+	disks = calloc(count + 1, sizeof(*disks));
+	for (size_t i = 0; disks && i < count; i++)
+		disks[i] = members[i].disk;
+	err = disks ? disks_wait(c, first, disks, count) : -EAGAIN;
+	free(disks);
 	free(members);
-	free(jobs);
 	return err;
 }
 

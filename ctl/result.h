@@ -52,7 +52,7 @@ struct result {
 	uint32_t first_job; /* the least of these; 0: none */
 	/* For those who wait: what is copied from now on, a relationship or a group of mirrors. */
 	uint32_t copy;
-	uint32_t group; /* or the one whose disks the jobs are of; 0: there is one job */
+	uint32_t jobs_of; /* or of which disk or group the jobs are; 0: there is one, of a mirror */
 };
 
 __attribute__((format(printf, 2, 3))) void result_say(struct result *r, const char *fmt, ...);

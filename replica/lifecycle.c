@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "beside.h"
 #include "crew.h"
 #include "directory.h"
 #include "groups.h"
@@ -459,7 +460,7 @@ static void settle_all(struct tandem *t)
 	for (size_t i = 0; i < count && good; i++)
 		good[i] = settle_disk(t, disks[i]);
 	/* By notes that come back the next start would write to an image before it has compared it with its stop. */
-	if (good && count && fsync(t->notes_dirfd))
+	if (good && count && beside_sync(t->notes_dirfd))
 		memset(good, false, count);
 	if (good)
 		record_stops(t, disks, good, count, overlays);

@@ -145,11 +145,19 @@ int disk_changes(struct disk *d, uint64_t a, uint64_t b,
 		.fn = fn,
 		.arg = arg,
 	};
+	struct history_restore r;
 	uint64_t size_a;
 	int err = !c.h || disk_state(d) == DISK_CHANGED ? -ESTALE : pin(d, a, &size_a);
 
 	if (err)
 		return err;
+	/*
+	 * What a restore has not filled yet reads as it was then, and has no version for it until it is. So all
+	 * that was written since then may differ; asked before what is pending, into which it fills.
+	 */
+	r = history_restore(c.h);
+	if (c.to == UINT64_MAX && r.before && r.from < c.from)
+		c.from = r.from;
 	err = pin(d, b, &c.size);
 	if (!err) {
 		c.common = size_a < c.size ? size_a : c.size;

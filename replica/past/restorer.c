@@ -240,9 +240,9 @@ static void follow(struct restorer *r)
 	else
 		let_moments_go(r);
 	stand(r, RESTORER_OVER);
+	disk_close(r->d); /* who waits for the job finds it closed */
 	if (!err)
 		restorer_end_job(r, JOB_COMPLETED);
-	disk_close(r->d);
 }
 
 static void *run(void *arg)

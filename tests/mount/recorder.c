@@ -4,8 +4,8 @@
  * flushes, in their order, before they are answered. So the length of LOG is a moment: what was answered until then is
  * below it.
  *
- * recorder --cut OUT LOG END SEED: OUT is what IMAGE was before LOG, and becomes what a device may have whose power went
- * when LOG had END bytes: all until its last flush, and of what came later any sectors.
+ * recorder --cut OUT LOG END SEED SECTOR: OUT is what IMAGE was before LOG, and becomes what a device may have whose power went
+ * when LOG had END bytes: all until its last flush, and of what came later any sectors of so many bytes.
  */
 #define FUSE_USE_VERSION 31
 #include <errno.h>
@@ -24,7 +24,6 @@
 #include "random.h"
 
 #define DEVICE "/device"
-#define SECTOR 512
 #define BUFFER (1 << 20)
 
 enum { WRITE = 1, ZEROS, FLUSH };
@@ -160,11 +159,13 @@ static int serve(char *mount_point, const char *image_path, const char *log_path
 	return fuse_main(4, args, &operations, NULL);
 }
 
+static uint64_t sector;
+
 /* All of it, or of each of its sectors what `some` says of a hundred. */
 static void play(int out, const struct entry *e, const char *bytes, uint64_t *seed, unsigned some)
 {
 	for (uint64_t at = 0; at < e->length;) {
-		uint64_t step = some >= 100 ? e->length : SECTOR;
+		uint64_t step = some >= 100 ? e->length : sector;
 
 		if (step > e->length - at)
 			step = e->length - at;
@@ -221,11 +222,13 @@ static int cut(const char *out_path, const char *log_path, uint64_t end, uint64_
 
 int main(int argc, char **argv)
 {
-	if (argc == 6 && !strcmp(argv[1], "--cut"))
+	if (argc == 7 && !strcmp(argv[1], "--cut")) {
+		sector = strtoull(argv[6], NULL, 10);
 		return cut(argv[2], argv[3], strtoull(argv[4], NULL, 10),
 			   strtoull(argv[5], NULL, 10));
+	}
 	if (argc == 4)
 		return serve(argv[1], argv[2], argv[3]);
-	fprintf(stderr, "recorder MOUNTPOINT IMAGE LOG | --cut OUT LOG END SEED\n");
+	fprintf(stderr, "recorder MOUNTPOINT IMAGE LOG | --cut OUT LOG END SEED SECTOR\n");
 	return 2;
 }

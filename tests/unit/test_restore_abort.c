@@ -234,6 +234,31 @@ START_TEST(it_is_as_before)
 }
 END_TEST
 
+static bool sum(void *arg, uint64_t offset, uint64_t length, bool zero)
+{
+	*(uint64_t *)arg += length;
+	return true;
+}
+
+static void all_has_changed_since(uint64_t generation)
+{
+	uint64_t bytes = 0;
+
+	ck_assert_int_eq(disk_changes(p.d, generation, UINT64_MAX, sum, &bytes), 0);
+	ck_assert_uint_eq(bytes, SIZE);
+}
+
+START_TEST(what_is_not_filled_is_a_change)
+{
+	begin_to_restore();
+	all_has_changed_since(p.kept[1].generation);
+	ck_assert_int_eq(abort_it(false), 0);
+	all_has_changed_since(p.kept[0].generation);
+	await_end();
+	all_has_changed_since(p.kept[0].generation);
+}
+END_TEST
+
 START_TEST(what_was_written_since_is_lost)
 {
 	begin_to_restore();
@@ -612,7 +637,7 @@ START_TEST(several_in_a_millisecond)
 END_TEST
 
 UNIT_MAIN("restore abort", setup, teardown, several_in_a_millisecond, it_is_as_before,
-	  what_was_written_since_is_lost, who_has_it_open_is_asked, there_must_be_one,
-	  it_cannot_be_recorded, nor_can_that, a_death, after_a_death,
+	  what_is_not_filled_is_a_change, what_was_written_since_is_lost, who_has_it_open_is_asked,
+	  there_must_be_one, it_cannot_be_recorded, nor_can_that, a_death, after_a_death,
 	  what_is_accepted_is_no_restore, a_hidden_moment_of_no_restore_goes, it_waits,
 	  nobody_fills_it, its_image_comes_back)
