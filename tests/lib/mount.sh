@@ -21,6 +21,7 @@
 #   kill_it                      the same of one with --restart; and until the next one serves
 #   tell WHOM COMMAND...         one command to WHOM/control (`tell . CreateDisk Name=a.img Size=1M`)
 #   loop_setup FILE              attaches a loop device past the page cache, prints its path
+#   loop_detach DEVICE
 #
 #   state_is_whole [OPTION...]   what DISKS has is whole, and needs nothing from a daemon but what one
 #                                that died left to do (`tandemfs check`)
@@ -290,6 +291,12 @@ loop_setup() {
 	device=$(losetup --find --show --direct-io=on "$1") || fail "losetup $1"
 	echo "$device $(losetup -n -O BACK-INO,BACK-MAJ:MIN "$device" | xargs)" >>"$WORK/loops"
 	echo "$device"
+}
+
+# It is out of the list first: another test may have it in a moment, with another file that has the same number.
+loop_detach() {
+	sed -i "\\|^$1 |d" "$WORK/loops"
+	losetup -d "$1"
 }
 
 sanitizers_are_silent() {
