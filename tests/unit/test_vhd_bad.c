@@ -113,10 +113,60 @@ START_TEST(bad_footers)
 	ck_assert(!opens());
 	bytes[bytes_len - 512] ^= 1;
 	ck_assert(opens());
-	for (size_t len = 0; len < 1536; len += 511) {
-		bytes_len = len;
-		ck_assert(!opens());
+}
+END_TEST
+
+/* Cut off anywhere up to the last byte of its table; the footer's copy alone is no image. */
+START_TEST(any_length)
+{
+	static const size_t lengths[] = { 0,    1,    511,  512,  513,  1022, 1023,
+					  1024, 1025, 1535, 1536, 1537, 2047 };
+
+	open_kind("vhd", BLOCK);
+	read_bytes();
+	for (size_t i = 0; i < UNIT_LENGTH(lengths); i++) {
+		bytes_len = lengths[i];
+		ck_assert_msg(!opens(), "%zu bytes were opened", lengths[i]);
+		if (lengths[i] == 512 || lengths[i] == 513)
+			ck_assert_str_eq(reason, "its VHD header lies outside of the file");
 	}
+	bytes_len = 2048;
+	ck_assert(opens());
+}
+END_TEST
+
+/* A fixed one has nothing but its footer behind the disk. */
+START_TEST(a_fixed_footer_alone)
+{
+	open_kind("vhd-fixed", 0);
+	ck_assert_int_eq(file->ops->read(file, bytes, 512, SIZE, 0), 0);
+	for (bytes_len = 512; bytes_len <= 513; bytes_len++) {
+		ck_assert(!opens());
+		ck_assert_str_eq(reason, "the file is shorter than its disk");
+	}
+	/* Behind the one sector that it says there is. */
+	memcpy(bytes + 512, bytes, 512);
+	put_be64(bytes + 512 + 48, 512);
+	seal(bytes + 512, 512, 64);
+	bytes_len = 1024;
+	ck_assert(opens());
+}
+END_TEST
+
+/* A bit of the header that is not what its sum was made of, wherever it is: nothing of it counts. */
+START_TEST(a_changed_header)
+{
+	static const size_t places[] = { 8, 16, 23, 28, 32, 36, 39, 40, 64, 576, 1023 };
+
+	open_kind("vhd", BLOCK);
+	read_bytes();
+	for (size_t i = 0; i < UNIT_LENGTH(places); i++) {
+		bytes[512 + places[i]] ^= 1;
+		ck_assert_msg(!opens(), "byte %zu was changed", places[i]);
+		ck_assert_str_eq(reason, "the checksum of its VHD header is wrong");
+		bytes[512 + places[i]] ^= 1;
+	}
+	ck_assert(opens());
 }
 END_TEST
 
@@ -224,6 +274,54 @@ START_TEST(bad_tables)
 		image_close(again);
 		free(all);
 	}
+}
+END_TEST
+
+/* Its table with another place for block 0 or 1. */
+static void open_with_entry(int block, uint32_t sector, struct image **again)
+{
+	uint64_t size;
+	uint8_t *all = fake_crash(file, 1, &size);
+
+	put_be32(all + 1536 + 4 * block, sector);
+	ck_assert_int_eq(open_image(fake_file_new(all, size), again), 0);
+	free(all);
+}
+
+/* Two blocks that share no more than a sector or all but one; no table is under them. */
+START_TEST(blocks_over_blocks)
+{
+	const uint32_t sectors = 1 + BLOCK / 512; /* with its bitmap */
+	uint8_t data[512] = { 1 }, entries[8];
+	uint32_t first, second;
+	struct image *again;
+
+	open_kind("vhd", BLOCK);
+	ck_assert_int_eq(vhd_format.write(img, data, 512, 0, 0), 0);
+	ck_assert_int_eq(vhd_format.write(img, data, 512, BLOCK, 0), 0);
+	ck_assert_int_eq(vhd_format.rest(img), 0);
+	ck_assert_int_eq(file->ops->read(file, entries, sizeof(entries), 1536, 0), 0);
+	first = get_be32(entries);
+	second = get_be32(entries + 4);
+	ck_assert_uint_ge(second, first + sectors);
+	for (int i = 0; i < 4; i++) {
+		const uint32_t wrong[] = { second - 1, second - sectors + 1, first + 1,
+					   first + sectors - 1 };
+
+		open_with_entry(i / 2, wrong[i], &again);
+		ck_assert_str_eq(again->complaint,
+				 "two blocks lie at the same place: the image is damaged");
+		ck_assert(again->read_only);
+		ck_assert_int_eq(vhd_format.write(again, data, 512, 0, 0), -EROFS);
+		ck_assert_int_eq(vhd_format.read(again, data, 512, 0, 0), 0);
+		image_close(again);
+		data[0] = 1;
+	}
+	/* Beside each other they are fine. */
+	open_with_entry(1, first + sectors, &again);
+	ck_assert_str_eq(again->complaint, "");
+	ck_assert(!again->read_only);
+	image_close(again);
 }
 END_TEST
 
@@ -346,5 +444,7 @@ START_TEST(another_kind_in_its_place)
 }
 END_TEST
 
-UNIT_MAIN("vhd_bad", NULL, teardown, bad_footers, mends_footers, bad_numbers, tables_under_footer,
-	  bad_tables, outsiders_stay_outside, guests_do_not_choose, another_kind_in_its_place)
+UNIT_MAIN("vhd_bad", NULL, teardown, bad_footers, any_length, a_fixed_footer_alone,
+	  a_changed_header, mends_footers, bad_numbers, tables_under_footer, bad_tables,
+	  blocks_over_blocks, outsiders_stay_outside, guests_do_not_choose,
+	  another_kind_in_its_place)
