@@ -181,6 +181,100 @@ START_TEST(what_does_not_count)
 }
 END_TEST
 
+/* Where an entry's own tail leads to counts for the newest one only, and never twice. */
+START_TEST(tails_in_a_cycle)
+{
+	/* Apart, each from the other on leads nowhere. */
+	entry_of(10, 5, 20, FREE_AT, page_a);
+	entry_of(20, 6, 10, FREE_AT + PAGE, page_b);
+	ck_nothing();
+	/* Side by side, from the older one on the newer one is reached. */
+	entry_of(12, 6, 10, FREE_AT + PAGE, page_b);
+	entry_of(10, 5, 12, FREE_AT, page_a);
+	entry_of(20, 4, 20, FREE_AT, page_c);
+	ck_page(FREE_AT, page_a);
+	ck_page(FREE_AT + PAGE, page_b);
+	/* The other way round from neither; an old one that is whole counts. */
+	entry_of(10, 7, 12, FREE_AT, page_a);
+	ck_page(FREE_AT, page_c);
+}
+END_TEST
+
+/* Entries of two pages, from this page on until the ring is full. */
+static void fill_ring(uint32_t from, uint64_t sequence, bool counts_up)
+{
+	for (uint32_t i = 0; i < LOG_PAGES / 2; i++, sequence += counts_up) {
+		uint32_t at = (from + 2 * i) % LOG_PAGES, before = at + LOG_PAGES - 2;
+
+		/* Each one's tail is the one before it, and the first's the last. */
+		entry_of(at, sequence, before, FREE_AT + (uint64_t)i % 100 * PAGE,
+			 i < 100 ? page_a : page_b);
+	}
+}
+
+/* So many changes are made by what counts. */
+static void ck_count(size_t count)
+{
+	struct vhdx_overlay o;
+	bool lost;
+
+	ck_assert_msg(!replay(&o, &lost), "%s", reason);
+	ck_assert(!lost);
+	ck_assert_uint_eq(o.count, count);
+	vhdx_overlay_clear(&o);
+}
+
+START_TEST(a_full_ring)
+{
+	const uint64_t newest = 7 + LOG_PAGES / 2 - 1;
+
+	/* All the same age: behind each is not what should follow. */
+	fill_ring(100, 7, false);
+	ck_nothing();
+	/* The newest's tail is the one before it: the others are done with. */
+	fill_ring(100, 7, true);
+	ck_count(2);
+	/* The whole ring, from the page behind the newest on. */
+	entry_of(98, newest, 100, FREE_AT + 99 * PAGE, page_c);
+	ck_count(LOG_PAGES / 2);
+	ck_page(FREE_AT, page_b);
+	ck_page(FREE_AT + 50 * PAGE, page_a);
+	ck_page(FREE_AT + 99 * PAGE, page_c);
+	/* From the newest's tail on the ring comes back to that: then the one before it counts. */
+	entry_of(98, 6, 100, FREE_AT + 99 * PAGE, page_c);
+	entry_of(96, newest, 98, FREE_AT + 99 * PAGE, page_c);
+	ck_count(2);
+	ck_page(FREE_AT + 25 * PAGE, page_b);
+}
+END_TEST
+
+/* As long as so many pages, whatever they hold. */
+static void stretch_entry(uint32_t at, uint32_t pages)
+{
+	put_le32(build_log_page(&b, at) + 8, pages * PAGE);
+	build_log_seal(&b, at);
+}
+
+/* Each is whole and the next one follows, but they go round and over their own first. */
+START_TEST(longer_than_the_ring)
+{
+	for (uint32_t second = 100; second <= 150; second += 50) {
+		teardown();
+		setup();
+		entry_of(50, 3, 0, FREE_AT, page_c);
+		entry_of(0, 1, 50, FREE_AT, page_a);
+		stretch_entry(0, second);
+		entry_of(second, 2, 50, FREE_AT, page_b);
+		stretch_entry(second, LOG_PAGES + 50 - second);
+		ck_nothing();
+		/* The second one is the newest, and ends where the first one begins. */
+		entry_of(second, 2, 0, FREE_AT, page_b);
+		stretch_entry(second, LOG_PAGES - second);
+		ck_page(FREE_AT, page_b);
+	}
+}
+END_TEST
+
 START_TEST(zeros)
 {
 	struct build_change c[] = { { FREE_AT, page_a, 0 },
@@ -638,7 +732,8 @@ START_TEST(a_lost_log)
 }
 END_TEST
 
-UNIT_MAIN("vhdx_log", setup, teardown, none, one, a_sequence, what_does_not_count, zeros,
-	  many_pages, torn, bad_heads, bad_targets, bad_lengths, all_claim_everything, a_huge_log,
-	  noise, our_entries, an_image_with_a_log, replay_is_cut, written_after_a_replay,
-	  started_again, tables_in_the_log, data_in_the_log, a_lost_log)
+UNIT_MAIN("vhdx_log", setup, teardown, none, one, a_sequence, what_does_not_count, tails_in_a_cycle,
+	  a_full_ring, longer_than_the_ring, zeros, many_pages, torn, bad_heads, bad_targets,
+	  bad_lengths, all_claim_everything, a_huge_log, noise, our_entries, an_image_with_a_log,
+	  replay_is_cut, written_after_a_replay, started_again, tables_in_the_log, data_in_the_log,
+	  a_lost_log)
