@@ -11,6 +11,7 @@
 
 #include "temp_tandem.h"
 #include "unit.h"
+#include "vhd_layout.h"
 #include "vhdx_build.h"
 
 #define SIZE (8u << 20)
@@ -260,6 +261,79 @@ START_TEST(the_longest_chain)
 }
 END_TEST
 
+/* A child of the one before it, as another program may make it; of blocks it has none. */
+static void save_vhd(unsigned n)
+{
+	struct vhd_footer footer = { .size = SIZE,
+				     .header_offset = VHD_SECTOR,
+				     .type = n ? VHD_DIFFERENCING : VHD_DYNAMIC };
+	struct vhd_header header = { .table_offset = VHD_SECTOR + VHD_HEADER,
+				     .entries = SIZE >> 21,
+				     .block_size = 1 << 21 };
+	uint8_t bytes[3 * VHD_SECTOR + VHD_HEADER];
+	char name[20];
+	int fd;
+
+	memcpy(footer.uuid, &n, sizeof(n));
+	footer.uuid[15] = 1;
+	if (n) {
+		memcpy(header.parent_uuid, footer.uuid, 16);
+		memcpy(header.parent_uuid, &(unsigned){ n - 1 }, sizeof(n));
+		header.parent_time = UINT32_MAX; /* it was not written after that */
+		snprintf(header.parent_name, sizeof(header.parent_name), "%u.vhd", n - 1);
+	}
+	memset(bytes, 0xff, sizeof(bytes)); /* the table, too */
+	vhd_footer_write(bytes, &footer, 0);
+	vhd_header_write(bytes + VHD_SECTOR, &header);
+	memcpy(bytes + sizeof(bytes) - VHD_SECTOR, bytes, VHD_SECTOR);
+	snprintf(name, sizeof(name), "%u.vhd", n);
+	fd = open(temp_path(name), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	ck_assert_int_eq(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
+	close(fd);
+}
+
+/* So often this process has read from a file. */
+static unsigned long long reads(void)
+{
+	FILE *f = fopen("/proc/self/io", "re");
+	unsigned long long n = 0;
+	char line[100];
+
+	while (f && fgets(line, sizeof(line), f) && sscanf(line, "syscr: %llu", &n) != 1)
+		;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* Nobody goes further along it than he may, to say that it is too long. */
+START_TEST(a_thousand_parents)
+{
+	static const char too_long[] = "it has more than 16 parents, or is its own";
+	struct pool *pool = tandem_pool_named(temp.t, "");
+	unsigned long long before;
+
+	for (unsigned n = 0; n <= 1000; n++)
+		save_vhd(n);
+	before = reads();
+	ck_assert_int_eq(scan_name(temp.t, pool, "1000.vhd", SCAN_LOOK), 0);
+	pool_unref(pool);
+	ck_assert_uint_le(reads() - before, 1000);
+	ck_assert_str_eq(temp_state("1000.vhd"), "Invalid");
+	ck_assert_str_eq(temp_reason("1000.vhd"), too_long);
+	before = reads();
+	temp_rescan();
+	ck_assert_uint_le(reads() - before, 200 * 1000);
+	ck_assert_uint_eq(temp_count(), 1001);
+	ck_assert_str_eq(temp_state("16.vhd"), "Ready");
+	ck_assert_int_eq(read_byte("16.vhd", 5), 0);
+	ck_assert_str_eq(temp_reason("17.vhd"), too_long);
+	ck_assert_str_eq(temp_reason("999.vhd"), too_long);
+	ck_assert_str_eq(temp_reason("1000.vhd"), too_long);
+	ck_assert_uint_eq(children("0.vhd"), 16);
+}
+END_TEST
+
 /* By the watcher, at once: nobody has to ask for it. */
 START_TEST(comes_and_goes)
 {
@@ -403,10 +477,9 @@ static void left_with_a_log(struct vhdx_build *b)
 	build_log_entry(b, 0, 1, 0, &zeros, 1);
 }
 
-/* parent NULL: it has none. */
-static void built(const char *name, const char *parent, const char *absolute, bool other)
+/* Which calls its parent so, and whose other names are `path`; without both it has none. */
+static void saved(const char *name, const char *relative, const char *path, bool other)
 {
-	char relative[300], path[2 * PATH_MAX];
 	const char *pairs[] = { "parent_linkage",
 				NAMED,
 				"relative_path",
@@ -418,32 +491,25 @@ static void built(const char *name, const char *parent, const char *absolute, bo
 				NULL };
 	struct vhdx_build b;
 
-	build_start(&b, SIZE, 1 << 20, 512, parent ? BUILD_CHILD : 0);
-	if (parent) {
-		snprintf(relative, sizeof(relative), ".\\%s", parent);
-		snprintf(path, sizeof(path), "%s/%s", temp.dir, absolute);
+	build_start(&b, SIZE, 1 << 20, 512, relative ? BUILD_CHILD : 0);
+	if (relative)
 		build_locator(&b, pairs);
-	}
 	if (other) {
 		memset(b.bytes + BUILD_HEADER(1) + 32, 0xd2, 16);
 		build_seal(&b);
 	}
-	build_save(&b, temp_path(name));
+	build_save(&b, name[0] == '/' ? name : temp_path(name));
 	build_end(&b);
 }
 
-/* So often this process has read from a file. */
-static unsigned long long reads(void)
+/* parent NULL: it has none. */
+static void built(const char *name, const char *parent, const char *absolute, bool other)
 {
-	FILE *f = fopen("/proc/self/io", "re");
-	unsigned long long n = 0;
-	char line[100];
+	char relative[300], path[2 * PATH_MAX];
 
-	while (f && fgets(line, sizeof(line), f) && sscanf(line, "syscr: %llu", &n) != 1)
-		;
-	if (f)
-		fclose(f);
-	return n;
+	snprintf(relative, sizeof(relative), ".\\%s", parent ? parent : "");
+	snprintf(path, sizeof(path), "%s/%s", temp.dir, absolute ? absolute : "");
+	saved(name, parent ? relative : NULL, path, other);
 }
 
 /* Looks at all of them, which takes no more than so many reads. */
@@ -467,6 +533,39 @@ START_TEST(vhdx_chain)
 	ck_assert_str_eq(temp_state("base.vhdx"), "ReadOnly");
 	ck_assert_str_eq(temp_reason("base.vhdx"), "2 disks are built upon it");
 	ck_assert_int_eq(read_byte("top.avhdx", 5000), 0);
+}
+END_TEST
+
+/*
+ * The name of another machine's file is a path of this one with two slashes, of which the right
+ * parent may be there: it is still looked for in pools only, and relative to nothing.
+ */
+START_TEST(vhdx_parent_on_a_server)
+{
+	static const char outside[] = "lies outside of the disk directory and pools";
+	char path[PATH_MAX + 10], server[PATH_MAX + 20];
+
+	snprintf(path, sizeof(path), "%s/p.vhdx", second);
+	saved(path, NULL, NULL, false);
+	snprintf(server, sizeof(server), "\\%s", path);
+	for (char *c = server; *c; c++)
+		*c = *c == '/' ? '\\' : *c;
+	ck_assert_int_eq(strncmp(server, "\\\\", 2), 0);
+	saved("both.vhdx", server, server, false);
+	saved("relative.vhdx", server, "\\\\?\\UNC\\server\\share\\p.vhdx", false);
+	saved("server.vhdx", "\\\\server\\share\\p.vhdx", "\\\\server\\share\\p.vhdx", false);
+	look_in(1000);
+	ck_assert_ptr_nonnull(
+		strstr(temp_reason("server.vhdx"), "its parent //server/share/p.vhdx"));
+	ck_assert_ptr_nonnull(strstr(temp_reason("server.vhdx"), outside));
+	ck_assert_ptr_nonnull(strstr(temp_reason("both.vhdx"), outside));
+	ck_assert_ptr_nonnull(strstr(temp_reason("relative.vhdx"), "p.vhdx is missing"));
+	/* Where it lies in a pool, that is right. */
+	ck_assert_int_eq(tandem_add_pool(temp.t, "p", second, false, &why), 0);
+	temp_rescan();
+	ck_assert_str_eq(temp_state("both.vhdx"), "ReadOnly");
+	ck_assert_str_eq(temp_state("relative.vhdx"), "Invalid");
+	ck_assert_str_eq(temp_state("server.vhdx"), "Invalid");
 }
 END_TEST
 
@@ -567,6 +666,7 @@ END_TEST
 
 UNIT_MAIN("parents", setup, temp_tandem_end, paths, a_chain, a_parent_stays_as_it_is,
 	  who_can_be_a_parent, a_parent_that_is_not_there, another_by_its_relative_name,
-	  the_longest_chain, comes_and_goes, in_another_pool, a_child_that_is_invalid,
-	  a_parent_of_one_that_is_invalid, vhdx_chain, vhdx_loops, vhdx_without_its_first,
-	  vhdx_with_others_first, vhdx_is_mended_for_its_children)
+	  the_longest_chain, a_thousand_parents, comes_and_goes, in_another_pool,
+	  a_child_that_is_invalid, a_parent_of_one_that_is_invalid, vhdx_chain,
+	  vhdx_parent_on_a_server, vhdx_loops, vhdx_without_its_first, vhdx_with_others_first,
+	  vhdx_is_mended_for_its_children)

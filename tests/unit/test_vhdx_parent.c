@@ -362,6 +362,28 @@ START_TEST(asks_for_the_parent)
 }
 END_TEST
 
+/* The names of another machine's file are passed on whole: who finds parents refuses them. */
+START_TEST(asks_for_a_parent_on_a_server)
+{
+	struct image *img;
+
+	start_child(512);
+	locate((const char *const[]){ "parent_linkage", GUID_TEXT, "relative_path",
+				      "\\\\server\\share\\p.vhdx", "absolute_win32_path",
+				      "\\\\server\\share\\p.vhdx", "volume_path",
+				      "\\\\?\\UNC\\server\\share\\p.vhdx", NULL });
+	library.found_at = 3;
+	ck_assert_msg(!open_built(&img), "%s", reason);
+	image_close(img);
+	ck_assert_uint_eq(library.asked, 3);
+	ck_assert_str_eq(library.relative[0], "//server/share/p.vhdx");
+	ck_assert_str_eq(library.absolute[1], "//server/share/p.vhdx");
+	ck_assert_str_eq(library.absolute[2], "UNC/server/share/p.vhdx");
+	library.found_at = 0;
+	ck_refused("question 1");
+}
+END_TEST
+
 START_TEST(wrong_parents)
 {
 	struct image *img;
@@ -481,5 +503,5 @@ START_TEST(names_in_utf16)
 END_TEST
 
 UNIT_MAIN("vhdx_parent", setup, teardown, reads, second_chunk, reads_through_the_log,
-	  bitmaps_are_missing, asks_for_the_parent, wrong_parents, nobody_finds_parents,
-	  bad_locators, names_in_utf16)
+	  bitmaps_are_missing, asks_for_the_parent, asks_for_a_parent_on_a_server, wrong_parents,
+	  nobody_finds_parents, bad_locators, names_in_utf16)
