@@ -265,6 +265,127 @@ START_TEST(an_existing_target)
 }
 END_TEST
 
+/* A byte or a sector more or less: a target that is flat gets its source's size. */
+START_TEST(an_existing_target_of_another_size)
+{
+	const struct pair_request force = { .existing = true, .force = true };
+	static const int more[] = { -512, -1, 1, 512 };
+
+	change_much(source, 20);
+	for (size_t i = 0; i < UNIT_LENGTH(more); i++) {
+		char name[20];
+
+		snprintf(name, sizeof(name), "%zu.img", i);
+		temp_make(name, SIZE + more[i]);
+		temp_rescan();
+		ck_assert_msg(!mirror(name, force), "%d more: %s", more[i], why.message);
+		await(COPY_SYNCHRONIZED);
+		ck_assert(is_same("a.img", name));
+		do_it(OP_DETACH);
+	}
+}
+END_TEST
+
+static void make_container(const char *name, uint64_t size)
+{
+	struct create_disk c = { .name = name, .size = size, .mode = 0600 };
+	struct disk *d = NULL;
+
+	c.uid = geteuid();
+	c.gid = getegid();
+	ck_assert_msg(!tandem_create_disk(temp.t, &c, &d, &why), "%s", why.message);
+	disk_unref(d);
+}
+
+/* It stays longer. What it holds behind its source's end is nothing that a longer source has there. */
+START_TEST(a_longer_container_as_a_target)
+{
+	const struct pair_request force = { .existing = true, .force = true };
+	static const char *const names[] = { "b.vhd", "b.vhdx" };
+
+	change_much(source, 20);
+	for (size_t i = 0; i < UNIT_LENGTH(names); i++) {
+		struct disk *d;
+
+		make_container(names[i], SIZE + REGION);
+		d = temp_disk(names[i]);
+		ck_assert_int_eq(disk_open(d, true), 0);
+		ck_assert_int_eq(change(d, SIZE, REGION), 0);
+		disk_close(d);
+		ck_assert_msg(!mirror(names[i], force), "%s", why.message);
+		await(COPY_SYNCHRONIZED);
+		ck_assert_uint_eq(disk_size(d), SIZE + REGION);
+		ck_assert_int_eq(disk_resize(source, SIZE + REGION, false), 0);
+		await(COPY_SYNCHRONIZED);
+		ck_assert(is_same("a.img", names[i]));
+		do_it(OP_DETACH);
+		ck_assert_int_eq(disk_resize(source, SIZE, true), 0);
+		disk_unref(d);
+	}
+}
+END_TEST
+
+/* What the disk shall go on in has its size; only of a flat file the rest can be cut off. */
+START_TEST(a_disk_moves_to_its_own_size)
+{
+	const struct pair_request moves = { .existing = true, .force = true, .moves = true };
+	static const struct {
+		const char *name;
+		int more;
+	} refused[] = { { "1.img", -512 },
+			{ "2.img", -1 },
+			{ "3.vhd", -512 },
+			{ "4.vhd", 512 },
+			{ "5.vhdx", 512 } };
+
+	change_much(source, 20);
+	for (size_t i = 0; i < UNIT_LENGTH(refused); i++) {
+		char says[100];
+
+		if (strstr(refused[i].name, ".vhd"))
+			make_container(refused[i].name, SIZE + refused[i].more);
+		else
+			temp_make(refused[i].name, SIZE + refused[i].more);
+		temp_rescan();
+		ck_assert_int_eq(mirror(refused[i].name, moves), -EINVAL);
+		snprintf(says, sizeof(says), "%s has not the size of a.img", refused[i].name);
+		ck_assert_str_eq(why.message, says);
+	}
+	for (int more = 1; more <= 512; more += 511) {
+		char name[20];
+
+		snprintf(name, sizeof(name), "longer-%d.img", more);
+		temp_make(name, SIZE + more);
+		temp_rescan();
+		ck_assert_msg(!mirror(name, moves), "%s: %s", name, why.message);
+		await(COPY_SYNCHRONIZED);
+		ck_assert(is_same("a.img", name));
+		do_it(OP_DETACH);
+	}
+}
+END_TEST
+
+START_TEST(an_existing_target_that_is_read_only)
+{
+	const struct pair_request force = { .existing = true, .force = true };
+	const struct pair_request existing = { .existing = true };
+	struct disk *d;
+
+	temp_make("b.img", SIZE);
+	temp_rescan();
+	d = temp_disk("b.img");
+	ck_assert_int_eq(tandem_set_disk_read_only(temp.t, d, true, false, &why), 0);
+	ck_assert_int_eq(mirror("b.img", existing), -EROFS);
+	ck_assert_int_eq(mirror("b.img", force), -EROFS);
+	ck_assert_str_eq(why.message, "b.img is read-only");
+	ck_assert_str_eq(temp_state("b.img"), "ReadOnly");
+	ck_assert_int_eq(tandem_set_disk_read_only(temp.t, d, false, false, &why), 0);
+	disk_unref(d);
+	ck_assert_msg(!mirror("b.img", existing), "%s", why.message);
+	await(COPY_SYNCHRONIZED);
+}
+END_TEST
+
 START_TEST(two_targets_and_one_behind)
 {
 	struct disk *middle;
@@ -362,4 +483,6 @@ UNIT_MAIN("pairs", setup, teardown, first_copy, written_while_it_is_copied,
 	  only_what_changed_is_copied, a_split_target_is_a_disk,
 	  a_clean_stop_leaves_nothing_to_copy, after_a_crash_what_was_written_is_copied, sizes,
 	  a_lost_target_is_no_loss_of_the_source, detached, an_existing_target,
+	  an_existing_target_of_another_size, a_longer_container_as_a_target,
+	  a_disk_moves_to_its_own_size, an_existing_target_that_is_read_only,
 	  a_first_copy_goes_on_after_a_restart, verified, two_targets_and_one_behind)
