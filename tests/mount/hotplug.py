@@ -10,6 +10,7 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 from disk_calls import PLACES, Opened, backing, bytes_of, eventually, make, must, name_of, ok, refused, served
@@ -491,6 +492,60 @@ def churn():
     done("Rescan")
     equal(30)
     ok("disks/ equals DISKDIR after a churn")
+    clear()
+
+
+def exchanged_with_a_link(other_directory):
+    """An image and a link to a file outside take turns under one name, while the disk is opened, read and written."""
+    inside, outside = b"i" * 65536, b"o" * 65536
+    target = os.path.join(os.fsencode(other_directory), b"outside.img")
+    with open(target, "wb") as file:
+        file.write(outside)
+    make(b"l.img", inside)
+    os.symlink(target, backing(b".link"))
+    tried, used, rounds, failures = threading.Event(), threading.Event(), percent(2000), []
+
+    def anew(event):
+        event.clear()
+        event.wait()
+
+    def exchange():
+        """Mostly as fast as it goes; at times until somebody wanted the link, or got the image."""
+        try:
+            for i in range(rounds):
+                libc_exchange(backing(b"l.img"), backing(b".link"))
+                if i % 4 == 1:
+                    anew(tried)
+                libc_exchange(backing(b"l.img"), backing(b".link"))
+                if i % 4 == 3:
+                    anew(used)
+        except OSError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=exchange, daemon=True)
+    thread.start()
+    tries = opened = 0
+    while thread.is_alive():
+        tries += 1
+        try:
+            with Opened(b"l.img") as fd:
+                opened += 1
+                for _ in range(10):
+                    found = os.pread(fd, 65536, 0)
+                    must(found == inside, f"what is read is the image's: {found[:20]}, {len(found)} bytes")
+                    must(os.pwrite(fd, inside[:512], 512) == 512, "a write")
+                used.set()
+        except OSError as error:
+            must(error.errno in (errno.ENOENT, errno.EIO, errno.EBUSY, errno.ESTALE), f"using it: {error}")
+        tried.set()
+    must(not failures, f"exchanging them: {failures}")
+    print(f"{2 * rounds} exchanges, {opened} of {tries} times opened")
+    appears(b"l.img")
+    must(bytes_of(served(b"l.img")) == bytes_of(backing(b"l.img")) == inside, "the image has what it had")
+    must(bytes_of(target) == outside, "what is outside was not written")
+    libc_exchange(backing(b"l.img"), backing(b".link"))
+    vanishes(b"l.img")
+    ok("an image that is exchanged with a link")
     clear()
 
 
